@@ -1,0 +1,135 @@
+//! Work that would hold up the loop, as a future: [`spawn_blocking`].
+//!
+//! A job runs on a thread of the [`pool`]; what it returns comes back through a slot and a waker.
+//!
+//! **Invariant.** Every job's future becomes ready: with the output, the panic, or the reason why it
+//! could not be started.
+
+pub(crate) mod pool;
+
+pub(crate) use pool::Kind;
+
+use crate::runtime::{self, with};
+use crate::task::{Builder, JoinError, JoinHandle};
+use pool::lock;
+use std::any::Any;
+use std::future::Future;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
+
+/// Runs `job` on a thread of the blocking pool, and returns a handle to await what it returns.
+///
+/// The threads belong to the loop of this thread, are called `fahrenheit-blocking-N`, are started
+/// when they are needed (32 at the most, see [`Builder::blocking_threads`]) and end when they have
+/// been idle for five seconds. More jobs than threads wait for their turn. [`run`] does not wait for
+/// jobs that nobody awaits. Aborting a job that has not begun takes it out; one that has begun goes
+/// on, and its output is dropped on its own thread.
+///
+/// # Errors
+/// The handle returns a [`JoinError`] if the job panics, and also if no thread could be started for
+/// it.
+///
+/// # Examples
+/// ```
+/// fahrenheit::run(async {
+///     let sum = fahrenheit::spawn_blocking(|| (1..=1_000_u64).sum::<u64>());
+///     assert_eq!(sum.await.unwrap(), 500_500);
+/// });
+/// ```
+///
+/// [`Builder::blocking_threads`]: crate::Builder::blocking_threads
+/// [`run`]: crate::run
+#[track_caller]
+pub fn spawn_blocking<F, T>(job: F) -> JoinHandle<T>
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    Builder::new()
+        .daemon(true)
+        .spawn_fallible(submit(Kind::Work, job))
+}
+
+/// Gives `job` to this loop's pool. The future is ready when it has ended; dropping it takes the job
+/// out if it has not begun.
+pub(crate) fn submit<F, T>(kind: Kind, job: F) -> Pending<T>
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    let slot = Arc::new(Mutex::new(Slot::Waiting(None)));
+    let theirs = Arc::clone(&slot);
+    let run = move || {
+        if matches!(*lock(&theirs), Slot::Gone) {
+            return;
+        }
+        let outcome = catch_unwind(AssertUnwindSafe(job));
+        let mut slot = lock(&theirs);
+        if let Slot::Waiting(waker) = &mut *slot {
+            let waker = waker.take();
+            *slot = Slot::Done(outcome);
+            drop(slot);
+            if let Some(waker) = waker {
+                runtime::wake_contained(waker);
+            }
+        }
+    };
+    let ended = || Err(io::Error::other("this thread is ending"));
+    let shared = with(|l| l.pool.shared()).unwrap_or_else(ended);
+    let error = shared
+        .and_then(|shared| shared.submit(kind, Box::new(run)))
+        .err();
+    Pending { slot, error }
+}
+
+/// Where a job's outcome is left.
+enum Slot<T> {
+    Waiting(Option<Waker>),
+    Done(Result<T, Box<dyn Any + Send>>),
+    /// Nobody waits any more.
+    Gone,
+}
+
+/// The outcome of a job, when it has one.
+pub(crate) struct Pending<T> {
+    slot: Arc<Mutex<Slot<T>>>,
+    error: Option<io::Error>,
+}
+
+impl<T> Future for Pending<T> {
+    type Output = Result<T, JoinError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let id = runtime::current_id();
+        if let Some(error) = self.error.take() {
+            return Poll::Ready(Err(JoinError::not_started(id, error)));
+        }
+        // Before the lock: cloning and dropping wakers is foreign code.
+        let waker = cx.waker().clone();
+        let mut slot = lock(&self.slot);
+        let displaced = match &mut *slot {
+            Slot::Waiting(known) => known.replace(waker),
+            Slot::Done(_) | Slot::Gone => {
+                let outcome = std::mem::replace(&mut *slot, Slot::Gone);
+                drop(slot);
+                return Poll::Ready(match outcome {
+                    Slot::Done(outcome) => outcome.map_err(|p| JoinError::panicked(id, p)),
+                    _ => Err(JoinError::cancelled(id)),
+                });
+            }
+        };
+        drop(slot);
+        drop(displaced);
+        Poll::Pending
+    }
+}
+
+impl<T> Drop for Pending<T> {
+    fn drop(&mut self) {
+        let outcome = std::mem::replace(&mut *lock(&self.slot), Slot::Gone);
+        drop(outcome);
+    }
+}

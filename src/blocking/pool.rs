@@ -1,0 +1,208 @@
+//! The blocking pool: a few threads.
+//!
+//! No thread is started before a job needs one, and an idle one leaves after a while. Jobs queue up
+//! when all threads are busy. Name look-ups may use half of the threads at most, so that a dead name
+//! server cannot hold up everything else. Knows no task and no loop: a job is a closure.
+//!
+//! **Invariant.** A job that was taken in runs: while it is queued, there is a thread that will get to
+//! it. All counting happens under one mutex.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// How many threads there may be unless the user says otherwise.
+const DEFAULT_LIMIT: usize = 32;
+
+/// How long a thread waits for another job before it ends.
+const IDLE: Duration = Duration::from_secs(5);
+
+/// What a job is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Work,
+    Name,
+}
+
+type Job = Box<dyn FnOnce() + Send>;
+
+/// The threads of one loop. Dropping it lets the idle ones go; busy ones finish their job.
+#[derive(Debug, Default)]
+pub(crate) struct Pool {
+    shared: Option<Arc<Shared>>,
+    limit: Option<usize>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    state: Mutex<State>,
+    work: Condvar,
+}
+
+struct State {
+    work: VecDeque<Job>,
+    names: VecDeque<Job>,
+    limit: usize,
+    n_threads: usize,
+    n_idle: usize,
+    n_busy_with_names: usize,
+    n_started: usize,
+    closed: bool,
+}
+
+impl std::fmt::Debug for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("State")
+            .field("n_threads", &self.n_threads)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Pool {
+    pub(crate) fn set_limit(&mut self, limit: usize) {
+        self.limit = Some(limit);
+        if let Some(shared) = &self.shared {
+            lock(&shared.state).limit = limit;
+        }
+    }
+
+    /// What jobs are given to; an error if there are to be no threads.
+    pub(crate) fn shared(&mut self) -> io::Result<Arc<Shared>> {
+        let limit = self.limit.unwrap_or(DEFAULT_LIMIT);
+        if limit == 0 {
+            let text = "there are no blocking threads: `Builder::blocking_threads` is 0";
+            return Err(io::Error::new(io::ErrorKind::Unsupported, text));
+        }
+        Ok(Arc::clone(
+            self.shared
+                .get_or_insert_with(|| Arc::new(Shared::new(limit))),
+        ))
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        if let Some(shared) = &self.shared {
+            lock(&shared.state).closed = true;
+            shared.work.notify_all();
+        }
+    }
+}
+
+impl State {
+    fn queue(&mut self, kind: Kind) -> &mut VecDeque<Job> {
+        match kind {
+            Kind::Work => &mut self.work,
+            Kind::Name => &mut self.names,
+        }
+    }
+
+    fn name_limit(&self) -> usize {
+        self.limit.div_ceil(2)
+    }
+
+    fn start_thread(&mut self, shared: &Arc<Shared>) -> io::Result<()> {
+        let shared = Arc::clone(shared);
+        let name = format!("fahrenheit-blocking-{}", self.n_started);
+        std::thread::Builder::new()
+            .name(name)
+            .spawn(move || shared.serve())?;
+        self.n_started += 1;
+        self.n_threads += 1;
+        Ok(())
+    }
+
+    fn take_job(&mut self) -> Option<(Kind, Job)> {
+        if self.n_busy_with_names < self.name_limit() {
+            if let Some(job) = self.names.pop_front() {
+                self.n_busy_with_names += 1;
+                return Some((Kind::Name, job));
+            }
+        }
+        Some((Kind::Work, self.work.pop_front()?))
+    }
+}
+
+impl Shared {
+    /// Takes `job` in, and starts a thread if that is needed and allowed.
+    ///
+    /// If it cannot be started, the job waits for one that runs already; if there is none, it is
+    /// given up, and the error says so.
+    pub(crate) fn submit(self: &Arc<Self>, kind: Kind, job: Job) -> io::Result<()> {
+        let mut state = lock(&self.state);
+        state.queue(kind).push_back(job);
+        // Names beyond their share wait for a thread that is busy with names.
+        let share = state.name_limit().saturating_sub(state.n_busy_with_names);
+        let wanted = state.work.len() + state.names.len().min(share);
+        if wanted <= state.n_idle || state.n_threads >= state.limit {
+            self.work.notify_one();
+            return Ok(());
+        }
+        let Err(error) = state.start_thread(self) else {
+            return Ok(());
+        };
+        if state.n_threads > 0 {
+            drop(state);
+            log::warn!("cannot start another blocking thread: {error}; the job waits for its turn");
+            return Ok(());
+        }
+        let job = state.queue(kind).pop_back();
+        drop(state);
+        drop(job);
+        Err(io::Error::new(
+            error.kind(),
+            format!("cannot start a blocking thread: {error}"),
+        ))
+    }
+
+    fn new(limit: usize) -> Shared {
+        let state = State {
+            work: VecDeque::new(),
+            names: VecDeque::new(),
+            limit,
+            n_threads: 0,
+            n_idle: 0,
+            n_busy_with_names: 0,
+            n_started: 0,
+            closed: false,
+        };
+        Shared {
+            state: Mutex::new(state),
+            work: Condvar::new(),
+        }
+    }
+
+    /// The life of one thread.
+    fn serve(&self) {
+        let mut state = lock(&self.state);
+        loop {
+            while let Some((kind, job)) = state.take_job() {
+                drop(state);
+                job();
+                state = lock(&self.state);
+                if kind == Kind::Name {
+                    state.n_busy_with_names -= 1;
+                }
+            }
+            if state.closed || state.n_threads > state.limit {
+                break;
+            }
+            state.n_idle += 1;
+            let waited = self.work.wait_timeout(state, IDLE);
+            let (guard, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
+            state = guard;
+            state.n_idle -= 1;
+            let nothing = state.work.is_empty() && state.names.is_empty();
+            if timeout.timed_out() && nothing {
+                break;
+            }
+        }
+        state.n_threads -= 1;
+    }
+}
+
+/// Locks, whatever happened to the last who did: no job runs under a lock of ours.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

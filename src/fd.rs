@@ -1,0 +1,418 @@
+//! Waiting for a descriptor: [`AsyncFd`] for any, and the `Source` under every socket.
+//!
+//! An operation tries its call, and on `WouldBlock` registers interest and returns `Pending`. After
+//! a read or write that took less than was offered, the next one registers at once instead of asking
+//! the system for a `WouldBlock`: `select` is level-triggered, so nothing can be missed, and a
+//! request costs one wait, one read and one write.
+//!
+//! **Invariant.** A source is deregistered before its descriptor is closed: it is declared before
+//! the descriptor wherever the two live together, and fields are dropped in that order.
+
+use crate::reactor::{Advice, Direction, Token};
+use crate::runtime::{self, with};
+use crate::sys::{self, Errno};
+use futures_io::{AsyncRead, AsyncWrite};
+use std::future::poll_fn;
+use std::io::{self, IoSlice, IoSliceMut, Read, Write};
+use std::marker::PhantomData;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::panic::Location;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+pub use crate::reactor::RegisterError;
+
+/// The registration of one descriptor with this thread's loop.
+#[derive(Debug)]
+pub(crate) struct Source {
+    token: Token,
+    /// The descriptor blocks, and is not ours to change: wait for `select` before every call.
+    waits_first: bool,
+    // The registration is in the table of this thread's loop.
+    _local: PhantomData<*mut ()>,
+}
+
+impl Source {
+    /// Registers a non-blocking descriptor that the caller owns.
+    #[track_caller]
+    pub(crate) fn owned(fd: impl AsFd) -> Result<Source, RegisterError> {
+        Source::register(fd.as_fd().as_raw_fd(), true)
+    }
+
+    /// Registers any descriptor, once it is certain that it is open. Its flags are left alone.
+    #[track_caller]
+    fn any(fd: impl AsFd) -> Result<Source, RegisterError> {
+        let fd = fd.as_fd();
+        let bad = RegisterError::BadFd { fd: fd.as_raw_fd() };
+        let nonblocking = sys::fd::is_nonblocking(fd).map_err(|_| bad)?;
+        let mut source = Source::register(fd.as_raw_fd(), false)?;
+        source.waits_first = !nonblocking;
+        if source.waits_first {
+            source.block(Direction::Read);
+            source.block(Direction::Write);
+        }
+        Ok(source)
+    }
+
+    #[track_caller]
+    fn register(fd: RawFd, evict: bool) -> Result<Source, RegisterError> {
+        let place = Location::caller();
+        let registered = with(|l| l.reactor.register(fd, evict, place));
+        let (token, leftover) = registered.unwrap_or(Err(RegisterError::ThreadEnded))?;
+        if !leftover.is_empty() {
+            log::error!("descriptor {fd} was closed behind the loop; its number is used again");
+            leftover.into_iter().for_each(runtime::wake_contained);
+        }
+        log::trace!("register descriptor {fd}");
+        Ok(Source {
+            token,
+            waits_first: false,
+            _local: PhantomData,
+        })
+    }
+
+    /// Makes `call` until it no longer would block; registers interest when it does. `is_short`
+    /// says whether the next call is likely to block.
+    pub(crate) fn poll_io<R>(
+        &self,
+        direction: Direction,
+        cx: &mut Context<'_>,
+        mut call: impl FnMut() -> io::Result<R>,
+        is_short: impl FnOnce(&R) -> bool,
+    ) -> Poll<io::Result<R>> {
+        ready!(runtime::poll_budget(cx));
+        match with(|l| l.reactor.advice(self.token, direction)) {
+            Some(Advice::Try) => {}
+            Some(Advice::Wait) => return self.poll_wait(direction, cx),
+            Some(Advice::Dead) | None => return Poll::Ready(Err(Errno::EBADF.into())),
+        }
+        let outcome = sys::retry_io(&mut call);
+        match &outcome {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                log::trace!("descriptor {}: would block", self.token.fd);
+                self.block(direction);
+                return self.poll_wait(direction, cx);
+            }
+            Ok(value) if self.waits_first || is_short(value) => self.block(direction),
+            _ => {}
+        }
+        runtime::spend_budget();
+        Poll::Ready(outcome)
+    }
+
+    /// Registers interest. Always pending, for the caller's convenience.
+    fn poll_wait<R>(&self, direction: Direction, cx: &mut Context<'_>) -> Poll<R> {
+        let known = with(|l| l.reactor.knows(self.token, direction, cx.waker()));
+        if known == Some(false) {
+            let waker = cx.waker().clone();
+            let displaced = with(|l| l.reactor.add(self.token, direction, waker));
+            log::trace!(
+                "interest: descriptor {}, {direction}, {}",
+                self.token.fd,
+                runtime::Current
+            );
+            displaced
+                .into_iter()
+                .flatten()
+                .for_each(runtime::wake_contained);
+        }
+        Poll::Pending
+    }
+
+    /// The next operation would block.
+    pub(crate) fn block(&self, direction: Direction) {
+        with(|l| l.reactor.set_blocked(self.token, direction));
+    }
+
+    /// Waits until `select` says that the descriptor is ready, whatever the last call said.
+    pub(crate) async fn ready(&self, direction: Direction) -> io::Result<()> {
+        let mut before = None;
+        poll_fn(|cx| {
+            ready!(runtime::poll_budget(cx));
+            let Some(now) = with(|l| l.reactor.n_ready(self.token, direction)).flatten() else {
+                return Poll::Ready(Err(Errno::EBADF.into()));
+            };
+            if *before.get_or_insert(now) == now {
+                return self.poll_wait(direction, cx);
+            }
+            runtime::spend_budget();
+            Poll::Ready(Ok(()))
+        })
+        .await
+    }
+}
+
+impl Drop for Source {
+    fn drop(&mut self) {
+        let mut waiters = Vec::new();
+        with(|l| {
+            l.reactor.deregister(self.token, &mut waiters);
+            waiters.append(&mut l.starved);
+            l.n_closed += 1;
+        });
+        log::trace!("deregister descriptor {}", self.token.fd);
+        // Nobody else would wake them: closing a descriptor does not end a `select` on it.
+        waiters.into_iter().for_each(runtime::wake_contained);
+    }
+}
+
+/// Any descriptor, to be waited for: a socket, a pipe, a FIFO, a terminal, a device.
+///
+/// # Blocking descriptors
+/// The flags of the descriptor are never changed, because `O_NONBLOCK` belongs to the open file and
+/// is shared with other processes. If it blocks, as stdin does, operations wait until it is ready
+/// and then make one call. Should another process take the data in between, that call blocks the
+/// thread; there is no way to exclude that.
+///
+/// # Regular files
+/// `select` says that a regular file is always ready: operations never wait, and block the thread
+/// for as long as the disk takes. Use [`spawn_blocking`](crate::spawn_blocking) for files.
+///
+/// # Ownership
+/// A descriptor has one `AsyncFd`; any number of tasks may wait through it. Dropping it wakes them.
+/// It cannot leave its thread:
+///
+/// ```compile_fail
+/// fn must_be_send<T: Send>() {}
+/// must_be_send::<fahrenheit::AsyncFd<std::fs::File>>();
+/// ```
+///
+/// # Examples
+/// ```
+/// use fahrenheit::{prelude::*, AsyncFd};
+/// use std::io::Write;
+///
+/// let (read, mut write) = std::io::pipe()?;
+/// fahrenheit::run(async move {
+///     let mut read = AsyncFd::new(read)?;
+///     write.write_all(b"hello")?;
+///     let mut bytes = [0; 5];
+///     read.read_exact(&mut bytes).await?;
+///     assert_eq!(&bytes, b"hello");
+///     Ok(())
+/// })
+/// # as std::io::Result<()>
+/// # ;
+/// # std::io::Result::Ok(())
+/// ```
+#[derive(Debug)]
+pub struct AsyncFd<T: AsFd> {
+    // Before the descriptor: deregister, then close.
+    source: Source,
+    io: T,
+}
+
+impl<T: AsFd> AsyncFd<T> {
+    /// Registers the descriptor of `io` with this thread's loop.
+    ///
+    /// # Errors
+    /// A [`RegisterError`], inside of the [`io::Error`], if the descriptor is not open, is registered
+    /// already, or is beyond what this system's `select` takes. `io` is dropped;
+    /// [`try_new`](AsyncFd::try_new) gives it back.
+    #[track_caller]
+    pub fn new(io: T) -> io::Result<AsyncFd<T>> {
+        AsyncFd::try_new(io).map_err(|(_, error)| error.into())
+    }
+
+    /// Registers the descriptor of `io`, or gives `io` back.
+    ///
+    /// # Errors
+    /// As [`new`](AsyncFd::new).
+    #[track_caller]
+    pub fn try_new(io: T) -> Result<AsyncFd<T>, (T, RegisterError)> {
+        match Source::any(&io) {
+            Ok(source) => Ok(AsyncFd { source, io }),
+            Err(error) => Err((io, error)),
+        }
+    }
+
+    /// What is being waited for.
+    pub fn get_ref(&self) -> &T {
+        &self.io
+    }
+
+    /// Ends the registration and gives the descriptor back as it was.
+    pub fn into_inner(self) -> T {
+        self.io
+    }
+
+    /// Waits until the descriptor is ready to read: there is data, the end, or an error.
+    ///
+    /// A hint: the read may find nothing all the same.
+    ///
+    /// # Errors
+    /// EBADF if the descriptor was closed behind the loop's back.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost by dropping the future.
+    pub async fn readable(&self) -> io::Result<()> {
+        self.source.ready(Direction::Read).await
+    }
+
+    /// Waits until the descriptor is ready to write, or a write would fail at once.
+    ///
+    /// # Errors
+    /// As [`readable`](AsyncFd::readable).
+    ///
+    /// # Cancel safety
+    /// As [`readable`](AsyncFd::readable).
+    pub async fn writable(&self) -> io::Result<()> {
+        self.source.ready(Direction::Write).await
+    }
+
+    /// Waits for an exceptional condition: urgent data on a TCP socket, a change of state of a pty
+    /// in packet mode.
+    ///
+    /// # Errors
+    /// As [`readable`](AsyncFd::readable).
+    ///
+    /// # Cancel safety
+    /// As [`readable`](AsyncFd::readable).
+    pub async fn exceptional(&self) -> io::Result<()> {
+        self.source.ready(Direction::Except).await
+    }
+
+    /// Makes `call`, and whenever it returns `WouldBlock`, waits until the descriptor is ready to
+    /// read and makes it again. `Interrupted` is retried.
+    ///
+    /// # Errors
+    /// That of `call`; EBADF as for [`readable`](AsyncFd::readable).
+    ///
+    /// # Cancel safety
+    /// That of `call`: it runs in one poll, and its outcome is returned by the same poll.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::os::unix::net::UnixDatagram;
+    ///
+    /// fahrenheit::run(async {
+    ///     let (a, b) = UnixDatagram::pair()?;
+    ///     a.set_nonblocking(true)?;
+    ///     let a = fahrenheit::AsyncFd::new(a)?;
+    ///     b.send(b"ping")?;
+    ///     let mut bytes = [0; 16];
+    ///     let n = a.read_with(|socket| socket.recv(&mut bytes)).await?;
+    ///     assert_eq!(&bytes[..n], b"ping");
+    ///     std::io::Result::Ok(())
+    /// })
+    /// # .unwrap();
+    /// ```
+    pub async fn read_with<R>(&self, mut call: impl FnMut(&T) -> io::Result<R>) -> io::Result<R> {
+        poll_fn(|cx| self.poll_read_with(cx, &mut call)).await
+    }
+
+    /// As [`read_with`](AsyncFd::read_with), waiting until the descriptor is ready to write.
+    ///
+    /// # Errors
+    /// As [`read_with`](AsyncFd::read_with).
+    ///
+    /// # Cancel safety
+    /// As [`read_with`](AsyncFd::read_with).
+    pub async fn write_with<R>(&self, mut call: impl FnMut(&T) -> io::Result<R>) -> io::Result<R> {
+        poll_fn(|cx| self.poll_write_with(cx, &mut call)).await
+    }
+
+    /// [`read_with`](AsyncFd::read_with) for hand-written futures.
+    ///
+    /// # Errors
+    /// As [`read_with`](AsyncFd::read_with).
+    pub fn poll_read_with<R>(
+        &self,
+        cx: &mut Context<'_>,
+        mut call: impl FnMut(&T) -> io::Result<R>,
+    ) -> Poll<io::Result<R>> {
+        self.source
+            .poll_io(Direction::Read, cx, || call(&self.io), |_| false)
+    }
+
+    /// [`write_with`](AsyncFd::write_with) for hand-written futures.
+    ///
+    /// # Errors
+    /// As [`read_with`](AsyncFd::read_with).
+    pub fn poll_write_with<R>(
+        &self,
+        cx: &mut Context<'_>,
+        mut call: impl FnMut(&T) -> io::Result<R>,
+    ) -> Poll<io::Result<R>> {
+        self.source
+            .poll_io(Direction::Write, cx, || call(&self.io), |_| false)
+    }
+}
+
+impl<T: AsFd> AsFd for AsyncFd<T> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.io.as_fd()
+    }
+}
+
+impl<T: AsFd> AsRawFd for AsyncFd<T> {
+    fn as_raw_fd(&self) -> RawFd {
+        self.io.as_fd().as_raw_fd()
+    }
+}
+
+impl<T: AsFd> Unpin for AsyncFd<T> {}
+
+/// Reads by the `Read` of `&T`, as files, pipes and sockets of std have it.
+impl<T: AsFd> AsyncRead for AsyncFd<T>
+where
+    for<'a> &'a T: Read,
+{
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        let len = bytes.len();
+        let call = || (&self.io).read(bytes);
+        self.source
+            .poll_io(Direction::Read, cx, call, |&n| 0 < n && n < len)
+    }
+
+    fn poll_read_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &mut [IoSliceMut<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let len: usize = slices.iter().map(|slice| slice.len()).sum();
+        let call = || (&self.io).read_vectored(slices);
+        self.source
+            .poll_io(Direction::Read, cx, call, |&n| 0 < n && n < len)
+    }
+}
+
+/// Writes by the `Write` of `&T`. `close` flushes, and does not close: drop the value.
+impl<T: AsFd> AsyncWrite for AsyncFd<T>
+where
+    for<'a> &'a T: Write,
+{
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let call = || (&self.io).write(bytes);
+        self.source
+            .poll_io(Direction::Write, cx, call, |&n| n < bytes.len())
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let len: usize = slices.iter().map(|slice| slice.len()).sum();
+        let call = || (&self.io).write_vectored(slices);
+        self.source
+            .poll_io(Direction::Write, cx, call, |&n| n < len)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.source
+            .poll_io(Direction::Write, cx, || (&self.io).flush(), |()| false)
+    }
+
+    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_flush(cx)
+    }
+}

@@ -1,0 +1,689 @@
+//! The event loop of a thread: `run`, `block_on`, `spawn`, and the tick.
+//!
+//! Four participants: the *queue* of tasks that were woken, the *reactor* with its interests, the
+//! *timers*, and the *inbox* for wakes from other threads. One turn of the loop, [`tick`], is:
+//!
+//! 1. **Run.** Take the tasks woken up to now as one batch and poll each once; what they wake is the
+//!    next batch. Go on until nothing is queued or about [`POLLS_PER_TICK`] polls are spent.
+//! 2. **Done?** If the main future has ended, return: before waiting, or the loop sleeps for ever.
+//! 3. **How long?** Declare the loop asleep, then look at the inbox: not at all if anything is
+//!    queued; else to the next deadline; else without limit.
+//! 4. **Wait.** Rebuild the `fd_set`s from the maps, add the wake pipe, call `select`.
+//! 5. **Collect.** Drain the pipe; take fired interests and due timers out of their tables.
+//! 6. **Wake** them, with nothing borrowed.
+//!
+//! **Invariant.** No foreign code runs under a borrow: no poll, no drop of a future, no clone, wake
+//! or drop of a waker, no log record. [`with`] is the one place that borrows. And one place blocks
+//! the thread: step 4.
+
+use crate::blocking::pool::Pool;
+use crate::reactor::{Direction, Reactor, Victim};
+use crate::sys::select::Waited;
+use crate::task::error::Id;
+use crate::task::table::{Body, Ended, MAIN, Table};
+use crate::task::waker::{self, Inbox, Key, TaskWaker};
+use crate::timer::Timers;
+use std::any::Any;
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::fmt;
+use std::future::{Future, IntoFuture};
+use std::io;
+use std::mem;
+use std::os::fd::RawFd;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+pub use crate::sys::wake_pipe::CreateError;
+
+/// About so many polls in a row before descriptors and timers are looked at again. Two tasks that
+/// talk to each other should not pay for a system call a word; a task that always wakes itself must
+/// not keep the others from their descriptors.
+const POLLS_PER_TICK: usize = 200;
+
+/// So many operations of ours may succeed in one poll of a task before it has to yield.
+const BUDGET: u32 = 128;
+
+/// How long the loop pauses when `select` fails for lack of memory.
+const PAUSE: Duration = Duration::from_millis(1);
+
+/// The event loop: four tables and what the tick needs.
+pub(crate) struct EventLoop {
+    pub(crate) tasks: Table,
+    pub(crate) reactor: Reactor,
+    pub(crate) timers: Timers,
+    pub(crate) pool: Pool,
+    pub(crate) inbox: Arc<Inbox>,
+    /// Tasks that wait until a descriptor is closed: `accept` at the limit.
+    pub(crate) starved: Vec<Waker>,
+    /// How many descriptors have been deregistered, which is just before they are closed.
+    pub(crate) n_closed: u64,
+    /// Kept from tick to tick, so that none allocates.
+    batch: VecDeque<Key>,
+    woken: Vec<Waker>,
+    running: bool,
+}
+
+thread_local! {
+    static LOOP: RefCell<EventLoop> = RefCell::new(EventLoop::new());
+    /// What is being polled: the serial number of the task, and its place for the log.
+    static CURRENT: Cell<Option<Key>> = const { Cell::new(None) };
+    /// What is left of the budget of the poll that is running. Unlimited outside of our loop.
+    static LEFT: Cell<u32> = const { Cell::new(u32::MAX) };
+}
+
+/// Borrows this thread's loop, which comes into being on first use; `None` once the thread is
+/// ending. `f` must not call foreign code.
+pub(crate) fn with<R>(f: impl FnOnce(&mut EventLoop) -> R) -> Option<R> {
+    LOOP.try_with(|cell| f(&mut cell.borrow_mut())).ok()
+}
+
+/// Runs `main` on this thread, and returns its output when `main` **and every task that is not a
+/// daemon** have ended.
+///
+/// `main` need not be `Send` or `'static`: it may borrow from the caller. It is polled first; it is
+/// dropped as soon as it is ready, while other tasks may go on. Tasks that were spawned before `run`
+/// start now. Daemons (see [`task::Builder::daemon`](crate::task::Builder::daemon)) stay where they
+/// are when `run` returns, and go on in the next `run` on this thread.
+///
+/// # Panics
+/// - If `main` panics; tasks are left for the next `run`.
+/// - If called from inside a task. Nothing has happened then.
+/// - If the wake-up pipe cannot be made, because no descriptor is left;
+///   [`Builder::run`] returns that as an error.
+///
+/// # Examples
+/// ```
+/// let name = String::from("world");
+/// let greeting = fahrenheit::run(async { format!("hello, {name}") });
+/// assert_eq!(greeting, "hello, world");
+/// ```
+#[track_caller]
+pub fn run<F: IntoFuture>(main: F) -> F::Output {
+    match Builder::new().run(main) {
+        Ok(output) => output,
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// Runs `main` on this thread, and returns its output as soon as it is ready.
+///
+/// Like [`run`], but other tasks are not waited for: they stay as they are and go on in the next
+/// `run` or `block_on` on this thread. They are dropped when the thread ends.
+///
+/// # Panics
+/// As [`run`].
+///
+/// # Examples
+/// ```
+/// assert_eq!(fahrenheit::block_on(async { 6 * 7 }), 42);
+/// ```
+#[track_caller]
+pub fn block_on<F: IntoFuture>(main: F) -> F::Output {
+    match Builder::new().block_on(main) {
+        Ok(output) => output,
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// Settings of a loop, and a `run` that returns errors instead of panicking.
+///
+/// # Examples
+/// ```
+/// let answer = fahrenheit::Builder::new().blocking_threads(2).run(async { 42 })?;
+/// assert_eq!(answer, 42);
+/// # Ok::<(), fahrenheit::CreateError>(())
+/// ```
+#[derive(Debug, Clone, Default)]
+#[must_use = "a builder does nothing until `run` or `block_on`"]
+pub struct Builder {
+    blocking_threads: Option<usize>,
+}
+
+impl Builder {
+    /// The settings that [`run`] and [`block_on`] use.
+    pub fn new() -> Builder {
+        Builder::default()
+    }
+
+    /// Sets how many threads [`spawn_blocking`](crate::spawn_blocking) and name look-ups may use at
+    /// the most, from now on, on this thread's loop. The default is 32.
+    ///
+    /// None is started before it is needed. With 0 there never is any: jobs and look-ups return an
+    /// error.
+    pub fn blocking_threads(mut self, most: usize) -> Builder {
+        self.blocking_threads = Some(most);
+        self
+    }
+
+    /// [`run`](crate::run) with these settings.
+    ///
+    /// # Errors
+    /// If the loop cannot be created. `main` is dropped without having been polled.
+    ///
+    /// # Panics
+    /// If `main` panics, or if called from inside a task.
+    #[track_caller]
+    pub fn run<F: IntoFuture>(self, main: F) -> Result<F::Output, CreateError> {
+        self.drive(main, false)
+    }
+
+    /// [`block_on`](crate::block_on) with these settings.
+    ///
+    /// # Errors
+    /// If the loop cannot be created. `main` is dropped without having been polled.
+    ///
+    /// # Panics
+    /// If `main` panics, or if called from inside a task.
+    #[track_caller]
+    pub fn block_on<F: IntoFuture>(self, main: F) -> Result<F::Output, CreateError> {
+        self.drive(main, true)
+    }
+
+    #[track_caller]
+    fn drive<F: IntoFuture>(self, main: F, alone: bool) -> Result<F::Output, CreateError> {
+        let entered = match Entered::new()? {
+            Some(entered) => entered,
+            None => panic!(
+                "`run` or `block_on` was called from inside a task of the same thread: \
+                 `.await` the future, or `spawn` it"
+            ),
+        };
+        if let Some(most) = self.blocking_threads {
+            with(|l| l.pool.set_limit(most));
+        }
+        let future = pin!(Some(main.into_future()));
+        let mut main = Main {
+            future,
+            output: None,
+        };
+        drive(&entered, &mut main, alone);
+        drop(entered);
+        match main
+            .output
+            .take()
+            .expect("the loop ends after the main future")
+        {
+            Ok(output) => Ok(output),
+            Err(payload) => resume_unwind(payload),
+        }
+    }
+}
+
+/// Proof that the loop of this thread runs, and that nobody else runs it.
+struct Entered {
+    inbox: Arc<Inbox>,
+}
+
+impl Entered {
+    /// `None` if the loop runs already.
+    fn new() -> Result<Option<Entered>, CreateError> {
+        let inbox = with(|l| (!l.running).then(|| Arc::clone(&l.inbox)));
+        let Some(inbox) = inbox.ok_or(CreateError::ThreadEnded)? else {
+            return Ok(None);
+        };
+        inbox.open_pipe()?;
+        with(|l| l.running = true);
+        Ok(Some(Entered { inbox }))
+    }
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        with(|l| l.running = false);
+    }
+}
+
+/// The main future, with its type forgotten.
+trait Root {
+    /// Polls the future, unless it has ended. Does not panic.
+    fn poll(&mut self, cx: &mut Context<'_>);
+    fn is_done(&self) -> bool;
+    fn has_panicked(&self) -> bool;
+}
+
+struct Main<'a, F: Future> {
+    future: Pin<&'a mut Option<F>>,
+    output: Option<Result<F::Output, Box<dyn Any + Send>>>,
+}
+
+impl<F: Future> Root for Main<'_, F> {
+    fn poll(&mut self, cx: &mut Context<'_>) {
+        let Some(future) = self.future.as_mut().as_pin_mut() else {
+            return;
+        };
+        let output = match catch_unwind(AssertUnwindSafe(|| future.poll(cx))) {
+            Ok(Poll::Pending) => return,
+            Ok(Poll::Ready(output)) => Ok(output),
+            Err(payload) => Err(payload),
+        };
+        let dropped = catch_unwind(AssertUnwindSafe(|| self.future.set(None)));
+        self.output = Some(dropped.and(output));
+    }
+
+    fn is_done(&self) -> bool {
+        self.output.is_some()
+    }
+
+    fn has_panicked(&self) -> bool {
+        matches!(self.output, Some(Err(_)))
+    }
+}
+
+/// Turns the loop until `main` has ended and, unless it is `alone`, all that `run` waits for.
+fn drive(entered: &Entered, main: &mut dyn Root, alone: bool) {
+    let inbox = &entered.inbox;
+    let Some(key) = with(|l| l.tasks.main_key()) else {
+        return;
+    };
+    let name = TaskWaker::new(key, Arc::clone(inbox));
+    let waker = Waker::from(Arc::clone(&name));
+    waker.wake_by_ref();
+    log::debug!(
+        "run: {} tasks are waiting to start",
+        with(|l| l.tasks.n_running()).unwrap_or(0)
+    );
+    loop {
+        // Step 1.
+        run_queued(Some((&name, &waker, main)), inbox);
+        // Step 2.
+        if main.is_done() {
+            let enough = alone || main.has_panicked();
+            let n_awaited = if enough {
+                0
+            } else {
+                with(|l| l.tasks.n_awaited()).unwrap_or(0)
+            };
+            if n_awaited == 0 {
+                log::debug!("run: finished");
+                return;
+            }
+        }
+        // Steps 3 to 6.
+        wait_and_wake(inbox, None);
+    }
+}
+
+/// Does one turn of this thread's loop, for a program that has a loop of its own: polls what is
+/// queued, waits for at most `limit`, and wakes what has become ready. Returns how many wakers ran.
+///
+/// With `Some(Duration::ZERO)` it never waits; with `None` it waits without limit. [`interest`]
+/// says what to wait for before the next call.
+///
+/// # Errors
+/// - If the wake-up pipe cannot be made.
+/// - If called from inside a task, or from inside another `turn`. Nothing has happened then.
+///
+/// # Examples
+/// ```
+/// use std::time::Duration;
+/// let task = fahrenheit::spawn(async { 42 });
+/// while !task.is_finished() {
+///     fahrenheit::turn(Some(Duration::ZERO))?;
+/// }
+/// assert_eq!(fahrenheit::block_on(task).unwrap(), 42);
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub fn turn(limit: Option<Duration>) -> io::Result<usize> {
+    let Some(entered) = Entered::new()? else {
+        return Err(io::Error::other(
+            "`turn` was called from inside a task of the same thread",
+        ));
+    };
+    run_queued(None, &entered.inbox);
+    Ok(wait_and_wake(&entered.inbox, limit))
+}
+
+/// What a program that owns its loop has to wait for before it calls [`turn`] again.
+///
+/// A snapshot: any call into this crate on this thread may change it.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct Interest {
+    /// Wait until one of these is readable. The wake-up pipe, by which other threads wake tasks of
+    /// this one, is among them once the loop has turned for the first time.
+    pub read: Vec<RawFd>,
+    /// Wait until one of these is writable.
+    pub write: Vec<RawFd>,
+    /// Wait until one of these has an exceptional condition.
+    pub except: Vec<RawFd>,
+    /// Wait no longer than until then.
+    pub deadline: Option<Instant>,
+    /// Do not wait at all: tasks are ready to be polled.
+    pub queued: bool,
+}
+
+/// What this thread's loop waits for; see [`turn`].
+///
+/// # Examples
+/// ```
+/// drop(fahrenheit::spawn(async {}));
+/// assert!(fahrenheit::interest().queued);
+/// ```
+pub fn interest() -> Interest {
+    let interest = with(|l| {
+        l.inbox.collect();
+        let mut read = l.reactor.interests(Direction::Read);
+        read.extend(l.inbox.pipe_fd());
+        Interest {
+            read,
+            write: l.reactor.interests(Direction::Write),
+            except: l.reactor.interests(Direction::Except),
+            deadline: l.timers.next_deadline(),
+            queued: waker::has_queued(),
+        }
+    });
+    interest.unwrap_or_default()
+}
+
+/// Step 1: polls what is queued, batch after batch.
+fn run_queued(mut main: Option<(&TaskWaker, &Waker, &mut dyn Root)>, inbox: &Inbox) {
+    let mut batch = with(|l| mem::take(&mut l.batch)).unwrap_or_default();
+    let mut n_polls = 0;
+    while n_polls < POLLS_PER_TICK {
+        inbox.collect();
+        waker::swap_queue(&mut batch);
+        if batch.is_empty() {
+            break;
+        }
+        n_polls += batch.len();
+        for key in batch.drain(..) {
+            if key.index != MAIN {
+                poll_task(key);
+            } else if let Some((name, waker, main)) = &mut main {
+                if name.key() == key {
+                    name.leave_queue();
+                    log::trace!("poll the main future");
+                    in_context(key, waker, |cx| main.poll(cx));
+                }
+            }
+        }
+    }
+    with(|l| l.batch = batch);
+}
+
+/// Polls one task, or drops it if it was aborted.
+fn poll_task(key: Key) {
+    // A name that nobody bears any more: a wake that came too late.
+    let Some(Some(mut taken)) = with(|l| l.tasks.take(key)) else {
+        return;
+    };
+    let id = Id(key.serial);
+    let done = if taken.aborted {
+        log::trace!("drop task {id}: it was aborted");
+        taken.body.as_mut().cancel(id);
+        true
+    } else {
+        log::trace!("poll task {id}");
+        in_context(key, &taken.waker, |cx| taken.body.as_mut().poll(id, cx)).is_ready()
+    };
+    if !done {
+        with(|l| l.tasks.put_back(key, taken));
+        return;
+    }
+    log::trace!("task {id} has ended");
+    if let Some(ended) = with(|l| l.tasks.finish(key, taken.body)) {
+        settle(id, ended);
+    }
+}
+
+/// Tells the joiner of a task that has ended, and drops the output if nobody wants it. A panic that
+/// nobody will see is logged.
+pub(crate) fn settle(id: Id, ended: Ended) {
+    if let Some(joiner) = ended.joiner {
+        wake_contained(joiner);
+    }
+    let Some(mut body) = ended.unclaimed else {
+        return;
+    };
+    let unseen = body.as_mut().discard(id);
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(body))) {
+        mem::forget(payload);
+    }
+    if let Some(error) = unseen {
+        match ended.label {
+            Some(label) => log::error!("{error} (it is called {label:?})"),
+            None => log::error!("{error}"),
+        }
+    }
+}
+
+/// Polls something with a fresh budget, as `key`.
+fn in_context<R>(key: Key, waker: &Waker, poll: impl FnOnce(&mut Context<'_>) -> R) -> R {
+    struct Restore(Option<Key>, u32);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            CURRENT.set(self.0);
+            LEFT.set(self.1);
+        }
+    }
+    let _restore = Restore(CURRENT.replace(Some(key)), LEFT.replace(BUDGET));
+    poll(&mut Context::from_waker(waker))
+}
+
+/// Who is being polled, for the log.
+pub(crate) struct Current;
+
+impl fmt::Display for Current {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match CURRENT.get() {
+            None => f.write_str("a future outside of the loop"),
+            Some(Key { index: MAIN, .. }) => f.write_str("the main future"),
+            Some(key) => write!(f, "task {}", key.serial),
+        }
+    }
+}
+
+/// The task that is being polled, or 0.
+pub(crate) fn current_id() -> Id {
+    Id(CURRENT.get().map_or(0, |key| key.serial))
+}
+
+/// Whether an operation of ours may go on in this poll. If the budget is spent, the task is queued
+/// again, and the operation has to return `Pending`.
+pub(crate) fn poll_budget(cx: &Context<'_>) -> Poll<()> {
+    if LEFT.get() > 0 {
+        return Poll::Ready(());
+    }
+    cx.waker().wake_by_ref();
+    Poll::Pending
+}
+
+/// An operation of ours has succeeded.
+pub(crate) fn spend_budget() {
+    LEFT.set(LEFT.get().saturating_sub(1));
+}
+
+/// Runs `poll` without the budget.
+pub(crate) fn without_budget<R>(poll: impl FnOnce() -> R) -> R {
+    struct Restore(u32);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            LEFT.set(self.0);
+        }
+    }
+    let _restore = Restore(LEFT.replace(u32::MAX));
+    poll()
+}
+
+/// Steps 3 to 6. Waits no longer than `limit`; returns how many wakers ran.
+fn wait_and_wake(inbox: &Inbox, limit: Option<Duration>) -> usize {
+    // Step 3.
+    let asleep = !waker::has_queued() && inbox.fall_asleep();
+    let wait = if asleep {
+        shorter(until_deadline(), limit)
+    } else {
+        Some(Duration::ZERO)
+    };
+    trace_wait(wait);
+    // Step 4.
+    let pipe = inbox.pipe_fd().expect("a loop that runs has its pipe");
+    let Some((waited, rung)) = with(|l| l.reactor.wait(pipe, wait)) else {
+        return 0;
+    };
+    if asleep {
+        inbox.wake_up();
+    }
+    // Step 5.
+    if rung {
+        inbox.drain_pipe();
+    }
+    let victims = match waited {
+        Waited::Ready(_) => Vec::new(),
+        Waited::BadFd => with(|l| l.reactor.find_victims()).unwrap_or_default(),
+        Waited::Trouble(_) => Vec::new(),
+    };
+    trace_ready(rung);
+    let mut woken = with(|l| {
+        let mut woken = mem::take(&mut l.woken);
+        l.reactor.collect(&mut woken);
+        if !l.timers.is_empty() {
+            l.timers.collect(Instant::now(), &mut woken);
+        }
+        woken
+    })
+    .unwrap_or_default();
+    report(waited, victims, &mut woken);
+    // Step 6.
+    let n_woken = woken.len();
+    if n_woken > 0 {
+        log::trace!("wake {n_woken}");
+    }
+    woken.drain(..).for_each(wake_contained);
+    with(|l| l.woken = woken);
+    n_woken
+}
+
+fn until_deadline() -> Option<Duration> {
+    let deadline = with(|l| l.timers.next_deadline()).flatten()?;
+    Some(deadline.saturating_duration_since(Instant::now()))
+}
+
+fn shorter(a: Option<Duration>, b: Option<Duration>) -> Option<Duration> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    }
+}
+
+/// Wakes; a panic of the waker is contained, and the rest goes on.
+pub(crate) fn wake_contained(waker: Waker) {
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(|| waker.wake())) {
+        log::error!("a waker panicked");
+        // Its destructor might panic as well.
+        mem::forget(payload);
+    }
+}
+
+/// Says what a failed wait means. The waiters of descriptors that were closed behind our back are
+/// woken, so that their operations fail.
+fn report(waited: Waited, victims: Vec<Victim>, woken: &mut Vec<Waker>) {
+    match waited {
+        Waited::Ready(_) => return,
+        Waited::BadFd if !victims.is_empty() => {}
+        Waited::BadFd => {
+            log::error!("select: bad descriptor, and none of ours: is the wake-up pipe closed?");
+            std::thread::sleep(PAUSE);
+        }
+        Waited::Trouble(errno) => {
+            log::warn!("select: {errno}; trying again");
+            std::thread::sleep(PAUSE);
+        }
+    }
+    for victim in victims {
+        log::error!(
+            "descriptor {}, registered at {}, was closed behind the loop; {} waited for it",
+            victim.fd,
+            victim.place,
+            victim.waiters.len()
+        );
+        woken.extend(victim.waiters);
+    }
+}
+
+fn trace_wait(wait: Option<Duration>) {
+    if log::log_enabled!(log::Level::Trace) {
+        let counts = with(|l| (l.reactor.n_interests(), l.timers.len(), l.tasks.n_running()));
+        let ([read, write, except], n_timers, n_tasks) = counts.unwrap_or_default();
+        let fds = format!("{read} to read, {write} to write, {except} exceptional");
+        match wait {
+            None => log::trace!("select: {fds}; {n_tasks} tasks; no time limit"),
+            Some(Duration::ZERO) => log::trace!("select: {fds}; {n_tasks} tasks; without waiting"),
+            Some(wait) => log::trace!(
+                "select: {fds}; {n_tasks} tasks, {n_timers} timers; for at most {wait:?}"
+            ),
+        }
+    }
+}
+
+fn trace_ready(rung: bool) {
+    if log::log_enabled!(log::Level::Trace) {
+        for (fd, direction) in with(|l| l.reactor.ready().to_vec()).unwrap_or_default() {
+            log::trace!("ready: descriptor {fd}, {direction}");
+        }
+        if rung {
+            log::trace!("ready: the wake-up pipe");
+        }
+    }
+}
+
+/// Adds a task and queues it. If the thread is ending, the body is dropped and there is no key.
+pub(crate) fn add_task(
+    body: Pin<Box<dyn Body>>,
+    label: Option<Box<str>>,
+    daemon: bool,
+) -> Option<Key> {
+    let mut parts = Some((body, label));
+    let added = with(|l| {
+        let (body, label) = parts.take()?;
+        Some(l.tasks.insert(body, label, daemon, &l.inbox))
+    });
+    let name = added.flatten()?;
+    Waker::from(Arc::clone(&name)).wake();
+    log::trace!("{Current} spawned task {}", name.key().serial);
+    Some(name.key())
+}
+
+impl EventLoop {
+    /// Has `waker` woken when a descriptor is closed. Returns it if that is so already.
+    pub(crate) fn starve(&mut self, waker: Waker) -> Option<Waker> {
+        if self.starved.iter().any(|known| known.will_wake(&waker)) {
+            return Some(waker);
+        }
+        self.starved.push(waker);
+        None
+    }
+
+    fn new() -> EventLoop {
+        EventLoop {
+            tasks: Table::new(),
+            reactor: Reactor::new(),
+            timers: Timers::default(),
+            pool: Pool::default(),
+            inbox: Inbox::for_this_thread(),
+            starved: Vec::new(),
+            n_closed: 0,
+            batch: VecDeque::new(),
+            woken: Vec::new(),
+            running: false,
+        }
+    }
+}
+
+impl Drop for EventLoop {
+    /// The thread ends. [`with`] finds nothing from here on, so destructors that spawn, register or
+    /// deregister do nothing; those that wake find the inbox closed.
+    fn drop(&mut self) {
+        self.inbox.close();
+        for (id, ended) in self.tasks.drain() {
+            settle(id, ended);
+        }
+        self.reactor.drain().into_iter().for_each(wake_contained);
+        mem::take(&mut self.starved)
+            .into_iter()
+            .for_each(wake_contained);
+    }
+}

@@ -1,0 +1,31 @@
+//! Flags of descriptors, and whether one is open at all.
+
+use super::{Errno, retry};
+use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
+use nix::libc;
+use std::os::fd::{AsFd, RawFd};
+
+/// Whether `fd` names an open descriptor of this process.
+pub(crate) fn is_open(fd: RawFd) -> bool {
+    // SAFETY: F_GETFD takes no third argument, touches no memory, and is defined for any number.
+    let flags = unsafe { libc::fcntl(fd, libc::F_GETFD) };
+    flags != -1 || Errno::last() != Errno::EBADF
+}
+
+/// Whether reads and writes on `fd` return at once; an error if it is not open.
+pub(crate) fn is_nonblocking(fd: impl AsFd) -> nix::Result<bool> {
+    let flags = retry(|| fcntl(&fd, FcntlArg::F_GETFL))?;
+    Ok(OFlag::from_bits_retain(flags).contains(OFlag::O_NONBLOCK))
+}
+
+/// What systems without `pipe2`, `accept4` and `SOCK_CLOEXEC` get: both flags, straight after.
+///
+/// A `fork` and `exec` by another thread in between takes the descriptor along; those systems
+/// offer no way to close that window.
+#[allow(dead_code, reason = "the systems with atomic flags do not need it")]
+pub(crate) fn set_flags(fd: impl AsFd) -> nix::Result<()> {
+    retry(|| fcntl(&fd, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)))?;
+    let flags = OFlag::from_bits_retain(retry(|| fcntl(&fd, FcntlArg::F_GETFL))?);
+    retry(|| fcntl(&fd, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK)))?;
+    Ok(())
+}

@@ -1,0 +1,192 @@
+//! Sets of descriptors of any size, laid out as the kernel wants them. Safe code.
+//!
+//! `libc::fd_set` has room for `FD_SETSIZE` descriptors, and `FD_SET` past it panics or, in C,
+//! writes out of bounds. Here the words live on the heap and grow to the highest member. The
+//! layout is that of `<sys/select.h>` everywhere: descriptor `n` is bit `n % BITS` of word
+//! `n / BITS`, in words of the platform's own width, which matters on big-endian machines.
+//!
+//! **Invariant.** All bits beyond the members that were inserted are zero, and the allocation is
+//! a multiple of eight bytes, because some kernels copy whole `long`s whatever the word is.
+
+use std::os::fd::RawFd;
+
+/// One word of the platform's `fd_set`.
+#[cfg(any(
+    target_vendor = "apple",
+    target_os = "netbsd",
+    target_os = "openbsd",
+    target_os = "haiku",
+    target_os = "nto",
+))]
+type Word = u32;
+/// One word of the platform's `fd_set`.
+#[cfg(not(any(
+    target_vendor = "apple",
+    target_os = "netbsd",
+    target_os = "openbsd",
+    target_os = "haiku",
+    target_os = "nto",
+)))]
+type Word = nix::libc::c_ulong;
+
+const BITS: usize = Word::BITS as usize;
+const WORDS_PER_8_BYTES: usize = 64 / BITS;
+
+/// The first descriptor number that `select` cannot take here; `None` where there is no limit.
+///
+/// Linux, macOS (by its unlimited symbol) and the BSDs size their copy by the `nfds` that they
+/// are given. Everything else is held to its own `FD_SETSIZE`.
+pub(crate) const LIMIT: Option<usize> = if cfg!(any(
+    target_os = "linux",
+    target_os = "android",
+    target_vendor = "apple",
+    target_os = "freebsd",
+    target_os = "dragonfly",
+    target_os = "netbsd",
+    target_os = "openbsd",
+)) {
+    None
+} else {
+    Some(8 * size_of::<nix::libc::fd_set>())
+};
+
+/// A growable set of descriptors.
+#[derive(Debug, Default)]
+pub(crate) struct FdSet {
+    words: Vec<Word>,
+}
+
+impl FdSet {
+    /// Empties the set and makes room for descriptors below `bound`.
+    ///
+    /// Gives memory back once it is four times what is needed.
+    pub(crate) fn reset(&mut self, bound: usize) {
+        let n_words = bound.div_ceil(64) * WORDS_PER_8_BYTES;
+        self.words.clear();
+        if self.words.capacity() > 4 * n_words.max(64) {
+            self.words.shrink_to(n_words);
+        }
+        self.words.resize(n_words, 0);
+    }
+
+    /// Adds `fd`, which must be below the bound of the last `reset`.
+    pub(crate) fn insert(&mut self, fd: RawFd) {
+        let (word, bit) = position(fd);
+        self.words[word] |= bit;
+    }
+
+    /// Whether `fd` is a member.
+    pub(crate) fn contains(&self, fd: RawFd) -> bool {
+        let (word, bit) = position(fd);
+        self.words.get(word).is_some_and(|w| w & bit != 0)
+    }
+
+    /// Calls `each` for every member, beginning at `first` and wrapping round.
+    ///
+    /// Empty words cost one comparison.
+    pub(crate) fn for_each_from(&self, first: RawFd, mut each: impl FnMut(RawFd)) {
+        let n_words = self.words.len();
+        if n_words == 0 {
+            return;
+        }
+        let (start, bit) = position(first);
+        let (start, low) = if start < n_words {
+            (start, bit - 1)
+        } else {
+            (0, 0)
+        };
+        let mut members = |index: usize, mut word: Word| {
+            while word != 0 {
+                each((index * BITS) as RawFd + word.trailing_zeros() as RawFd);
+                word &= word - 1;
+            }
+        };
+        members(start, self.words[start] & !low);
+        for step in 1..n_words {
+            let index = (start + step) % n_words;
+            members(index, self.words[index]);
+        }
+        members(start, self.words[start] & low);
+    }
+
+    /// The words, for `select` to read and write.
+    pub(crate) fn as_mut_ptr(&mut self) -> *mut nix::libc::fd_set {
+        self.words.as_mut_ptr().cast()
+    }
+
+    /// How many descriptors there is room for.
+    pub(crate) fn capacity(&self) -> usize {
+        self.words.len() * BITS
+    }
+}
+
+fn position(fd: RawFd) -> (usize, Word) {
+    let fd = usize::try_from(fd).expect("an open descriptor is not negative");
+    (fd / BITS, 1 << (fd % BITS))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn a1_every_bit_is_where_fd_set_puts_it() {
+        for fd in 0..nix::libc::FD_SETSIZE as RawFd {
+            let mut ours = FdSet::default();
+            ours.reset(nix::libc::FD_SETSIZE);
+            ours.insert(fd);
+            // SAFETY: an `fd_set` of all zeroes is an empty set.
+            let mut theirs: nix::libc::fd_set = unsafe { std::mem::zeroed() };
+            // SAFETY: `fd` is below FD_SETSIZE.
+            unsafe { nix::libc::FD_SET(fd, &mut theirs) };
+            // SAFETY: an `fd_set` is plain words without padding, and this reads exactly its size.
+            let theirs = unsafe {
+                std::slice::from_raw_parts(
+                    (&raw const theirs).cast::<u8>(),
+                    size_of::<nix::libc::fd_set>(),
+                )
+            };
+            let ours: Vec<u8> = ours.words.iter().flat_map(|w| w.to_ne_bytes()).collect();
+            assert_eq!(ours, theirs, "descriptor {fd}");
+        }
+    }
+
+    #[test]
+    fn a2_rooms_are_multiples_of_eight_bytes_and_never_too_small() {
+        let mut set = FdSet::default();
+        for bound in 0..300 {
+            set.reset(bound);
+            assert!(set.capacity() >= bound && set.capacity() % 64 == 0);
+            assert!(set.capacity() < bound + 64);
+        }
+    }
+
+    #[test]
+    fn a17_a_scan_starts_anywhere_and_finds_everything_once() {
+        let members = [0, 1, 31, 32, 63, 64, 65, 127, 128, 500, 1_499];
+        let mut set = FdSet::default();
+        set.reset(1_500);
+        members.iter().for_each(|&fd| set.insert(fd));
+        for first in [0, 1, 32, 33, 64, 66, 499, 500, 501, 1_499, 1_500, 99_999] {
+            let mut seen = Vec::new();
+            set.for_each_from(first, |fd| seen.push(fd));
+            assert_eq!(seen.len(), members.len(), "from {first}");
+            assert_eq!(
+                seen.iter().copied().collect::<BTreeSet<_>>(),
+                members.into()
+            );
+            let ahead = members.iter().copied().find(|&fd| fd >= first);
+            assert_eq!(seen[0], ahead.unwrap_or(0), "from {first}");
+        }
+    }
+
+    #[test]
+    fn a18_a_set_gives_its_memory_back() {
+        let mut set = FdSet::default();
+        set.reset(1_000_000);
+        set.reset(10);
+        assert!(set.words.capacity() <= 4 * 64, "{}", set.words.capacity());
+        assert!(!set.contains(900_000));
+    }
+}

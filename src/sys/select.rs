@@ -1,0 +1,137 @@
+//! `select(2)`, the one call that waits.
+//!
+//! Manuals: POSIX `select`, Linux `select(2)`, macOS `select(2)` (for the unlimited symbol and the
+//! limit on the timeout), FreeBSD `select(2)`, illumos `select(3C)`.
+
+use super::Errno;
+use super::fd_set::FdSet;
+use nix::libc;
+use std::os::fd::RawFd;
+use std::time::Duration;
+
+/// No wait is longer than this; the loop simply asks again. Darwin refuses more than 10^8 s.
+const LONGEST_S: u64 = 86_400;
+
+/// The three sets that go into `select`, and come back as what is ready.
+#[derive(Debug, Default)]
+pub(crate) struct Sets {
+    pub(crate) read: FdSet,
+    pub(crate) write: FdSet,
+    pub(crate) except: FdSet,
+    bound: usize,
+}
+
+/// What became of a wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Waited {
+    /// So many bits are set; zero after the time limit or a signal.
+    Ready(usize),
+    /// Some member is not an open descriptor. The sets are empty.
+    BadFd,
+    /// The system is short of something. The sets are empty; ask again after a pause.
+    Trouble(Errno),
+}
+
+impl Sets {
+    /// Empties the sets and makes room for descriptors up to `highest`.
+    pub(crate) fn reset(&mut self, highest: RawFd) {
+        self.bound = usize::try_from(highest + 1).expect("an open descriptor is not negative");
+        self.read.reset(self.bound);
+        self.write.reset(self.bound);
+        self.except.reset(self.bound);
+    }
+
+    /// Waits until a member is ready, for at most `wait`, or without limit.
+    pub(crate) fn wait(&mut self, wait: Option<Duration>) -> Waited {
+        let mut limit = wait.map(timeval);
+        let limit = limit
+            .as_mut()
+            .map_or(std::ptr::null_mut(), std::ptr::from_mut);
+        let nfds = libc::c_int::try_from(self.bound).expect("descriptors are ints");
+        assert!(self.bound <= self.read.capacity());
+        let (read, write) = (self.read.as_mut_ptr(), self.write.as_mut_ptr());
+        let except = self.except.as_mut_ptr();
+        // SAFETY: each pointer is to at least `nfds` bits (all three were reset to the same bound,
+        // asserted above), rounded up to eight bytes, which nobody else reads or writes meanwhile;
+        // `limit` is null or a timeval of ours.
+        let n_ready = unsafe { raw(nfds, read, write, except, limit) };
+        match Errno::result(n_ready) {
+            Ok(n_ready) => Waited::Ready(usize::try_from(n_ready).unwrap_or(0)),
+            Err(errno) => {
+                // After an error the sets are garbage.
+                self.reset(nfds - 1);
+                match errno {
+                    Errno::EINTR => Waited::Ready(0),
+                    Errno::EBADF => Waited::BadFd,
+                    errno => {
+                        debug_assert_ne!(errno, Errno::EINVAL, "select refused {wait:?}");
+                        Waited::Trouble(errno)
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Rounds up to a microsecond, so that no wait ends early, and clamps.
+fn timeval(wait: Duration) -> libc::timeval {
+    let wait_us = wait.as_nanos().div_ceil(1_000);
+    let wait_us = wait_us.min(u128::from(LONGEST_S) * 1_000_000) as u64;
+    libc::timeval {
+        tv_sec: (wait_us / 1_000_000) as _,
+        tv_usec: (wait_us % 1_000_000) as _,
+    }
+}
+
+#[cfg(not(target_vendor = "apple"))]
+use libc::select as raw;
+
+// The plain symbol of Apple's libc fails with EINVAL past FD_SETSIZE; this one has no limit.
+#[cfg(target_vendor = "apple")]
+unsafe extern "C" {
+    #[link_name = "select$DARWIN_EXTSN"]
+    fn raw(
+        nfds: libc::c_int,
+        read: *mut libc::fd_set,
+        write: *mut libc::fd_set,
+        except: *mut libc::fd_set,
+        limit: *mut libc::timeval,
+    ) -> libc::c_int;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parts(wait: Duration) -> (i128, i128) {
+        let limit = timeval(wait);
+        (i128::from(limit.tv_sec), i128::from(limit.tv_usec))
+    }
+
+    #[test]
+    fn a9_a10_waits_are_rounded_up_clamped_and_in_range() {
+        assert_eq!(parts(Duration::ZERO), (0, 0));
+        assert_eq!(parts(Duration::from_nanos(1)), (0, 1));
+        assert_eq!(parts(Duration::from_nanos(999)), (0, 1));
+        assert_eq!(parts(Duration::from_nanos(1_000)), (0, 1));
+        assert_eq!(parts(Duration::from_nanos(999_999_001)), (1, 0));
+        for seconds in [86_400, 100_000_001, (1 << 32) + 1, u64::MAX / 10, u64::MAX] {
+            assert_eq!(parts(Duration::from_secs(seconds)), (86_400, 0));
+        }
+        assert_eq!(parts(Duration::MAX), (86_400, 0));
+    }
+
+    #[test]
+    fn a9_ten_thousand_waits_are_monotone_and_never_short() {
+        let mut last = (0, 0);
+        for step in 0..10_000_u32 {
+            let wait = Duration::from_nanos((1.005_f64.powi(step as i32).min(1e18)) as u64);
+            let (s, us) = parts(wait);
+            assert!((0..1_000_000).contains(&us) && (0..=86_400).contains(&s));
+            let given = Duration::from_micros((s * 1_000_000 + us) as u64);
+            assert!(given >= wait.min(Duration::from_secs(LONGEST_S)));
+            assert!((s, us) >= last, "not monotone at {wait:?}");
+            last = (s, us);
+        }
+    }
+}

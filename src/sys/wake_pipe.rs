@@ -1,0 +1,235 @@
+//! The self-pipe: how another thread ends the loop's wait.
+//!
+//! A doorbell, not a letter box: the byte says nothing but "look at the inbox". A pipe rather than
+//! an eventfd because every Unix has it, and rather than a socket pair because that fills up after
+//! 278 bytes on Linux. The idea is D. J. Bernstein's "self-pipe trick".
+
+use super::{Errno, retry};
+use std::fmt;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+
+/// How often a failed write is tried again before it is believed.
+const TRIES: usize = 8;
+
+/// Both ends, non-blocking and close-on-exec.
+#[derive(Debug)]
+pub(crate) struct WakePipe {
+    // `None` only while dropping.
+    ends: Option<(OwnedFd, OwnedFd)>,
+    read: RawFd,
+}
+
+/// Why an event loop could not be created. Converts into [`io::Error`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CreateError {
+    /// This process has no descriptor left (`EMFILE`).
+    TooManyOpenFiles,
+    /// The whole system has no descriptor left (`ENFILE`).
+    SystemLimit,
+    /// The kernel is short of memory (`ENOMEM`, `ENOBUFS`).
+    NoMemory,
+    /// The system refused the flags or the memory that it was given (`EINVAL`, `EFAULT`).
+    Invalid,
+    /// The thread is ending, and its loop has already been torn down.
+    ThreadEnded,
+    /// Any other errno.
+    Other(i32),
+}
+
+impl CreateError {
+    fn from_errno(errno: Errno) -> CreateError {
+        match errno {
+            Errno::EMFILE => CreateError::TooManyOpenFiles,
+            Errno::ENFILE => CreateError::SystemLimit,
+            Errno::ENOMEM | Errno::ENOBUFS => CreateError::NoMemory,
+            Errno::EINVAL | Errno::EFAULT => CreateError::Invalid,
+            other => CreateError::Other(other as i32),
+        }
+    }
+
+    fn errno(self) -> Option<Errno> {
+        match self {
+            CreateError::TooManyOpenFiles => Some(Errno::EMFILE),
+            CreateError::SystemLimit => Some(Errno::ENFILE),
+            CreateError::NoMemory => Some(Errno::ENOMEM),
+            CreateError::Invalid => Some(Errno::EINVAL),
+            CreateError::Other(errno) => Some(Errno::from_raw(errno)),
+            CreateError::ThreadEnded => None,
+        }
+    }
+}
+
+impl fmt::Display for CreateError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.errno() {
+            Some(errno) => write!(
+                f,
+                "cannot create the wake-up pipe: {} ({errno:?}, errno {})",
+                errno.desc().to_lowercase(),
+                errno as i32
+            ),
+            None => f.write_str("cannot use the event loop: this thread is ending"),
+        }
+    }
+}
+
+impl std::error::Error for CreateError {}
+
+impl From<CreateError> for io::Error {
+    fn from(error: CreateError) -> io::Error {
+        let kind = error
+            .errno()
+            .map_or(io::ErrorKind::Other, |errno| io::Error::from(errno).kind());
+        io::Error::new(kind, error)
+    }
+}
+
+impl WakePipe {
+    pub(crate) fn new() -> Result<WakePipe, CreateError> {
+        let (read, write) = make().map_err(CreateError::from_errno)?;
+        let number = read.as_raw_fd();
+        Ok(WakePipe {
+            ends: Some((read, write)),
+            read: number,
+        })
+    }
+
+    /// The end that `select` watches.
+    pub(crate) fn read_fd(&self) -> RawFd {
+        self.read
+    }
+
+    /// Makes the read end ready. An error means that it certainly is not.
+    ///
+    /// The protocol allows one byte a sleep, so a pipe that says it is full is not believed at
+    /// once; if it insists, then there are bytes in it, which is all that was wanted.
+    pub(crate) fn ring(&self) -> io::Result<()> {
+        let Some((_, write)) = &self.ends else {
+            return Ok(());
+        };
+        let mut outcome = Ok(0);
+        for _ in 0..TRIES {
+            outcome = retry(|| nix::unistd::write(write, &[1]));
+            if outcome.is_ok() {
+                break;
+            }
+        }
+        match outcome {
+            Ok(_) | Err(Errno::EAGAIN) => Ok(()),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    /// Empties the pipe. Errors are no news: the read end stays ready, and the next tick tries again.
+    pub(crate) fn drain(&self) {
+        let Some((read, _)) = &self.ends else { return };
+        let mut bytes = [0; 64];
+        while retry(|| nix::unistd::read(read, &mut bytes)) == Ok(bytes.len()) {}
+    }
+}
+
+impl Drop for WakePipe {
+    /// Closes both ends, and says so if the system would not (SE6): it means that somebody else
+    /// closed a descriptor that was ours.
+    fn drop(&mut self) {
+        let Some((read, write)) = self.ends.take() else {
+            return;
+        };
+        for end in [read, write] {
+            let fd = end.as_raw_fd();
+            if let Err(errno) = nix::unistd::close(end) {
+                log::warn!("closing descriptor {fd} of the wake-up pipe failed: {errno}");
+            }
+        }
+    }
+}
+
+#[cfg(any(
+    target_os = "linux",
+    target_os = "android",
+    target_os = "freebsd",
+    target_os = "dragonfly",
+    target_os = "netbsd",
+    target_os = "openbsd",
+    target_os = "illumos",
+    target_os = "solaris",
+    target_os = "hurd",
+))]
+fn make() -> nix::Result<(OwnedFd, OwnedFd)> {
+    use nix::fcntl::OFlag;
+    match nix::unistd::pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK) {
+        // Old kernels and translation layers know the symbol and not the call (SE5).
+        Err(Errno::ENOSYS) => make_plain(),
+        other => other,
+    }
+}
+
+#[cfg(not(any(
+    target_os = "linux",
+    target_os = "android",
+    target_os = "freebsd",
+    target_os = "dragonfly",
+    target_os = "netbsd",
+    target_os = "openbsd",
+    target_os = "illumos",
+    target_os = "solaris",
+    target_os = "hurd",
+)))]
+use make_plain as make;
+
+fn make_plain() -> nix::Result<(OwnedFd, OwnedFd)> {
+    let (read, write) = nix::unistd::pipe()?;
+    super::fd::set_flags(&read)?;
+    super::fd::set_flags(&write)?;
+    Ok((read, write))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn b3_a_full_pipe_is_a_rung_bell() {
+        let pipe = WakePipe::new().unwrap();
+        for _ in 0..70_000 {
+            pipe.ring().unwrap();
+        }
+        pipe.drain();
+        assert_eq!(
+            nix::unistd::read(&pipe.ends.as_ref().unwrap().0, &mut [0]),
+            Err(Errno::EAGAIN)
+        );
+    }
+
+    #[test]
+    fn se5_the_plain_pipe_has_the_same_flags() {
+        for (read, write) in [make().unwrap(), make_plain().unwrap()] {
+            for end in [&read, &write] {
+                assert_eq!(super::super::fd::is_nonblocking(end), Ok(true));
+                let flags = nix::fcntl::fcntl(end, nix::fcntl::FcntlArg::F_GETFD).unwrap();
+                assert_eq!(flags & nix::libc::FD_CLOEXEC, nix::libc::FD_CLOEXEC);
+            }
+        }
+    }
+
+    #[test]
+    fn se3_se4_a_creation_error_says_what_failed_and_why() {
+        let error = CreateError::from_errno(Errno::EMFILE);
+        assert_eq!(error, CreateError::TooManyOpenFiles);
+        let text = error.to_string();
+        assert_eq!(
+            text,
+            format!(
+                "cannot create the wake-up pipe: too many open files (EMFILE, errno {})",
+                Errno::EMFILE as i32
+            )
+        );
+        assert_eq!(io::Error::from(error).to_string(), text);
+        assert_eq!(
+            CreateError::from_errno(Errno::EPERM),
+            CreateError::Other(Errno::EPERM as i32)
+        );
+    }
+}

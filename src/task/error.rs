@@ -1,0 +1,143 @@
+//! What a task is called, and why it may end without a value.
+
+use std::any::Any;
+use std::fmt;
+use std::io;
+use std::sync::Mutex;
+
+/// Names a task for as long as the program runs; never used twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Id(pub(crate) u64);
+
+impl fmt::Display for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Why a task ended without a value: it was aborted, it panicked, or it could not be started.
+pub struct JoinError {
+    id: Id,
+    why: Why,
+}
+
+enum Why {
+    Cancelled,
+    // The mutex is never locked; it makes the payload, which is only `Send`, shareable.
+    Panicked(Mutex<Box<dyn Any + Send>>),
+    NotStarted(io::Error),
+}
+
+impl JoinError {
+    pub(crate) fn cancelled(id: Id) -> JoinError {
+        JoinError {
+            id,
+            why: Why::Cancelled,
+        }
+    }
+
+    pub(crate) fn panicked(id: Id, payload: Box<dyn Any + Send>) -> JoinError {
+        JoinError {
+            id,
+            why: Why::Panicked(Mutex::new(payload)),
+        }
+    }
+
+    pub(crate) fn not_started(id: Id, error: io::Error) -> JoinError {
+        JoinError {
+            id,
+            why: Why::NotStarted(error),
+        }
+    }
+
+    /// The task that ended.
+    pub fn id(&self) -> Id {
+        self.id
+    }
+
+    /// Whether the task was aborted, or dropped with its loop.
+    pub fn is_cancelled(&self) -> bool {
+        matches!(self.why, Why::Cancelled)
+    }
+
+    /// Whether the task, or its destructor, panicked.
+    pub fn is_panic(&self) -> bool {
+        matches!(self.why, Why::Panicked(_))
+    }
+
+    /// The panic's payload, for [`std::panic::resume_unwind`].
+    ///
+    /// # Panics
+    /// If the task did not panic; [`try_into_panic`](JoinError::try_into_panic) asks first.
+    #[track_caller]
+    pub fn into_panic(self) -> Box<dyn Any + Send> {
+        match self.try_into_panic() {
+            Ok(payload) => payload,
+            Err(error) => panic!("into_panic on a task that did not panic: {error}"),
+        }
+    }
+
+    /// The panic's payload, or the error itself if it was not a panic.
+    ///
+    /// # Errors
+    /// `self`, unchanged, if the task did not panic.
+    pub fn try_into_panic(self) -> Result<Box<dyn Any + Send>, JoinError> {
+        match self.why {
+            Why::Panicked(payload) => Ok(payload
+                .into_inner()
+                .unwrap_or_else(std::sync::PoisonError::into_inner)),
+            why => Err(JoinError { id: self.id, why }),
+        }
+    }
+
+    /// The message of the panic, if it was a string, as nearly all are.
+    fn message(&self) -> Option<String> {
+        let Why::Panicked(payload) = &self.why else {
+            return None;
+        };
+        let payload = payload
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let text = payload
+            .downcast_ref::<&str>()
+            .map(|text| (*text).to_owned());
+        text.or_else(|| payload.downcast_ref::<String>().cloned())
+    }
+}
+
+impl fmt::Display for JoinError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.why {
+            Why::Cancelled => write!(f, "task {} was cancelled", self.id),
+            Why::NotStarted(error) => write!(f, "task {} could not be started: {error}", self.id),
+            Why::Panicked(_) => match self.message() {
+                Some(message) => write!(f, "task {} panicked: {message}", self.id),
+                None => write!(f, "task {} panicked", self.id),
+            },
+        }
+    }
+}
+
+impl fmt::Debug for JoinError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "JoinError({self})")
+    }
+}
+
+impl std::error::Error for JoinError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match &self.why {
+            Why::NotStarted(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+impl From<JoinError> for io::Error {
+    fn from(error: JoinError) -> io::Error {
+        match &error.why {
+            Why::NotStarted(cause) => io::Error::new(cause.kind(), error),
+            _ => io::Error::other(error),
+        }
+    }
+}

@@ -1,0 +1,371 @@
+//! The task table: id -> boxed future.
+//!
+//! Knows no clock, no descriptor, no log. Futures are taken out to be polled and put back after,
+//! so no foreign code ever runs while the table is borrowed.
+//!
+//! **Invariant.** A body leaves the table to be polled, joined or dropped; each happens with
+//! nothing borrowed. A key whose serial number does not match names nobody.
+
+use super::error::{Id, JoinError};
+use super::waker::{Inbox, Key, TaskWaker};
+use pin_project_lite::pin_project;
+use slab::Slab;
+use std::any::Any;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+/// The place that names the main future, which lives on the stack of `run` and not in the table.
+pub(crate) const MAIN: usize = usize::MAX;
+
+/// A task's future and then its output, with their types forgotten.
+pub(crate) trait Body {
+    /// Polls the future and keeps what it returns. A panic becomes the output.
+    fn poll(self: Pin<&mut Self>, id: Id, cx: &mut Context<'_>) -> Poll<()>;
+    /// Drops the future; the output is that it was cancelled.
+    fn cancel(self: Pin<&mut Self>, id: Id);
+    /// Moves the output into `into`, an `Option<Result<T, JoinError>>`.
+    fn take_output(self: Pin<&mut Self>, into: &mut dyn Any);
+    /// Drops future and output. If the output was a panic that nobody has seen, returns it.
+    fn discard(self: Pin<&mut Self>, id: Id) -> Option<JoinError>;
+}
+
+pin_project! {
+    #[project = StageProj]
+    #[project_replace = StageOwned]
+    enum Stage<F, T> {
+        Running { #[pin] future: F },
+        Done { output: Result<T, JoinError> },
+        Taken,
+    }
+}
+
+/// A body that runs `future`.
+pub(crate) fn body<F, T>(future: F) -> Pin<Box<dyn Body>>
+where
+    F: Future<Output = Result<T, JoinError>> + 'static,
+    T: 'static,
+{
+    Box::pin(Stage::Running { future })
+}
+
+impl<F, T> Stage<F, T> {
+    /// Drops what is there, which may panic, and puts `output` in its place.
+    fn end(mut self: Pin<&mut Self>, id: Id, output: Result<T, JoinError>) {
+        let mut output = Some(output);
+        let dropped = catch_unwind(AssertUnwindSafe(|| self.as_mut().set(Stage::Taken)));
+        let output = match (dropped, output.take()) {
+            (Ok(()), Some(output)) => output,
+            (Err(payload), output) => {
+                // An output whose destructor panics as well has nobody left to hear of it.
+                let _ = catch_unwind(AssertUnwindSafe(|| drop(output)));
+                Err(JoinError::panicked(id, payload))
+            }
+            (Ok(()), None) => Err(JoinError::cancelled(id)),
+        };
+        self.set(Stage::Done { output });
+    }
+}
+
+impl<F, T> Body for Stage<F, T>
+where
+    F: Future<Output = Result<T, JoinError>> + 'static,
+    T: 'static,
+{
+    fn poll(mut self: Pin<&mut Self>, id: Id, cx: &mut Context<'_>) -> Poll<()> {
+        let StageProj::Running { future } = self.as_mut().project() else {
+            return Poll::Ready(());
+        };
+        let output = match catch_unwind(AssertUnwindSafe(|| future.poll(cx))) {
+            Ok(Poll::Pending) => return Poll::Pending,
+            Ok(Poll::Ready(output)) => output,
+            Err(payload) => Err(JoinError::panicked(id, payload)),
+        };
+        self.end(id, output);
+        Poll::Ready(())
+    }
+
+    fn cancel(self: Pin<&mut Self>, id: Id) {
+        self.end(id, Err(JoinError::cancelled(id)));
+    }
+
+    fn take_output(self: Pin<&mut Self>, into: &mut dyn Any) {
+        let slot = into.downcast_mut::<Option<Result<T, JoinError>>>();
+        let slot = slot.expect("a handle has the type of its task");
+        if let StageOwned::Done { output } = self.project_replace(Stage::Taken) {
+            *slot = Some(output);
+        }
+    }
+
+    fn discard(mut self: Pin<&mut Self>, id: Id) -> Option<JoinError> {
+        if let StageProj::Running { .. } = self.as_mut().project() {
+            self.as_mut().cancel(id);
+        }
+        let StageOwned::Done { output } = self.project_replace(Stage::Taken) else {
+            return None;
+        };
+        let dropped = catch_unwind(AssertUnwindSafe(|| {
+            output.err().filter(JoinError::is_panic)
+        }));
+        dropped.unwrap_or_else(|payload| Some(JoinError::panicked(id, payload)))
+    }
+}
+
+/// A task that was taken out of the table to be polled.
+pub(crate) struct Taken {
+    pub(crate) body: Pin<Box<dyn Body>>,
+    pub(crate) waker: Waker,
+    /// It is to be dropped instead.
+    pub(crate) aborted: bool,
+}
+
+/// What the table knows of a task.
+struct Slot {
+    serial: u64,
+    /// `None` while the task is being polled.
+    body: Option<Pin<Box<dyn Body>>>,
+    /// The task's own waker, twice: as the context wants it, and as we do.
+    waker: Option<Waker>,
+    name: Arc<TaskWaker>,
+    /// The task that awaits the handle.
+    joiner: Option<Waker>,
+    label: Option<Box<str>>,
+    finished: bool,
+    detached: bool,
+    daemon: bool,
+}
+
+/// How a task ended, for the loop to act on with nothing borrowed.
+#[derive(Default)]
+pub(crate) struct Ended {
+    pub(crate) joiner: Option<Waker>,
+    pub(crate) unclaimed: Option<Pin<Box<dyn Body>>>,
+    pub(crate) label: Option<Box<str>>,
+}
+
+/// What a handle finds.
+pub(crate) enum Join {
+    /// The task has ended; its output is in here.
+    Ended(Pin<Box<dyn Body>>),
+    /// It runs, and knows already that this waker waits.
+    Known,
+    /// It runs, and should be told.
+    Unknown,
+    /// There is no such task.
+    Gone,
+}
+
+/// All tasks of one loop.
+pub(crate) struct Table {
+    slots: Slab<Slot>,
+    next_serial: u64,
+    n_awaited: usize,
+}
+
+impl Table {
+    pub(crate) fn new() -> Table {
+        Table {
+            slots: Slab::new(),
+            next_serial: 1,
+            n_awaited: 0,
+        }
+    }
+
+    /// How many tasks run that are not daemons.
+    pub(crate) fn n_awaited(&self) -> usize {
+        self.n_awaited
+    }
+
+    /// How many tasks have not ended.
+    pub(crate) fn n_running(&self) -> usize {
+        self.slots.iter().filter(|(_, slot)| !slot.finished).count()
+    }
+
+    /// A name for something that is not in the table: the main future.
+    pub(crate) fn main_key(&mut self) -> Key {
+        Key {
+            index: MAIN,
+            serial: self.take_serial(),
+        }
+    }
+
+    /// Adds a task; it is not queued yet.
+    pub(crate) fn insert(
+        &mut self,
+        body: Pin<Box<dyn Body>>,
+        label: Option<Box<str>>,
+        daemon: bool,
+        inbox: &Arc<Inbox>,
+    ) -> Arc<TaskWaker> {
+        let serial = self.take_serial();
+        let entry = self.slots.vacant_entry();
+        let name = TaskWaker::new(
+            Key {
+                index: entry.key(),
+                serial,
+            },
+            Arc::clone(inbox),
+        );
+        entry.insert(Slot {
+            serial,
+            body: Some(body),
+            waker: Some(Waker::from(Arc::clone(&name))),
+            name: Arc::clone(&name),
+            joiner: None,
+            label,
+            finished: false,
+            detached: false,
+            daemon,
+        });
+        self.n_awaited += usize::from(!daemon);
+        name
+    }
+
+    /// Takes a task out to be polled; `None` if it has ended or is being polled.
+    pub(crate) fn take(&mut self, key: Key) -> Option<Taken> {
+        let slot = self.get_mut(key).filter(|slot| !slot.finished)?;
+        let body = slot.body.take()?;
+        let waker = slot.waker.take().expect("a task at rest has its waker");
+        Some(Taken {
+            body,
+            waker,
+            aborted: slot.name.leave_queue(),
+        })
+    }
+
+    /// Puts a task back that is not done.
+    pub(crate) fn put_back(&mut self, key: Key, taken: Taken) {
+        let slot = self
+            .get_mut(key)
+            .expect("only the loop removes tasks that run");
+        slot.body = Some(taken.body);
+        slot.waker = Some(taken.waker);
+    }
+
+    /// Notes that a task has ended.
+    pub(crate) fn finish(&mut self, key: Key, body: Pin<Box<dyn Body>>) -> Ended {
+        let slot = self
+            .get_mut(key)
+            .expect("only the loop removes tasks that run");
+        slot.name.finish();
+        slot.finished = true;
+        let joiner = slot.joiner.take();
+        let (daemon, detached) = (slot.daemon, slot.detached);
+        let mut ended = Ended {
+            joiner,
+            ..Ended::default()
+        };
+        if detached {
+            ended.unclaimed = Some(body);
+            ended.label = slot.label.take();
+            self.slots.remove(key.index);
+        } else {
+            slot.body = Some(body);
+        }
+        self.n_awaited -= usize::from(!daemon);
+        ended
+    }
+
+    /// What the handle of `key` should do, being polled with `waker`.
+    pub(crate) fn join(&mut self, key: Key, waker: &Waker) -> Join {
+        let Some(slot) = self.get_mut(key) else {
+            return Join::Gone;
+        };
+        if slot.finished {
+            let body = slot.body.take().expect("an ended task holds its output");
+            self.slots.remove(key.index);
+            return Join::Ended(body);
+        }
+        match &slot.joiner {
+            Some(joiner) if joiner.will_wake(waker) => Join::Known,
+            _ => Join::Unknown,
+        }
+    }
+
+    /// Sets who is woken when the task ends; returns who was to be until now.
+    pub(crate) fn set_joiner(&mut self, key: Key, waker: Waker) -> Option<Waker> {
+        match self.get_mut(key) {
+            Some(slot) => slot.joiner.replace(waker),
+            None => Some(waker),
+        }
+    }
+
+    /// Nobody will ask for the output any more.
+    pub(crate) fn detach(&mut self, key: Key) -> Ended {
+        let Some(slot) = self.get_mut(key) else {
+            return Ended::default();
+        };
+        slot.detached = true;
+        let joiner = slot.joiner.take();
+        if !slot.finished {
+            return Ended {
+                joiner,
+                ..Ended::default()
+            };
+        }
+        let (unclaimed, label) = (slot.body.take(), slot.label.take());
+        self.slots.remove(key.index);
+        Ended {
+            joiner,
+            unclaimed,
+            label,
+        }
+    }
+
+    /// The waker of a task, to abort it by.
+    pub(crate) fn name(&self, key: Key) -> Option<Arc<TaskWaker>> {
+        let slot = self
+            .slots
+            .get(key.index)
+            .filter(|slot| slot.serial == key.serial)?;
+        Some(Arc::clone(&slot.name))
+    }
+
+    /// Whether the task has ended, or is not there.
+    pub(crate) fn is_finished(&self, key: Key) -> bool {
+        let slot = self
+            .slots
+            .get(key.index)
+            .filter(|slot| slot.serial == key.serial);
+        slot.is_none_or(|slot| slot.finished)
+    }
+
+    /// Everything, for the end of the loop.
+    pub(crate) fn drain(&mut self) -> Vec<(Id, Ended)> {
+        let slots = std::mem::take(&mut self.slots);
+        self.n_awaited = 0;
+        let ended = slots.into_iter().map(|(_, slot)| {
+            slot.name.finish();
+            let Slot {
+                serial,
+                joiner,
+                body: unclaimed,
+                label,
+                ..
+            } = slot;
+            (
+                Id(serial),
+                Ended {
+                    joiner,
+                    unclaimed,
+                    label,
+                },
+            )
+        });
+        ended.collect()
+    }
+
+    fn get_mut(&mut self, key: Key) -> Option<&mut Slot> {
+        self.slots
+            .get_mut(key.index)
+            .filter(|slot| slot.serial == key.serial)
+    }
+
+    fn take_serial(&mut self) -> u64 {
+        let serial = self.next_serial;
+        self.next_serial += 1;
+        serial
+    }
+}
