@@ -10,7 +10,7 @@
 
 use crate::reactor::{Advice, Direction, Token};
 use crate::runtime::{self, with};
-use crate::sys::{self, Errno};
+use crate::sys::{self, Errno, Trigger};
 use futures_io::{AsyncRead, AsyncWrite};
 use std::future::poll_fn;
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
@@ -35,8 +35,8 @@ pub(crate) struct Source {
 impl Source {
     /// Registers a non-blocking descriptor that the caller owns.
     #[track_caller]
-    pub(crate) fn owned(fd: impl AsFd) -> Result<Source, RegisterError> {
-        Source::register(fd.as_fd().as_raw_fd(), true)
+    pub(crate) fn owned(fd: impl AsFd, trigger: Trigger) -> Result<Source, RegisterError> {
+        Source::register(fd.as_fd().as_raw_fd(), true, Some(trigger))
     }
 
     /// Registers any descriptor, once it is certain that it is open. Its flags are left alone.
@@ -45,7 +45,9 @@ impl Source {
         let fd = fd.as_fd();
         let bad = RegisterError::BadFd { fd: fd.as_raw_fd() };
         let nonblocking = sys::fd::is_nonblocking(fd).map_err(|_| bad)?;
-        let mut source = Source::register(fd.as_raw_fd(), false)?;
+        // One call per readiness leaves something behind, of which no edge would tell.
+        let trigger = nonblocking.then_some(Trigger::Edge);
+        let mut source = Source::register(fd.as_raw_fd(), false, trigger)?;
         source.waits_first = !nonblocking;
         if source.waits_first {
             source.block(Direction::Read);
@@ -55,9 +57,9 @@ impl Source {
     }
 
     #[track_caller]
-    fn register(fd: RawFd, evict: bool) -> Result<Source, RegisterError> {
+    fn register(fd: RawFd, owned: bool, trigger: Option<Trigger>) -> Result<Source, RegisterError> {
         let place = Location::caller();
-        let registered = with(|l| l.reactor.register(fd, evict, place));
+        let registered = with(|l| l.reactor.register(fd, owned, trigger, place));
         let (token, leftover) = registered.unwrap_or(Err(RegisterError::ThreadEnded))?;
         if !leftover.is_empty() {
             log::error!("descriptor {fd} was closed behind the loop; its number is used again");
@@ -83,15 +85,15 @@ impl Source {
         ready!(runtime::poll_budget(cx));
         match with(|l| l.reactor.advice(self.token, direction)) {
             Some(Advice::Try) => {}
-            Some(Advice::Wait) => return self.poll_wait(direction, cx),
+            Some(Advice::Wait) => return self.poll_wait(direction, false, cx),
             Some(Advice::Dead) | None => return Poll::Ready(Err(Errno::EBADF.into())),
         }
         let outcome = sys::retry_io(&mut call);
         match &outcome {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 log::trace!("descriptor {}: would block", self.token.fd);
-                self.block(direction);
-                return self.poll_wait(direction, cx);
+                with(|l| l.reactor.set_blocked(self.token, direction, true));
+                return self.poll_wait(direction, false, cx);
             }
             Ok(value) if self.waits_first || is_short(value) => self.block(direction),
             _ => {}
@@ -101,11 +103,11 @@ impl Source {
     }
 
     /// Registers interest. Always pending, for the caller's convenience.
-    fn poll_wait<R>(&self, direction: Direction, cx: &mut Context<'_>) -> Poll<R> {
+    fn poll_wait<R>(&self, direction: Direction, level: bool, cx: &mut Context<'_>) -> Poll<R> {
         let known = with(|l| l.reactor.knows(self.token, direction, cx.waker()));
         if known == Some(false) {
             let waker = cx.waker().clone();
-            let displaced = with(|l| l.reactor.add(self.token, direction, waker));
+            let displaced = with(|l| l.reactor.add(self.token, direction, level, waker));
             log::trace!(
                 "interest: descriptor {}, {direction}, {}",
                 self.token.fd,
@@ -119,9 +121,9 @@ impl Source {
         Poll::Pending
     }
 
-    /// The next operation would block.
+    /// The next operation will probably block.
     pub(crate) fn block(&self, direction: Direction) {
-        with(|l| l.reactor.set_blocked(self.token, direction));
+        with(|l| l.reactor.set_blocked(self.token, direction, false));
     }
 
     /// Waits until `select` says that the descriptor is ready, whatever the last call said.
@@ -133,7 +135,7 @@ impl Source {
                 return Poll::Ready(Err(Errno::EBADF.into()));
             };
             if *before.get_or_insert(now) == now {
-                return self.poll_wait(direction, cx);
+                return self.poll_wait(direction, true, cx);
             }
             runtime::spend_budget();
             Poll::Ready(Ok(()))

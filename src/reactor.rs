@@ -4,23 +4,65 @@
 //! conditions; the `fd_set`s are rebuilt from them for every wait. Knows no task, no timer, no
 //! clock, no log.
 //!
-//! **Invariants.** An interest is one-shot: it leaves its map before its waker runs, so unread data
+//! # Young and tenured
+//! `select` costs a fifth of a microsecond for every descriptor in its sets, whatever is ready; the
+//! kernel's own queue (epoll, kqueue) costs nothing for a descriptor that it watches, but a system
+//! call to have it watched. Most connections live briefly, a few live long and mostly idle. So every
+//! descriptor is born **young**: its interests are in the maps. One that has taken part in
+//! [`RENT`] selects has paid as much in rent as the queue costs, and is **tenured**: the queue
+//! watches it, edge-triggered in both directions, and its waiters are parked with it. The queue's
+//! own descriptor is one more member of the read set; when nobody young is left, the loop waits in
+//! the queue directly.
+//!
+//! An edge says that something has changed, so only those may be parked who have seen the state
+//! before: whose call returned `WouldBlock`, or took less than was offered. A plain `readable()`
+//! goes into the maps, and so do reads after the peer has hung up, when one edge may have stood for
+//! data and the end. Listeners are watched level-triggered, so that one `accept` per wait is enough.
+//!
+//! **Invariants.** An interest is one-shot: it leaves its place before its waker runs, so unread data
 //! cannot spin the loop. The directions never touch each other. Several tasks may wait for the same
 //! descriptor and direction. A token carries the generation of its registration, so an operation
-//! through an old one finds nothing, whoever has the number now. Interests exist only for
-//! registered descriptors, and registrations end before the descriptor is closed.
+//! or an event through an old one finds nothing, whoever has the number now. Interests exist only
+//! for registered descriptors, and registrations and tenures end before the descriptor is closed.
 
-use crate::sys::Errno;
+mod error;
+mod source;
+
+pub use error::RegisterError;
+
 use crate::sys::fd::is_open;
 use crate::sys::fd_set;
+use crate::sys::queue::Queue;
 use crate::sys::select::{Sets, Waited};
+use crate::sys::{Event, Trigger};
+use source::{Source, Tenure, Waiters};
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fmt;
-use std::io;
 use std::os::fd::RawFd;
 use std::panic::Location;
 use std::task::Waker;
 use std::time::Duration;
+
+/// After so many selects a descriptor is tenured.
+const RENT: u8 = 4;
+
+/// How many registrations one audit looks at.
+const AUDIT: usize = 64;
+
+/// How the loop waits for descriptors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Poller {
+    /// `select` for young descriptors, the kernel's queue (epoll, kqueue) for those that have waited
+    /// a few times. The default. Where there is no such queue, or it cannot be had, all stay in
+    /// `select`.
+    #[default]
+    Auto,
+    /// `select` for all: no kernel object but the wake-up pipe. The environment variable
+    /// `FAHRENHEIT_POLLER=select` does the same to every loop that starts after.
+    Select,
+}
 
 /// What a task waits for on a descriptor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,97 +90,6 @@ pub(crate) struct Token {
     generation: u64,
 }
 
-/// Why a descriptor could not be registered. Comes inside an [`io::Error`]; see
-/// [`AsyncFd::new`](crate::AsyncFd::new).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum RegisterError {
-    /// The number names no open descriptor (`EBADF`).
-    BadFd {
-        /// The number.
-        fd: RawFd,
-    },
-    /// Another `AsyncFd` or socket of this thread has this descriptor already (`EEXIST`). Many tasks
-    /// may wait through one owner, but there are not two owners.
-    AlreadyRegistered {
-        /// The descriptor.
-        fd: RawFd,
-    },
-    /// This system's `select` takes no descriptor with so high a number.
-    OverSelectLimit {
-        /// The descriptor.
-        fd: RawFd,
-        /// The first number that is too high.
-        limit: usize,
-    },
-    /// The thread is ending, and its loop has already been torn down.
-    ThreadEnded,
-}
-
-impl fmt::Display for RegisterError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("cannot register ")?;
-        match self {
-            RegisterError::BadFd { fd } => {
-                let errno = Errno::EBADF as i32;
-                write!(f, "descriptor {fd}: it is not open (EBADF, errno {errno})")
-            }
-            RegisterError::AlreadyRegistered { fd } => {
-                let errno = Errno::EEXIST as i32;
-                write!(
-                    f,
-                    "descriptor {fd}: it is registered already (EEXIST, errno {errno})"
-                )
-            }
-            RegisterError::OverSelectLimit { fd, limit } => {
-                write!(f, "descriptor {fd}: select on this system stops at {limit}")
-            }
-            RegisterError::ThreadEnded => f.write_str("a descriptor: this thread is ending"),
-        }
-    }
-}
-
-impl std::error::Error for RegisterError {}
-
-impl From<RegisterError> for io::Error {
-    fn from(error: RegisterError) -> io::Error {
-        let kind = match error {
-            RegisterError::AlreadyRegistered { .. } => io::ErrorKind::AlreadyExists,
-            RegisterError::BadFd { .. } => io::ErrorKind::InvalidInput,
-            RegisterError::OverSelectLimit { .. } | RegisterError::ThreadEnded => {
-                io::ErrorKind::Unsupported
-            }
-        };
-        io::Error::new(kind, error)
-    }
-}
-
-/// The wakers that wait for one descriptor and direction; nearly always one.
-#[derive(Debug)]
-struct Waiters {
-    first: Waker,
-    more: Vec<Waker>,
-}
-
-/// So many tasks may wait in one place before the oldest are woken to ask again. It bounds what a
-/// future can leave behind that is polled with a new waker each time.
-const MOST_WAITERS: usize = 64;
-
-/// What the reactor knows of a registered descriptor.
-#[derive(Debug)]
-struct Source {
-    generation: u64,
-    /// Where the user registered it, for the log.
-    place: &'static Location<'static>,
-    /// It turned out to be closed; every operation through this registration fails.
-    dead: bool,
-    /// By direction: the last call would have waited, or took less than was offered. The next
-    /// waits for `select` before it asks the system again.
-    blocked: [bool; 2],
-    /// By direction: how often it has been ready.
-    n_ready: [u32; 3],
-}
-
 /// What an operation through a token should do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Advice {
@@ -150,7 +101,7 @@ pub(crate) enum Advice {
     Dead,
 }
 
-/// A descriptor that broke the wait.
+/// A descriptor that was closed behind the loop.
 #[derive(Debug)]
 pub(crate) struct Victim {
     pub(crate) fd: RawFd,
@@ -167,11 +118,17 @@ pub(crate) struct Reactor {
     /// By descriptor number.
     sources: Vec<Option<Source>>,
     next_generation: u64,
+    poller: Poller,
+    queue: Option<Queue>,
     sets: Sets,
     /// Where the next scan begins: low numbers shall not always be served first.
     scan_from: RawFd,
-    /// What was ready in the last wait.
+    /// What `select` said in the last wait, and what the queue said.
     ready: Vec<(RawFd, Direction)>,
+    events: Vec<Event>,
+    /// Kept from tick to tick, so that none allocates.
+    candidates: Vec<RawFd>,
+    audited: usize,
     limit: Option<usize>,
 }
 
@@ -183,19 +140,34 @@ impl Reactor {
             excepts: BTreeMap::new(),
             sources: Vec::new(),
             next_generation: 1,
+            poller: Poller::Auto,
+            queue: None,
             sets: Sets::default(),
             scan_from: 0,
             ready: Vec::new(),
+            events: Vec::new(),
+            candidates: Vec::new(),
+            audited: 0,
             limit: fd_set::LIMIT,
         }
     }
 
-    /// Registers `fd`. With `evict`, the caller owns the descriptor, so an earlier registration
-    /// of the same number is a leftover: it is ended, and its waiters are returned to be woken.
+    /// Sets how the loop waits from now on.
+    pub(crate) fn set_poller(&mut self, poller: Poller) {
+        self.poller = poller;
+        if poller == Poller::Select {
+            drop(self.dissolve_queue());
+        }
+    }
+
+    /// Registers `fd`. With `owned`, the caller owns the descriptor, so an earlier registration of
+    /// the same number is a leftover: it is ended, and its waiters are returned to be woken.
+    /// Without a `trigger`, the descriptor is never given to the kernel's queue.
     pub(crate) fn register(
         &mut self,
         fd: RawFd,
-        evict: bool,
+        owned: bool,
+        trigger: Option<Trigger>,
         place: &'static Location<'static>,
     ) -> Result<(Token, Vec<Waker>), RegisterError> {
         let Ok(index) = usize::try_from(fd) else {
@@ -209,27 +181,25 @@ impl Reactor {
         }
         let mut leftover = Vec::new();
         if self.sources[index].is_some() {
-            if !evict {
+            if !owned {
                 return Err(RegisterError::AlreadyRegistered { fd });
             }
+            // The queue has forgotten it by itself when it was closed.
             self.take_all(fd, &mut leftover);
         }
         let generation = self.next_generation;
         self.next_generation += 1;
-        self.sources[index] = Some(Source {
-            generation,
-            place,
-            dead: false,
-            blocked: [false; 2],
-            n_ready: [0; 3],
-        });
+        self.sources[index] = Some(Source::new(generation, place, trigger));
         Ok((Token { fd, generation }, leftover))
     }
 
     /// Ends a registration. The waiters are returned, to be woken: the kernel will not do it.
     pub(crate) fn deregister(&mut self, token: Token, waiters: &mut Vec<Waker>) {
-        if self.source(token).is_none() {
+        let Some(source) = self.source(token) else {
             return;
+        };
+        if let (Tenure::Tenured, Some(queue)) = (source.tenure, &self.queue) {
+            queue.remove(token.fd);
         }
         self.take_all(token.fd, waiters);
         self.sources[token.fd as usize] = None;
@@ -252,12 +222,15 @@ impl Reactor {
         }
     }
 
-    /// Notes that the next operation would have to wait.
-    pub(crate) fn set_blocked(&mut self, token: Token, direction: Direction) {
-        if let Some(source) = self.source_mut(token) {
-            if let Some(blocked) = source.blocked.get_mut(direction as usize) {
-                *blocked = true;
-            }
+    /// Notes that the next operation would have to wait: for certain, or probably, because the last
+    /// one took less than was offered.
+    pub(crate) fn set_blocked(&mut self, token: Token, direction: Direction, certain: bool) {
+        let Some(source) = self.source_mut(token) else {
+            return;
+        };
+        let end_may_follow = direction == Direction::Read && source.hung_up;
+        if let Some(blocked) = source.blocked.get_mut(direction as usize) {
+            *blocked = certain || !end_may_follow;
         }
     }
 
@@ -268,29 +241,36 @@ impl Reactor {
     }
 
     /// Registers interest: `waker` is woken once, when the descriptor is ready, closed, or no
-    /// longer registered. What is displaced or turned away is returned, to be woken.
-    pub(crate) fn add(&mut self, token: Token, direction: Direction, waker: Waker) -> Vec<Waker> {
-        if self.source(token).is_none_or(|source| source.dead) {
+    /// longer registered. `level` says that the caller has seen no `WouldBlock`. What is displaced
+    /// or turned away is returned, to be woken.
+    pub(crate) fn add(
+        &mut self,
+        token: Token,
+        direction: Direction,
+        level: bool,
+        waker: Waker,
+    ) -> Vec<Waker> {
+        let Some(source) = self.source_mut(token).filter(|source| !source.dead) else {
             return vec![waker];
-        }
-        let waiters = match self.map(direction).entry(token.fd) {
-            std::collections::btree_map::Entry::Vacant(entry) => {
-                entry.insert(Waiters {
-                    first: waker,
-                    more: Vec::new(),
-                });
-                return Vec::new();
-            }
-            std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
         };
-        waiters.more.push(waker);
-        if waiters.more.len() < MOST_WAITERS {
-            return Vec::new();
+        let end_may_follow = direction == Direction::Read && source.hung_up;
+        let park = source.tenure == Tenure::Tenured && !level && !end_may_follow;
+        if let (true, Some(parked)) = (park, source.parked.get_mut(direction as usize)) {
+            return match parked {
+                Some(waiters) => waiters.push(waker, level),
+                None => {
+                    *parked = Some(Waiters::new(waker, level));
+                    Vec::new()
+                }
+            };
         }
-        let newest = waiters.more.pop().expect("a waker was just pushed");
-        let mut displaced = std::mem::take(&mut waiters.more);
-        displaced.push(std::mem::replace(&mut waiters.first, newest));
-        displaced
+        match self.map(direction).entry(token.fd) {
+            Entry::Occupied(entry) => entry.into_mut().push(waker, level),
+            Entry::Vacant(entry) => {
+                entry.insert(Waiters::new(waker, level));
+                Vec::new()
+            }
+        }
     }
 
     /// Whether `waker` already waits there.
@@ -300,40 +280,79 @@ impl Reactor {
             Direction::Write => &self.writes,
             Direction::Except => &self.excepts,
         };
-        map.get(&token.fd).is_some_and(|waiters| {
-            waiters.first.will_wake(waker) || waiters.more.iter().any(|w| w.will_wake(waker))
-        })
+        let parked = self
+            .source(token)
+            .and_then(|s| s.parked.get(direction as usize)?.as_ref());
+        parked.is_some_and(|waiters| waiters.contain(waker))
+            || map
+                .get(&token.fd)
+                .is_some_and(|waiters| waiters.contain(waker))
     }
 
-    /// How many descriptors are waited for, by direction.
-    pub(crate) fn n_interests(&self) -> [usize; 3] {
-        [self.reads.len(), self.writes.len(), self.excepts.len()]
+    /// How many descriptors are waited for in `select`, by direction, and how many in the queue.
+    pub(crate) fn n_interests(&self) -> ([usize; 3], usize) {
+        let parked = |source: &&Source| source.parked.iter().any(Option::is_some);
+        let n_parked = self.sources.iter().flatten().filter(parked).count();
+        (
+            [self.reads.len(), self.writes.len(), self.excepts.len()],
+            n_parked,
+        )
     }
 
-    /// The descriptors that are waited for in `direction`, lowest first.
+    /// The descriptors that somebody else would have to wait for in `direction`, in our stead. All
+    /// that is tenured is stood for by the queue's own.
     pub(crate) fn interests(&self, direction: Direction) -> Vec<RawFd> {
         match direction {
-            Direction::Read => self.reads.keys().copied().collect(),
+            Direction::Read => self
+                .reads
+                .keys()
+                .copied()
+                .chain(self.queue.as_ref().map(Queue::fd))
+                .collect(),
             Direction::Write => self.writes.keys().copied().collect(),
             Direction::Except => self.excepts.keys().copied().collect(),
         }
     }
 
-    /// Rebuilds the sets from the maps, adds `pipe`, and waits. What was ready is in
-    /// [`ready`](Reactor::ready) afterwards; the flag says whether the pipe was.
+    /// Waits until something is ready, for at most `wait`. What was is then in
+    /// [`ready`](Reactor::ready); the flag says whether the pipe was.
     pub(crate) fn wait(&mut self, pipe: RawFd, wait: Option<Duration>) -> (Waited, bool) {
+        self.ready.clear();
+        self.events.clear();
+        if self.poller == Poller::Auto {
+            self.promote(pipe);
+        }
+        let nobody_young =
+            self.reads.is_empty() && self.writes.is_empty() && self.excepts.is_empty();
+        match &self.queue {
+            Some(_) if nobody_young => self.wait_in_queue(pipe, wait),
+            queue => {
+                // The pipe is in the queue, if there is one.
+                let bell = queue.as_ref().map_or(pipe, Queue::fd);
+                let (waited, rung) = self.wait_in_select(bell, wait);
+                match (waited, rung, &self.queue) {
+                    (Waited::Ready(_), true, Some(_)) => {
+                        self.wait_in_queue(pipe, Some(Duration::ZERO))
+                    }
+                    _ => (waited, rung),
+                }
+            }
+        }
+    }
+
+    /// Rebuilds the sets from the maps, adds `bell`, and waits.
+    fn wait_in_select(&mut self, bell: RawFd, wait: Option<Duration>) -> (Waited, bool) {
         let last = |map: &BTreeMap<RawFd, Waiters>| map.last_key_value().map(|(&fd, _)| fd);
         let highest = [last(&self.reads), last(&self.writes), last(&self.excepts)];
-        let highest = highest.into_iter().flatten().fold(pipe, RawFd::max);
+        let highest = highest.into_iter().flatten().fold(bell, RawFd::max);
         let sets = &mut self.sets;
         sets.reset(highest);
-        sets.read.insert(pipe);
+        sets.read.insert(bell);
         self.reads.keys().for_each(|&fd| sets.read.insert(fd));
         self.writes.keys().for_each(|&fd| sets.write.insert(fd));
         self.excepts.keys().for_each(|&fd| sets.except.insert(fd));
         let waited = sets.wait(wait);
         let ready = &mut self.ready;
-        ready.clear();
         if let Waited::Ready(1..) = waited {
             let from = self.scan_from;
             sets.read
@@ -343,73 +362,225 @@ impl Reactor {
             sets.except
                 .for_each_from(from, |fd| ready.push((fd, Direction::Except)));
         }
-        let rung = sets.read.contains(pipe);
+        let rung = sets.read.contains(bell);
         if rung {
-            ready.retain(|&entry| entry != (pipe, Direction::Read));
+            ready.retain(|&entry| entry != (bell, Direction::Read));
         }
         self.scan_from = ready.first().map_or(0, |&(fd, _)| fd.saturating_add(1));
         (waited, rung)
     }
 
-    /// What was ready in the last wait, in the order in which it will be served.
-    pub(crate) fn ready(&self) -> &[(RawFd, Direction)] {
-        &self.ready
+    /// Waits in the kernel's queue, which watches the pipe as well.
+    fn wait_in_queue(&mut self, pipe: RawFd, wait: Option<Duration>) -> (Waited, bool) {
+        let events = &mut self.events;
+        let Some(queue) = &mut self.queue else {
+            return (Waited::Ready(0), false);
+        };
+        let mut rung = false;
+        let waited = queue.wait(wait, |event| {
+            // No registration has generation 0.
+            if event.fd == pipe && event.generation == 0 {
+                rung = true;
+            } else {
+                events.push(event);
+            }
+        });
+        if waited == Waited::BadFd {
+            // Somebody has closed the queue's descriptor. Closing it again would hit whoever has the
+            // number now.
+            std::mem::forget(self.dissolve_queue());
+        }
+        (waited, rung)
     }
 
-    /// Takes the fired interests out of their maps and moves their wakers to `woken`.
+    /// Counts the selects that young descriptors take part in, and tenures those that have paid.
+    fn promote(&mut self, pipe: RawFd) {
+        let mut candidates = std::mem::take(&mut self.candidates);
+        for (&fd, waiters) in self.reads.iter().chain(&self.writes) {
+            let Some(Some(source)) = self.sources.get_mut(fd as usize) else {
+                continue;
+            };
+            if let Tenure::Young(age) = &mut source.tenure {
+                *age = age.saturating_add(1);
+                if *age > RENT && !waiters.level {
+                    candidates.push(fd);
+                }
+            }
+        }
+        for fd in candidates.drain(..) {
+            self.tenure(fd, pipe);
+        }
+        self.candidates = candidates;
+    }
+
+    /// Gives `fd` to the queue, unless somebody waits for it who must stay in `select`.
+    fn tenure(&mut self, fd: RawFd, pipe: RawFd) {
+        let level = |map: &BTreeMap<RawFd, Waiters>| map.get(&fd).is_some_and(|w| w.level);
+        if level(&self.reads) || level(&self.writes) {
+            return;
+        }
+        if self.queue.is_none() {
+            self.queue = new_queue(pipe);
+            if self.queue.is_none() {
+                self.poller = Poller::Select;
+            }
+        }
+        let (Some(queue), Some(Some(source))) = (&self.queue, self.sources.get_mut(fd as usize))
+        else {
+            return;
+        };
+        if source.tenure == Tenure::Tenured {
+            return;
+        }
+        // Regular files are refused, and anything at all when the kernel is short of memory.
+        source.tenure = match queue.add(fd, source.generation as u32, source.trigger) {
+            Ok(()) => Tenure::Tenured,
+            Err(_) => Tenure::Refused,
+        };
+        if source.tenure == Tenure::Tenured {
+            source.parked = [self.reads.remove(&fd), self.writes.remove(&fd)];
+        }
+    }
+
+    /// Takes everybody back into `select`, and returns the queue, to be closed or forgotten.
+    fn dissolve_queue(&mut self) -> Option<Queue> {
+        for (index, source) in self.sources.iter_mut().enumerate() {
+            let Some(source) = source.as_mut().filter(|s| s.tenure == Tenure::Tenured) else {
+                continue;
+            };
+            source.tenure = Tenure::Young(0);
+            let fd = index as RawFd;
+            let [reads, writes] = std::mem::take(&mut source.parked);
+            for (map, waiters) in [(&mut self.reads, reads), (&mut self.writes, writes)] {
+                if let Some(waiters) = waiters {
+                    match map.entry(fd) {
+                        Entry::Vacant(entry) => drop(entry.insert(waiters)),
+                        Entry::Occupied(entry) => entry.into_mut().append(waiters),
+                    }
+                }
+            }
+        }
+        self.queue.take()
+    }
+
+    /// What was ready in the last wait, in the order in which it will be served.
+    pub(crate) fn ready(&self) -> impl Iterator<Item = (RawFd, Direction)> {
+        let queued = self.events.iter().flat_map(|event| {
+            let read = event.readable.then_some((event.fd, Direction::Read));
+            read.into_iter()
+                .chain(event.writable.then_some((event.fd, Direction::Write)))
+        });
+        self.ready.iter().copied().chain(queued)
+    }
+
+    /// Takes the fired interests out of their places and moves their wakers to `woken`.
     pub(crate) fn collect(&mut self, woken: &mut Vec<Waker>) {
         for index in 0..self.ready.len() {
             let (fd, direction) = self.ready[index];
             if let Some(Some(source)) = self.sources.get_mut(fd as usize) {
-                source.n_ready[direction as usize] =
-                    source.n_ready[direction as usize].wrapping_add(1);
-                if let Some(blocked) = source.blocked.get_mut(direction as usize) {
-                    *blocked = false;
-                }
+                source.note_ready(direction as usize);
             }
             take(self.map(direction), fd, woken);
         }
-        self.ready.clear();
+        for index in 0..self.events.len() {
+            self.collect_event(self.events[index], woken);
+        }
     }
 
-    /// After EBADF: finds the descriptors that are no longer open, marks their registrations dead,
-    /// and takes their waiters.
+    fn collect_event(&mut self, event: Event, woken: &mut Vec<Waker>) {
+        let Some(Some(source)) = self.sources.get_mut(event.fd as usize) else {
+            return;
+        };
+        if source.generation as u32 != event.generation || source.tenure != Tenure::Tenured {
+            return;
+        }
+        source.hung_up |= event.hung_up;
+        for (direction, ready) in [event.readable, event.writable].into_iter().enumerate() {
+            if !ready {
+                continue;
+            }
+            source.note_ready(direction);
+            match source.parked[direction].take() {
+                Some(waiters) => waiters.move_to(woken),
+                None if source.trigger == Trigger::Edge => {}
+                None => {
+                    // A listener that nobody accepts from would be reported for ever.
+                    source.tenure = Tenure::Young(0);
+                    if let Some(queue) = &self.queue {
+                        queue.remove(event.fd);
+                    }
+                    return;
+                }
+            }
+        }
+    }
+
+    /// After EBADF: finds the descriptors in `select` that are no longer open, marks their
+    /// registrations dead, and takes their waiters.
     pub(crate) fn find_victims(&mut self) -> Vec<Victim> {
         let mut fds: Vec<RawFd> = self.reads.keys().copied().collect();
         fds.extend(self.writes.keys().chain(self.excepts.keys()));
         fds.sort_unstable();
         fds.dedup();
-        let mut victims = Vec::new();
-        for fd in fds.into_iter().filter(|&fd| !is_open(fd)) {
-            let mut waiters = Vec::new();
-            self.take_all(fd, &mut waiters);
-            if let Some(Some(source)) = self.sources.get_mut(fd as usize) {
-                source.dead = true;
-                victims.push(Victim {
-                    fd,
-                    place: source.place,
-                    waiters,
-                });
-            }
+        fds.into_iter().filter_map(|fd| self.victim(fd)).collect()
+    }
+
+    /// Looks whether a few of the tenured descriptors are still open: `select` says EBADF about one
+    /// that was closed behind the loop, but the queue forgets it without a word.
+    pub(crate) fn audit(&mut self) -> Vec<Victim> {
+        let first = if self.audited < self.sources.len() {
+            self.audited
+        } else {
+            0
+        };
+        self.audited = first + AUDIT;
+        let last = self.audited.min(self.sources.len());
+        let waited_for = |index: &usize| {
+            let source = self.sources[*index].as_ref();
+            source.is_some_and(|s| {
+                s.tenure == Tenure::Tenured && s.parked.iter().any(Option::is_some)
+            })
+        };
+        let fds: Vec<usize> = (first..last).filter(waited_for).collect();
+        fds.into_iter()
+            .filter_map(|fd| self.victim(fd as RawFd))
+            .collect()
+    }
+
+    /// Ends the registration of `fd` if it is no longer open.
+    fn victim(&mut self, fd: RawFd) -> Option<Victim> {
+        if is_open(fd) {
+            return None;
         }
-        victims
+        let mut waiters = Vec::new();
+        self.take_all(fd, &mut waiters);
+        let source = self.sources.get_mut(fd as usize)?.as_mut()?;
+        source.dead = true;
+        source.tenure = Tenure::Refused;
+        Some(Victim {
+            fd,
+            place: source.place,
+            waiters,
+        })
     }
 
     /// Everybody who waits for anything, for the end of the loop.
     pub(crate) fn drain(&mut self) -> Vec<Waker> {
         let mut waiters = Vec::new();
-        for direction in [Direction::Read, Direction::Write, Direction::Except] {
-            for (_, entry) in std::mem::take(self.map(direction)) {
-                waiters.push(entry.first);
-                waiters.extend(entry.more);
-            }
-        }
+        (0..self.sources.len()).for_each(|fd| self.take_all(fd as RawFd, &mut waiters));
         waiters
     }
 
     fn take_all(&mut self, fd: RawFd, waiters: &mut Vec<Waker>) {
         for direction in [Direction::Read, Direction::Write, Direction::Except] {
             take(self.map(direction), fd, waiters);
+        }
+        if let Some(Some(source)) = self.sources.get_mut(fd as usize) {
+            let parked = std::mem::take(&mut source.parked);
+            parked
+                .into_iter()
+                .flatten()
+                .for_each(|entry| entry.move_to(waiters));
         }
     }
 
@@ -434,7 +605,13 @@ impl Reactor {
 
 fn take(map: &mut BTreeMap<RawFd, Waiters>, fd: RawFd, waiters: &mut Vec<Waker>) {
     if let Some(entry) = map.remove(&fd) {
-        waiters.push(entry.first);
-        waiters.extend(entry.more);
+        entry.move_to(waiters);
     }
+}
+
+/// A queue that watches the pipe; `None` if it cannot be had, and all stay in `select`.
+fn new_queue(pipe: RawFd) -> Option<Queue> {
+    let queue = Queue::new().ok()?;
+    queue.add(pipe, 0, Trigger::Level).ok()?;
+    Some(queue)
 }

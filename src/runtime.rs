@@ -17,7 +17,7 @@
 //! the thread: step 4.
 
 use crate::blocking::pool::Pool;
-use crate::reactor::{Direction, Reactor, Victim};
+use crate::reactor::{Direction, Poller, Reactor, Victim};
 use crate::sys::select::Waited;
 use crate::task::error::Id;
 use crate::task::table::{Body, Ended, MAIN, Table};
@@ -47,6 +47,9 @@ const POLLS_PER_TICK: usize = 200;
 /// So many operations of ours may succeed in one poll of a task before it has to yield.
 const BUDGET: u32 = 128;
 
+/// How often, at the most, tenured descriptors are looked at: are they still open?
+const AUDIT_PERIOD: Duration = Duration::from_millis(100);
+
 /// How long the loop pauses when `select` fails for lack of memory.
 const PAUSE: Duration = Duration::from_millis(1);
 
@@ -64,6 +67,8 @@ pub(crate) struct EventLoop {
     /// Kept from tick to tick, so that none allocates.
     batch: VecDeque<Key>,
     woken: Vec<Waker>,
+    /// When tenured descriptors were last looked at.
+    audited: Option<Instant>,
     running: bool,
 }
 
@@ -140,6 +145,7 @@ pub fn block_on<F: IntoFuture>(main: F) -> F::Output {
 #[derive(Debug, Clone, Default)]
 #[must_use = "a builder does nothing until `run` or `block_on`"]
 pub struct Builder {
+    poller: Option<Poller>,
     blocking_threads: Option<usize>,
 }
 
@@ -147,6 +153,14 @@ impl Builder {
     /// The settings that [`run`] and [`block_on`] use.
     pub fn new() -> Builder {
         Builder::default()
+    }
+
+    /// Sets how the loop of this thread waits for descriptors from now on.
+    ///
+    /// The environment variable `FAHRENHEIT_POLLER=select` has the last word.
+    pub fn poller(mut self, poller: Poller) -> Builder {
+        self.poller = Some(poller);
+        self
     }
 
     /// Sets how many threads [`spawn_blocking`](crate::spawn_blocking) and name look-ups may use at
@@ -192,6 +206,9 @@ impl Builder {
                  `.await` the future, or `spawn` it"
             ),
         };
+        if let Some(poller) = self.poller {
+            with(|l| l.set_poller(poller));
+        }
         if let Some(most) = self.blocking_threads {
             with(|l| l.pool.set_limit(most));
         }
@@ -531,21 +548,8 @@ fn wait_and_wake(inbox: &Inbox, limit: Option<Duration>) -> usize {
     if rung {
         inbox.drain_pipe();
     }
-    let victims = match waited {
-        Waited::Ready(_) => Vec::new(),
-        Waited::BadFd => with(|l| l.reactor.find_victims()).unwrap_or_default(),
-        Waited::Trouble(_) => Vec::new(),
-    };
     trace_ready(rung);
-    let mut woken = with(|l| {
-        let mut woken = mem::take(&mut l.woken);
-        l.reactor.collect(&mut woken);
-        if !l.timers.is_empty() {
-            l.timers.collect(Instant::now(), &mut woken);
-        }
-        woken
-    })
-    .unwrap_or_default();
+    let (mut woken, victims) = with(|l| l.collect(waited)).unwrap_or_default();
     report(waited, victims, &mut woken);
     // Step 6.
     let n_woken = woken.len();
@@ -582,7 +586,7 @@ pub(crate) fn wake_contained(waker: Waker) {
 /// woken, so that their operations fail.
 fn report(waited: Waited, victims: Vec<Victim>, woken: &mut Vec<Waker>) {
     match waited {
-        Waited::Ready(_) => return,
+        Waited::Ready(_) => {}
         Waited::BadFd if !victims.is_empty() => {}
         Waited::BadFd => {
             log::error!("select: bad descriptor, and none of ours: is the wake-up pipe closed?");
@@ -607,8 +611,9 @@ fn report(waited: Waited, victims: Vec<Victim>, woken: &mut Vec<Waker>) {
 fn trace_wait(wait: Option<Duration>) {
     if log::log_enabled!(log::Level::Trace) {
         let counts = with(|l| (l.reactor.n_interests(), l.timers.len(), l.tasks.n_running()));
-        let ([read, write, except], n_timers, n_tasks) = counts.unwrap_or_default();
-        let fds = format!("{read} to read, {write} to write, {except} exceptional");
+        let (([read, write, except], tenured), n_timers, n_tasks) = counts.unwrap_or_default();
+        let fds =
+            format!("{read} to read, {write} to write, {except} exceptional, {tenured} tenured");
         match wait {
             None => log::trace!("select: {fds}; {n_tasks} tasks; no time limit"),
             Some(Duration::ZERO) => log::trace!("select: {fds}; {n_tasks} tasks; without waiting"),
@@ -621,7 +626,7 @@ fn trace_wait(wait: Option<Duration>) {
 
 fn trace_ready(rung: bool) {
     if log::log_enabled!(log::Level::Trace) {
-        for (fd, direction) in with(|l| l.reactor.ready().to_vec()).unwrap_or_default() {
+        for (fd, direction) in with(|l| l.reactor.ready().collect::<Vec<_>>()).unwrap_or_default() {
             log::trace!("ready: descriptor {fd}, {direction}");
         }
         if rung {
@@ -648,6 +653,29 @@ pub(crate) fn add_task(
 }
 
 impl EventLoop {
+    /// Step 5: those that are to be woken, and the descriptors that were closed behind the loop.
+    fn collect(&mut self, waited: Waited) -> (Vec<Waker>, Vec<Victim>) {
+        let mut woken = mem::take(&mut self.woken);
+        let mut victims = Vec::new();
+        if waited == Waited::BadFd {
+            victims = self.reactor.find_victims();
+        }
+        self.reactor.collect(&mut woken);
+        // The clock is read only for those who need it.
+        if !self.timers.is_empty() {
+            let now = Instant::now();
+            self.timers.collect(now, &mut woken);
+            if self
+                .audited
+                .is_none_or(|last| now.saturating_duration_since(last) >= AUDIT_PERIOD)
+            {
+                self.audited = Some(now);
+                victims.extend(self.reactor.audit());
+            }
+        }
+        (woken, victims)
+    }
+
     /// Has `waker` woken when a descriptor is closed. Returns it if that is so already.
     pub(crate) fn starve(&mut self, waker: Waker) -> Option<Waker> {
         if self.starved.iter().any(|known| known.will_wake(&waker)) {
@@ -657,8 +685,15 @@ impl EventLoop {
         None
     }
 
+    /// What the environment says about the poller counts more than what the program says.
+    fn set_poller(&mut self, poller: Poller) {
+        let select = std::env::var_os("FAHRENHEIT_POLLER").is_some_and(|name| name == "select");
+        self.reactor
+            .set_poller(if select { Poller::Select } else { poller });
+    }
+
     fn new() -> EventLoop {
-        EventLoop {
+        let mut this = EventLoop {
             tasks: Table::new(),
             reactor: Reactor::new(),
             timers: Timers::default(),
@@ -668,8 +703,11 @@ impl EventLoop {
             n_closed: 0,
             batch: VecDeque::new(),
             woken: Vec::new(),
+            audited: None,
             running: false,
-        }
+        };
+        this.set_poller(Poller::default());
+        this
     }
 }
 

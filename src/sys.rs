@@ -13,10 +13,38 @@
 //! | [`fd_set`]`::Word` | the width of one word of an `fd_set` |
 //! | [`fd_set::LIMIT`] | the first descriptor that `select` cannot take, where there is one |
 //! | `select::raw` | the symbol to call |
+//! | [`queue`] | the kernel's own queue for descriptors that live long |
 //! | `fd::make` (a cfg alias there) | whether flags can be given when a descriptor is made |
 //! | `socket::NO_SIGNAL` and `socket::silence` | how a write to a closed socket is kept from raising `SIGPIPE` |
 //! | `socket::connect_error` | what an odd errno of `connect` means |
 #![allow(unsafe_code)]
+
+/// The kernel's own queue, which costs nothing per tick for a descriptor that is watched:
+/// `add`, `remove`, `wait`, and a descriptor of its own that `select` takes.
+#[cfg_attr(any(target_os = "linux", target_os = "android"), path = "sys/epoll.rs")]
+#[cfg_attr(
+    any(
+        target_vendor = "apple",
+        target_os = "freebsd",
+        target_os = "dragonfly",
+        target_os = "netbsd",
+        target_os = "openbsd",
+    ),
+    path = "sys/kqueue.rs"
+)]
+#[cfg_attr(
+    not(any(
+        target_os = "linux",
+        target_os = "android",
+        target_vendor = "apple",
+        target_os = "freebsd",
+        target_os = "dragonfly",
+        target_os = "netbsd",
+        target_os = "openbsd",
+    )),
+    path = "sys/no_queue.rs"
+)]
+pub(crate) mod queue;
 
 pub(crate) mod fd;
 pub(crate) mod fd_set;
@@ -25,6 +53,27 @@ pub(crate) mod socket;
 pub(crate) mod wake_pipe;
 
 pub(crate) use nix::errno::Errno;
+
+/// When the kernel's queue speaks of a descriptor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Trigger {
+    /// Once whenever it becomes ready, to read or to write.
+    Edge,
+    /// For as long as it is ready to read.
+    Level,
+}
+
+/// What the kernel's queue says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Event {
+    pub(crate) fd: std::os::fd::RawFd,
+    /// The low half of the generation with which the descriptor was added.
+    pub(crate) generation: u32,
+    pub(crate) readable: bool,
+    pub(crate) writable: bool,
+    /// The peer has closed its end: after what is there to read, there is the end.
+    pub(crate) hung_up: bool,
+}
 
 /// Repeats `call` for as long as a signal cuts it short.
 pub(crate) fn retry<T>(mut call: impl FnMut() -> nix::Result<T>) -> nix::Result<T> {

@@ -4,7 +4,7 @@ use super::addr::{self, ToSocketAddrs};
 use crate::fd::Source;
 use crate::reactor::Direction;
 use crate::runtime::with;
-use crate::sys::socket;
+use crate::sys::{Trigger, socket};
 use crate::time::{self, Sleep, sleep};
 use futures_io::{AsyncRead, AsyncWrite};
 use futures_util::stream::{FusedStream, Stream};
@@ -106,7 +106,7 @@ impl AsyncTcpStream {
     async fn connect_one(addr: SocketAddr) -> io::Result<AsyncTcpStream> {
         log::debug!("connect to {addr}");
         let (fd, mut connected) = socket::connect(&addr)?;
-        let stream = AsyncTcpStream::adopt(fd)?;
+        let stream = AsyncTcpStream::fresh(fd)?;
         while !connected {
             stream.source.ready(Direction::Write).await?;
             connected = socket::connect_outcome(&stream.io)?;
@@ -122,9 +122,17 @@ impl AsyncTcpStream {
     fn adopt(fd: OwnedFd) -> io::Result<AsyncTcpStream> {
         let io = net::TcpStream::from(fd);
         Ok(AsyncTcpStream {
-            source: Source::owned(&io)?,
+            source: Source::owned(&io, Trigger::Edge)?,
             io,
         })
+    }
+
+    /// Takes over a connection that was made just now. Its peer has hardly sent anything yet, so
+    /// the first read waits before it asks.
+    fn fresh(fd: OwnedFd) -> io::Result<AsyncTcpStream> {
+        let stream = AsyncTcpStream::adopt(fd)?;
+        stream.source.block(Direction::Read);
+        Ok(stream)
     }
 
     /// Takes over a connection of std, and makes it non-blocking.
@@ -588,7 +596,7 @@ impl AsyncTcpListener {
     fn adopt(fd: OwnedFd) -> io::Result<AsyncTcpListener> {
         let io = net::TcpListener::from(fd);
         Ok(AsyncTcpListener {
-            source: Source::owned(&io)?,
+            source: Source::owned(&io, Trigger::Level)?,
             io,
             shortage: RefCell::new(None),
         })
@@ -662,7 +670,7 @@ impl AsyncTcpListener {
             let call = || socket::accept(&self.io);
             // Short: one connection at a time is the common case.
             let outcome = ready!(self.source.poll_io(Direction::Read, cx, call, |_| true));
-            let outcome = outcome.and_then(|(fd, peer)| Ok((AsyncTcpStream::adopt(fd)?, peer)));
+            let outcome = outcome.and_then(|(fd, peer)| Ok((AsyncTcpStream::fresh(fd)?, peer)));
             match outcome {
                 Err(error) if socket::is_one_lost_connection(&error) => {
                     log::debug!("a connection was lost before it was accepted: {error}");

@@ -24,8 +24,14 @@ pub(crate) fn is_nonblocking(fd: impl AsFd) -> nix::Result<bool> {
 /// offer no way to close that window.
 #[allow(dead_code, reason = "the systems with atomic flags do not need it")]
 pub(crate) fn set_flags(fd: impl AsFd) -> nix::Result<()> {
-    retry(|| fcntl(&fd, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)))?;
+    set_cloexec(&fd)?;
     let flags = OFlag::from_bits_retain(retry(|| fcntl(&fd, FcntlArg::F_GETFL))?);
     retry(|| fcntl(&fd, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK)))?;
     Ok(())
+}
+
+/// Keeps `fd` out of programs that this process starts.
+#[allow(dead_code, reason = "the systems with atomic flags do not need it")]
+pub(crate) fn set_cloexec(fd: impl AsFd) -> nix::Result<()> {
+    retry(|| fcntl(&fd, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))).map(drop)
 }

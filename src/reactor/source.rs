@@ -1,0 +1,122 @@
+//! What the reactor knows of one registered descriptor, and who waits for it.
+
+use crate::sys::Trigger;
+use std::panic::Location;
+use std::task::Waker;
+
+/// So many tasks may wait in one place before the others are woken to ask again. It bounds what a
+/// future can leave behind that is polled with a new waker each time.
+const MOST_WAITERS: usize = 64;
+
+/// The wakers that wait for one descriptor and direction; nearly always one.
+#[derive(Debug)]
+pub(super) struct Waiters {
+    first: Waker,
+    more: Vec<Waker>,
+    /// One of them has seen no `WouldBlock`, so only `select` can serve it: the kernel's queue
+    /// speaks of changes.
+    pub(super) level: bool,
+}
+
+impl Waiters {
+    pub(super) fn new(waker: Waker, level: bool) -> Waiters {
+        Waiters {
+            first: waker,
+            more: Vec::new(),
+            level,
+        }
+    }
+
+    /// Adds one, and returns those that are displaced.
+    pub(super) fn push(&mut self, waker: Waker, level: bool) -> Vec<Waker> {
+        self.level |= level;
+        if self.more.len() + 1 < MOST_WAITERS {
+            self.more.push(waker);
+            return Vec::new();
+        }
+        let mut displaced = std::mem::take(&mut self.more);
+        displaced.push(std::mem::replace(&mut self.first, waker));
+        displaced
+    }
+
+    /// Adds all of `others`; they were there before, so nobody is displaced.
+    pub(super) fn append(&mut self, others: Waiters) {
+        self.level |= others.level;
+        self.more.push(others.first);
+        self.more.extend(others.more);
+    }
+
+    pub(super) fn contain(&self, waker: &Waker) -> bool {
+        self.first.will_wake(waker) || self.more.iter().any(|known| known.will_wake(waker))
+    }
+
+    pub(super) fn move_to(self, wakers: &mut Vec<Waker>) {
+        wakers.push(self.first);
+        wakers.extend(self.more);
+    }
+}
+
+/// Where the interests of a descriptor live.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Tenure {
+    /// In the maps, and so in the sets of `select`, of which it has taken part in so many.
+    Young(u8),
+    /// With the source itself: the kernel's queue watches the descriptor.
+    Tenured,
+    /// In the maps for good: the queue does not take it, or must not have it.
+    Refused,
+}
+
+/// What the reactor knows of a registered descriptor.
+#[derive(Debug)]
+pub(super) struct Source {
+    pub(super) generation: u64,
+    /// Where the user registered it, for the log.
+    pub(super) place: &'static Location<'static>,
+    pub(super) tenure: Tenure,
+    pub(super) trigger: Trigger,
+    /// It turned out to be closed; every operation through this registration fails.
+    pub(super) dead: bool,
+    /// The peer has closed its end, so an edge may stand for data *and* the end: `select`, which
+    /// looks at the state and not at changes, serves the reads from here on.
+    pub(super) hung_up: bool,
+    /// By direction: the last call would have waited, or took less than was offered. The next waits
+    /// until the descriptor is ready before it asks the system again.
+    pub(super) blocked: [bool; 2],
+    /// By direction: how often it has been ready.
+    pub(super) n_ready: [u32; 3],
+    /// By direction: who waits, while it is tenured.
+    pub(super) parked: [Option<Waiters>; 2],
+}
+
+impl Source {
+    pub(super) fn new(
+        generation: u64,
+        place: &'static Location<'static>,
+        trigger: Option<Trigger>,
+    ) -> Source {
+        Source {
+            generation,
+            place,
+            tenure: if trigger.is_some() {
+                Tenure::Young(0)
+            } else {
+                Tenure::Refused
+            },
+            trigger: trigger.unwrap_or(Trigger::Level),
+            dead: false,
+            hung_up: false,
+            blocked: [false; 2],
+            n_ready: [0; 3],
+            parked: [None, None],
+        }
+    }
+
+    /// Notes that it is ready in the direction of this number.
+    pub(super) fn note_ready(&mut self, direction: usize) {
+        self.n_ready[direction] = self.n_ready[direction].wrapping_add(1);
+        if let Some(blocked) = self.blocked.get_mut(direction) {
+            *blocked = false;
+        }
+    }
+}

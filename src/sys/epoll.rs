@@ -1,0 +1,138 @@
+//! The kernel's queue on Linux and Android: `epoll(7)`.
+
+use super::select::Waited;
+use super::{Errno, Event, Trigger};
+use nix::libc;
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::time::Duration;
+
+/// So many events are taken in one call; more wait for the next tick.
+const MOST_EVENTS: usize = 256;
+
+/// Descriptors that the kernel watches for us, and room for what it says.
+#[derive(Debug)]
+pub(crate) struct Queue {
+    epoll: Epoll,
+    events: Vec<EpollEvent>,
+    /// The kernel knows no wait in nanoseconds.
+    milliseconds_only: bool,
+}
+
+impl Queue {
+    pub(crate) fn new() -> nix::Result<Queue> {
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+        let events = vec![EpollEvent::empty(); MOST_EVENTS];
+        Ok(Queue {
+            epoll,
+            events,
+            milliseconds_only: false,
+        })
+    }
+
+    /// The queue's own descriptor, which is readable when there are events.
+    pub(crate) fn fd(&self) -> RawFd {
+        self.epoll.0.as_raw_fd()
+    }
+
+    /// Watches `fd`, in both directions with `Edge` and to read with `Level`.
+    pub(crate) fn add(&self, fd: RawFd, generation: u32, trigger: Trigger) -> nix::Result<()> {
+        let flags = match trigger {
+            Trigger::Level => EpollFlags::EPOLLIN,
+            Trigger::Edge => {
+                let both = EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT | EpollFlags::EPOLLRDHUP;
+                both | EpollFlags::EPOLLET
+            }
+        };
+        let data = u64::from(generation) << 32 | u64::from(fd as u32);
+        // SAFETY: the registration that asks for this keeps `fd` open; the borrow ends here.
+        let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
+        self.epoll.add(borrowed, EpollEvent::new(flags, data))
+    }
+
+    /// Stops watching `fd`. It may be gone already, when somebody else has closed it.
+    pub(crate) fn remove(&self, fd: RawFd) {
+        // SAFETY: as in `add`; a number that is not open is refused by the kernel.
+        let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
+        let _ = self.epoll.delete(borrowed);
+    }
+
+    /// Waits for events, for at most `wait`, and hands each to `each`.
+    pub(crate) fn wait(&mut self, wait: Option<Duration>, mut each: impl FnMut(Event)) -> Waited {
+        let n_events = match wait {
+            None => self.epoll.wait(&mut self.events, EpollTimeout::NONE),
+            Some(Duration::ZERO) => self.epoll.wait(&mut self.events, EpollTimeout::ZERO),
+            Some(wait) => self.wait_precisely(wait),
+        };
+        match n_events {
+            Ok(n_events) => {
+                self.events[..n_events]
+                    .iter()
+                    .map(event)
+                    .for_each(&mut each);
+                Waited::Ready(n_events)
+            }
+            Err(Errno::EINTR) => Waited::Ready(0),
+            Err(Errno::EBADF) => Waited::BadFd,
+            Err(errno) => Waited::Trouble(errno),
+        }
+    }
+
+    /// `epoll_wait` counts in milliseconds; `epoll_pwait2`, since Linux 5.11, in nanoseconds.
+    fn wait_precisely(&mut self, wait: Duration) -> nix::Result<usize> {
+        if !self.milliseconds_only {
+            match self.pwait2(wait) {
+                // Not known, or not allowed by an old sandbox.
+                Err(Errno::ENOSYS | Errno::EPERM) => self.milliseconds_only = true,
+                outcome => return outcome,
+            }
+        }
+        // Rounded up, so that no wait ends early.
+        let wait_ms = wait.as_nanos().div_ceil(1_000_000).min(86_400_000);
+        let wait_ms = i32::try_from(wait_ms).unwrap_or(86_400_000);
+        self.epoll.wait(
+            &mut self.events,
+            EpollTimeout::try_from(wait_ms).unwrap_or(EpollTimeout::ZERO),
+        )
+    }
+
+    fn pwait2(&mut self, wait: Duration) -> nix::Result<usize> {
+        /// `struct __kernel_timespec`: 64 bits each on every processor.
+        #[repr(C)]
+        struct Timespec {
+            seconds: i64,
+            nanoseconds: i64,
+        }
+        let limit = Timespec {
+            seconds: wait.as_secs().min(86_400) as i64,
+            nanoseconds: i64::from(wait.subsec_nanos()),
+        };
+        // SAFETY: the kernel writes at most as many events as it is told there is room for, into a
+        // buffer that is ours alone and has the layout of `struct epoll_event`; it reads one
+        // timespec; the signal mask is null, and so its size is not looked at.
+        let outcome = unsafe {
+            libc::syscall(
+                libc::SYS_epoll_pwait2,
+                self.epoll.0.as_raw_fd(),
+                self.events.as_mut_ptr(),
+                self.events.len() as libc::c_int,
+                &raw const limit,
+                std::ptr::null::<libc::sigset_t>(),
+                0_usize,
+            )
+        };
+        Errno::result(outcome).map(|n_events| usize::try_from(n_events).unwrap_or(0))
+    }
+}
+
+fn event(event: &EpollEvent) -> Event {
+    let flags = event.events();
+    let broken = flags.intersects(EpollFlags::EPOLLHUP | EpollFlags::EPOLLERR);
+    Event {
+        fd: event.data() as u32 as RawFd,
+        generation: (event.data() >> 32) as u32,
+        readable: broken || flags.intersects(EpollFlags::EPOLLIN | EpollFlags::EPOLLRDHUP),
+        writable: broken || flags.contains(EpollFlags::EPOLLOUT),
+        hung_up: broken || flags.contains(EpollFlags::EPOLLRDHUP),
+    }
+}
