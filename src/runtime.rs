@@ -16,8 +16,14 @@
 //! or drop of a waker, no log record. [`with`] is the one place that borrows. And one place blocks
 //! the thread: step 4.
 
+mod builder;
+mod turn;
+
+pub use builder::Builder;
+pub use turn::{Interest, interest, turn};
+
 use crate::blocking::pool::Pool;
-use crate::reactor::{Direction, Poller, Reactor, Victim};
+use crate::reactor::{Poller, Reactor, Victim};
 use crate::sys::select::Waited;
 use crate::task::error::Id;
 use crate::task::table::{Body, Ended, MAIN, Table};
@@ -28,11 +34,9 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::fmt;
 use std::future::{Future, IntoFuture};
-use std::io;
 use std::mem;
-use std::os::fd::RawFd;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::pin::{Pin, pin};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
@@ -134,102 +138,6 @@ pub fn block_on<F: IntoFuture>(main: F) -> F::Output {
     }
 }
 
-/// Settings of a loop, and a `run` that returns errors instead of panicking.
-///
-/// # Examples
-/// ```
-/// let answer = fahrenheit::Builder::new().blocking_threads(2).run(async { 42 })?;
-/// assert_eq!(answer, 42);
-/// # Ok::<(), fahrenheit::CreateError>(())
-/// ```
-#[derive(Debug, Clone, Default)]
-#[must_use = "a builder does nothing until `run` or `block_on`"]
-pub struct Builder {
-    poller: Option<Poller>,
-    blocking_threads: Option<usize>,
-}
-
-impl Builder {
-    /// The settings that [`run`] and [`block_on`] use.
-    pub fn new() -> Builder {
-        Builder::default()
-    }
-
-    /// Sets how the loop of this thread waits for descriptors from now on.
-    ///
-    /// The environment variable `FAHRENHEIT_POLLER=select` has the last word.
-    pub fn poller(mut self, poller: Poller) -> Builder {
-        self.poller = Some(poller);
-        self
-    }
-
-    /// Sets how many threads [`spawn_blocking`](crate::spawn_blocking) and name look-ups may use at
-    /// the most, from now on, on this thread's loop. The default is 32.
-    ///
-    /// None is started before it is needed. With 0 there never is any: jobs and look-ups return an
-    /// error.
-    pub fn blocking_threads(mut self, most: usize) -> Builder {
-        self.blocking_threads = Some(most);
-        self
-    }
-
-    /// [`run`](crate::run) with these settings.
-    ///
-    /// # Errors
-    /// If the loop cannot be created. `main` is dropped without having been polled.
-    ///
-    /// # Panics
-    /// If `main` panics, or if called from inside a task.
-    #[track_caller]
-    pub fn run<F: IntoFuture>(self, main: F) -> Result<F::Output, CreateError> {
-        self.drive(main, false)
-    }
-
-    /// [`block_on`](crate::block_on) with these settings.
-    ///
-    /// # Errors
-    /// If the loop cannot be created. `main` is dropped without having been polled.
-    ///
-    /// # Panics
-    /// If `main` panics, or if called from inside a task.
-    #[track_caller]
-    pub fn block_on<F: IntoFuture>(self, main: F) -> Result<F::Output, CreateError> {
-        self.drive(main, true)
-    }
-
-    #[track_caller]
-    fn drive<F: IntoFuture>(self, main: F, alone: bool) -> Result<F::Output, CreateError> {
-        let entered = match Entered::new()? {
-            Some(entered) => entered,
-            None => panic!(
-                "`run` or `block_on` was called from inside a task of the same thread: \
-                 `.await` the future, or `spawn` it"
-            ),
-        };
-        if let Some(poller) = self.poller {
-            with(|l| l.set_poller(poller));
-        }
-        if let Some(most) = self.blocking_threads {
-            with(|l| l.pool.set_limit(most));
-        }
-        let future = pin!(Some(main.into_future()));
-        let mut main = Main {
-            future,
-            output: None,
-        };
-        drive(&entered, &mut main, alone);
-        drop(entered);
-        match main
-            .output
-            .take()
-            .expect("the loop ends after the main future")
-        {
-            Ok(output) => Ok(output),
-            Err(payload) => resume_unwind(payload),
-        }
-    }
-}
-
 /// Proof that the loop of this thread runs, and that nobody else runs it.
 struct Entered {
     inbox: Arc<Inbox>,
@@ -322,78 +230,6 @@ fn drive(entered: &Entered, main: &mut dyn Root, alone: bool) {
         // Steps 3 to 6.
         wait_and_wake(inbox, None);
     }
-}
-
-/// Does one turn of this thread's loop, for a program that has a loop of its own: polls what is
-/// queued, waits for at most `limit`, and wakes what has become ready. Returns how many wakers ran.
-///
-/// With `Some(Duration::ZERO)` it never waits; with `None` it waits without limit. [`interest`]
-/// says what to wait for before the next call.
-///
-/// # Errors
-/// - If the wake-up pipe cannot be made.
-/// - If called from inside a task, or from inside another `turn`. Nothing has happened then.
-///
-/// # Examples
-/// ```
-/// use std::time::Duration;
-/// let task = fahrenheit::spawn(async { 42 });
-/// while !task.is_finished() {
-///     fahrenheit::turn(Some(Duration::ZERO))?;
-/// }
-/// assert_eq!(fahrenheit::block_on(task).unwrap(), 42);
-/// # Ok::<(), std::io::Error>(())
-/// ```
-pub fn turn(limit: Option<Duration>) -> io::Result<usize> {
-    let Some(entered) = Entered::new()? else {
-        return Err(io::Error::other(
-            "`turn` was called from inside a task of the same thread",
-        ));
-    };
-    run_queued(None, &entered.inbox);
-    Ok(wait_and_wake(&entered.inbox, limit))
-}
-
-/// What a program that owns its loop has to wait for before it calls [`turn`] again.
-///
-/// A snapshot: any call into this crate on this thread may change it.
-#[derive(Debug, Clone, Default)]
-#[non_exhaustive]
-pub struct Interest {
-    /// Wait until one of these is readable. The wake-up pipe, by which other threads wake tasks of
-    /// this one, is among them once the loop has turned for the first time.
-    pub read: Vec<RawFd>,
-    /// Wait until one of these is writable.
-    pub write: Vec<RawFd>,
-    /// Wait until one of these has an exceptional condition.
-    pub except: Vec<RawFd>,
-    /// Wait no longer than until then.
-    pub deadline: Option<Instant>,
-    /// Do not wait at all: tasks are ready to be polled.
-    pub queued: bool,
-}
-
-/// What this thread's loop waits for; see [`turn`].
-///
-/// # Examples
-/// ```
-/// drop(fahrenheit::spawn(async {}));
-/// assert!(fahrenheit::interest().queued);
-/// ```
-pub fn interest() -> Interest {
-    let interest = with(|l| {
-        l.inbox.collect();
-        let mut read = l.reactor.interests(Direction::Read);
-        read.extend(l.inbox.pipe_fd());
-        Interest {
-            read,
-            write: l.reactor.interests(Direction::Write),
-            except: l.reactor.interests(Direction::Except),
-            deadline: l.timers.next_deadline(),
-            queued: waker::has_queued(),
-        }
-    });
-    interest.unwrap_or_default()
 }
 
 /// Step 1: polls what is queued, batch after batch.

@@ -1,0 +1,103 @@
+//! Settings of a loop.
+
+use super::{CreateError, Entered, Main, drive, with};
+use crate::reactor::Poller;
+use std::future::IntoFuture;
+use std::panic::resume_unwind;
+use std::pin::pin;
+
+/// Settings of a loop, and a `run` that returns errors instead of panicking.
+///
+/// # Examples
+/// ```
+/// let answer = fahrenheit::Builder::new().blocking_threads(2).run(async { 42 })?;
+/// assert_eq!(answer, 42);
+/// # Ok::<(), fahrenheit::CreateError>(())
+/// ```
+#[derive(Debug, Clone, Default)]
+#[must_use = "a builder does nothing until `run` or `block_on`"]
+pub struct Builder {
+    poller: Option<Poller>,
+    blocking_threads: Option<usize>,
+}
+
+impl Builder {
+    /// The settings that [`run`] and [`block_on`] use.
+    pub fn new() -> Builder {
+        Builder::default()
+    }
+
+    /// Sets how the loop of this thread waits for descriptors from now on.
+    ///
+    /// The environment variable `FAHRENHEIT_POLLER=select` has the last word.
+    pub fn poller(mut self, poller: Poller) -> Builder {
+        self.poller = Some(poller);
+        self
+    }
+
+    /// Sets how many threads [`spawn_blocking`](crate::spawn_blocking) and name look-ups may use at
+    /// the most, from now on, on this thread's loop. The default is 32.
+    ///
+    /// None is started before it is needed. With 0 there never is any: jobs and look-ups return an
+    /// error.
+    pub fn blocking_threads(mut self, most: usize) -> Builder {
+        self.blocking_threads = Some(most);
+        self
+    }
+
+    /// [`run`](crate::run) with these settings.
+    ///
+    /// # Errors
+    /// If the loop cannot be created. `main` is dropped without having been polled.
+    ///
+    /// # Panics
+    /// If `main` panics, or if called from inside a task.
+    #[track_caller]
+    pub fn run<F: IntoFuture>(self, main: F) -> Result<F::Output, CreateError> {
+        self.drive(main, false)
+    }
+
+    /// [`block_on`](crate::block_on) with these settings.
+    ///
+    /// # Errors
+    /// If the loop cannot be created. `main` is dropped without having been polled.
+    ///
+    /// # Panics
+    /// If `main` panics, or if called from inside a task.
+    #[track_caller]
+    pub fn block_on<F: IntoFuture>(self, main: F) -> Result<F::Output, CreateError> {
+        self.drive(main, true)
+    }
+
+    #[track_caller]
+    fn drive<F: IntoFuture>(self, main: F, alone: bool) -> Result<F::Output, CreateError> {
+        let entered = match Entered::new()? {
+            Some(entered) => entered,
+            None => panic!(
+                "`run` or `block_on` was called from inside a task of the same thread: \
+                 `.await` the future, or `spawn` it"
+            ),
+        };
+        if let Some(poller) = self.poller {
+            with(|l| l.set_poller(poller));
+        }
+        if let Some(most) = self.blocking_threads {
+            with(|l| l.pool.set_limit(most));
+        }
+        let future = pin!(Some(main.into_future()));
+        let mut main = Main {
+            future,
+            output: None,
+        };
+        drive(&entered, &mut main, alone);
+        drop(entered);
+        match main
+            .output
+            .take()
+            .expect("the loop ends after the main future")
+        {
+            Ok(output) => Ok(output),
+            Err(payload) => resume_unwind(payload),
+        }
+    }
+}
