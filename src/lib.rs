@@ -1,4 +1,93 @@
 //! A portable, `select(2)`-based, single-threaded async executor for every Unix.
+//!
+//! ```
+//! use fahrenheit::{prelude::*, AsyncTcpListener, AsyncTcpStream};
+//! use futures_util::{future::try_join, io::copy};
+//!
+//! async fn serve_one(listener: &AsyncTcpListener) -> std::io::Result<u64> {
+//!     let (stream, _peer) = listener.accept().await?;
+//!     copy(&stream, &mut &stream).await
+//! }
+//!
+//! async fn greet(listener: &AsyncTcpListener) -> std::io::Result<String> {
+//!     let mut stream = AsyncTcpStream::connect(listener.local_addr()?).await?;
+//!     stream.write_all(b"hello").await?;
+//!     stream.close().await?;
+//!     let mut reply = String::new();
+//!     stream.read_to_string(&mut reply).await?;
+//!     Ok(reply)
+//! }
+//!
+//! # fn main() -> std::io::Result<()> {
+//! let listener = AsyncTcpListener::bind("127.0.0.1:0")?;
+//! let (n_bytes, reply) = fahrenheit::run(try_join(serve_one(&listener), greet(&listener)))?;
+//! assert_eq!((n_bytes, reply.as_str()), (5, "hello"));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What runs where
+//! Everything runs on the thread that calls [`run`] or [`block_on`]. Futures need not be `Send`. The
+//! loop belongs to the thread and comes into being by itself: tasks may be [`spawn`]ed and sockets
+//! bound before `run`, and they stay usable in the next `run`. There is no other thread, unless
+//! [`spawn_blocking`] or a host *name* asks for one. Wakers and [`task::AbortHandle`]s may cross
+//! threads; nothing else needs to, and types that wait are not `Send`.
+//!
+//! `run` ends when its future **and all tasks** have ended; `block_on` ends with its future. A program
+//! that has a loop of its own drives this one with [`turn`] and [`interest`]. Polled by somebody
+//! else's executor on a thread whose loop does not turn, the futures of this crate wait for ever.
+//!
+//! # One turn of the loop
+//! 1. **Run** the tasks that were woken, batch after batch, up to about 200 polls.
+//! 2. **Done?** Return if the main future has ended and nothing else is waited for.
+//! 3. **How long** may the loop sleep? Not at all if a task is queued, else until the next deadline.
+//! 4. **Wait** in `select`: the only place that blocks.
+//! 5. **Collect** who waits for what is ready, and whose time has come.
+//! 6. **Wake** them.
+//!
+//! A task is polled at most once a batch. An operation that is always ready yields after about 128
+//! times, so that no socket and no task can keep the others waiting.
+//!
+//! # The life of a read
+//! Nothing is logged unless the program installs a [`log`] logger; at `trace`, it says this of a task
+//! that reads from a socket, while another task writes to it a millisecond later:
+//!
+//! ```text
+//! DEBUG run: 0 tasks are waiting to start
+//! TRACE poll the main future
+//! TRACE register descriptor 7
+//! TRACE the main future spawned task 2
+//! TRACE the main future spawned task 3
+//! TRACE poll task 2
+//! TRACE descriptor 7: would block
+//! TRACE interest: descriptor 7, to read, task 2
+//! TRACE poll task 3
+//! TRACE select: 1 to read, 0 to write, 0 exceptional, 0 tenured; 2 tasks, 1 timers; for at most 993µs
+//! TRACE wake 1 waiters
+//! TRACE poll task 3
+//! TRACE task 3 has ended
+//! TRACE poll the main future
+//! TRACE select: 1 to read, 0 to write, 0 exceptional, 0 tenured; 1 tasks; no time limit
+//! TRACE ready: descriptor 7, to read
+//! TRACE wake 1 waiters
+//! TRACE poll task 2
+//! TRACE deregister descriptor 7
+//! TRACE task 2 has ended
+//! TRACE poll the main future
+//! DEBUG run: finished
+//! ```
+//!
+//! # How it scales
+//! `select` costs about 0.2 µs for each descriptor that is waited for, whatever is ready. So a
+//! descriptor that lives long is handed, once, to the kernel's own queue (epoll, kqueue), whose
+//! descriptor is one more member of the set; waiting for it costs nothing from then on. See
+//! [`Poller`], which can also keep everything in `select`.
+//!
+//! # What is absent
+//! No work stealing, no channels or locks (those of `futures` work), no traits of its own, no global
+//! state beyond the thread, no `unsafe` outside of the module `sys`, and no panic that a peer could
+//! cause.
+
 mod blocking;
 mod fd;
 pub mod net;
@@ -15,7 +104,10 @@ pub use net::{AsyncTcpListener, AsyncTcpStream};
 pub use reactor::Poller;
 pub use runtime::{Builder, CreateError, Interest, block_on, interest, run, turn};
 pub use task::{spawn, yield_now};
-/// The traits.
+
+/// The traits that reading, writing and combining take: `use fahrenheit::prelude::*`.
+///
+/// All of them come from `futures-io` and `futures-util`.
 pub mod prelude {
     pub use futures_io::{AsyncBufRead, AsyncRead, AsyncSeek, AsyncWrite};
     pub use futures_util::future::{FutureExt, TryFutureExt};

@@ -390,7 +390,7 @@ fn wait_and_wake(inbox: &Inbox, limit: Option<Duration>) -> usize {
     // Step 6.
     let n_woken = woken.len();
     if n_woken > 0 {
-        log::trace!("wake {n_woken}");
+        log::trace!("wake {n_woken} waiters");
     }
     woken.drain(..).for_each(wake_contained);
     with(|l| l.woken = woken);
