@@ -1,6 +1,6 @@
 //! Tasks: handles to await, abort and name them.
 //!
-//! [`spawn`](crate::spawn) is all that most programs need. A task belongs to the thread that spawned
+//! [`spawn`] is all that most programs need. A task belongs to the thread that spawned
 //! it; only an [`AbortHandle`] may cross threads.
 
 pub(crate) mod error;

@@ -22,7 +22,7 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// The settings that [`run`] and [`block_on`] use.
+    /// The settings that [`run`](crate::run) and [`block_on`](crate::block_on) use.
     pub fn new() -> Builder {
         Builder::default()
     }
