@@ -29,6 +29,7 @@ use crate::task::error::Id;
 use crate::task::table::{Body, Ended, MAIN, Table};
 use crate::task::waker::{self, Inbox, Key, TaskWaker};
 use crate::timer::Timers;
+use futures_util::task::waker_ref;
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -205,15 +206,14 @@ fn drive(entered: &Entered, main: &mut dyn Root, alone: bool) {
         return;
     };
     let name = TaskWaker::new(key, Arc::clone(inbox));
-    let waker = Waker::from(Arc::clone(&name));
-    waker.wake_by_ref();
+    name.queue_first();
     log::debug!(
         "run: {} tasks are waiting to start",
         with(|l| l.tasks.n_running()).unwrap_or(0)
     );
     loop {
         // Step 1.
-        run_queued(Some((&name, &waker, main)), inbox);
+        run_queued(Some((&name, main)), inbox);
         // Step 2.
         if main.is_done() {
             let enough = alone || main.has_panicked();
@@ -233,7 +233,7 @@ fn drive(entered: &Entered, main: &mut dyn Root, alone: bool) {
 }
 
 /// Step 1: polls what is queued, batch after batch.
-fn run_queued(mut main: Option<(&TaskWaker, &Waker, &mut dyn Root)>, inbox: &Inbox) {
+fn run_queued(mut main: Option<(&Arc<TaskWaker>, &mut dyn Root)>, inbox: &Inbox) {
     let mut batch = with(|l| mem::take(&mut l.batch)).unwrap_or_default();
     let mut n_polls = 0;
     while n_polls < POLLS_PER_TICK {
@@ -246,11 +246,11 @@ fn run_queued(mut main: Option<(&TaskWaker, &Waker, &mut dyn Root)>, inbox: &Inb
         for key in batch.drain(..) {
             if key.index != MAIN {
                 poll_task(key);
-            } else if let Some((name, waker, main)) = &mut main {
+            } else if let Some((name, main)) = &mut main {
                 if name.key() == key {
                     name.leave_queue();
                     log::trace!("poll the main future");
-                    in_context(key, waker, |cx| main.poll(cx));
+                    in_context(name, |cx| main.poll(cx));
                 }
             }
         }
@@ -271,10 +271,10 @@ fn poll_task(key: Key) {
         true
     } else {
         log::trace!("poll task {id}");
-        in_context(key, &taken.waker, |cx| taken.body.as_mut().poll(id, cx)).is_ready()
+        in_context(&taken.name, |cx| taken.body.as_mut().poll(id, cx)).is_ready()
     };
     if !done {
-        with(|l| l.tasks.put_back(key, taken));
+        with(|l| l.tasks.put_back(key, taken.body));
         return;
     }
     log::trace!("task {id} has ended");
@@ -304,8 +304,8 @@ pub(crate) fn settle(id: Id, ended: Ended) {
     }
 }
 
-/// Polls something with a fresh budget, as `key`.
-fn in_context<R>(key: Key, waker: &Waker, poll: impl FnOnce(&mut Context<'_>) -> R) -> R {
+/// Polls something with a fresh budget and the waker `name`.
+fn in_context<R>(name: &Arc<TaskWaker>, poll: impl FnOnce(&mut Context<'_>) -> R) -> R {
     struct Restore(Option<Key>, u32);
     impl Drop for Restore {
         fn drop(&mut self) {
@@ -313,8 +313,8 @@ fn in_context<R>(key: Key, waker: &Waker, poll: impl FnOnce(&mut Context<'_>) ->
             LEFT.set(self.1);
         }
     }
-    let _restore = Restore(CURRENT.replace(Some(key)), LEFT.replace(BUDGET));
-    poll(&mut Context::from_waker(waker))
+    let _restore = Restore(CURRENT.replace(Some(name.key())), LEFT.replace(BUDGET));
+    poll(&mut Context::from_waker(&waker_ref(name)))
 }
 
 /// Who is being polled, for the log.
@@ -482,10 +482,9 @@ pub(crate) fn add_task(
         let (body, label) = parts.take()?;
         Some(l.tasks.insert(body, label, daemon, &l.inbox))
     });
-    let name = added.flatten()?;
-    Waker::from(Arc::clone(&name)).wake();
-    log::trace!("{Current} spawned task {}", name.key().serial);
-    Some(name.key())
+    let key = added.flatten()?;
+    log::trace!("{Current} spawned task {}", key.serial);
+    Some(key)
 }
 
 impl EventLoop {

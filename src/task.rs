@@ -206,7 +206,7 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// What [`spawn`](crate::spawn) does.
+    /// What [`spawn`] does.
     pub fn new() -> Builder {
         Builder::default()
     }
@@ -223,7 +223,7 @@ impl Builder {
         self
     }
 
-    /// As [`spawn`](crate::spawn).
+    /// As [`spawn`].
     #[track_caller]
     pub fn spawn<F>(self, future: F) -> JoinHandle<F::Output>
     where

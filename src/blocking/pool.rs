@@ -136,6 +136,8 @@ impl Shared {
         let share = state.name_limit().saturating_sub(state.n_busy_with_names);
         let wanted = state.work.len() + state.names.len().min(share);
         if wanted <= state.n_idle || state.n_threads >= state.limit {
+            // The thread that wakes up wants the lock.
+            drop(state);
             self.work.notify_one();
             return Ok(());
         }

@@ -20,6 +20,9 @@ use std::task::{Context, Poll, Waker};
 /// The place that names the main future, which lives on the stack of `run` and not in the table.
 pub(crate) const MAIN: usize = usize::MAX;
 
+/// So many wakers are kept to be used again.
+const MOST_SPARE: usize = 1_024;
+
 /// A task's future and then its output, with their types forgotten.
 pub(crate) trait Body {
     /// Polls the future and keeps what it returns. A panic becomes the output.
@@ -54,18 +57,14 @@ where
 impl<F, T> Stage<F, T> {
     /// Drops what is there, which may panic, and puts `output` in its place.
     fn end(mut self: Pin<&mut Self>, id: Id, output: Result<T, JoinError>) {
-        let mut output = Some(output);
-        let dropped = catch_unwind(AssertUnwindSafe(|| self.as_mut().set(Stage::Taken)));
-        let output = match (dropped, output.take()) {
-            (Ok(()), Some(output)) => output,
-            (Err(payload), output) => {
-                // An output whose destructor panics as well has nobody left to hear of it.
-                let _ = catch_unwind(AssertUnwindSafe(|| drop(output)));
-                Err(JoinError::panicked(id, payload))
-            }
-            (Ok(()), None) => Err(JoinError::cancelled(id)),
+        let end = |mut this: Pin<&mut Self>, output| {
+            catch_unwind(AssertUnwindSafe(|| this.set(Stage::Done { output })))
         };
-        self.set(Stage::Done { output });
+        // An assignment is done even if dropping the old value panics. Here that was the future;
+        // then it is the output, which has nobody left to hear of a second panic.
+        if let Err(payload) = end(self.as_mut(), output) {
+            let _ = end(self, Err(JoinError::panicked(id, payload)));
+        }
     }
 }
 
@@ -116,7 +115,7 @@ where
 /// A task that was taken out of the table to be polled.
 pub(crate) struct Taken {
     pub(crate) body: Pin<Box<dyn Body>>,
-    pub(crate) waker: Waker,
+    pub(crate) name: Arc<TaskWaker>,
     /// It is to be dropped instead.
     pub(crate) aborted: bool,
 }
@@ -126,8 +125,7 @@ struct Slot {
     serial: u64,
     /// `None` while the task is being polled.
     body: Option<Pin<Box<dyn Body>>>,
-    /// The task's own waker, twice: as the context wants it, and as we do.
-    waker: Option<Waker>,
+    /// The task's own waker.
     name: Arc<TaskWaker>,
     /// The task that awaits the handle.
     joiner: Option<Waker>,
@@ -160,6 +158,8 @@ pub(crate) enum Join {
 /// All tasks of one loop.
 pub(crate) struct Table {
     slots: Slab<Slot>,
+    /// Wakers of tasks that have ended and that nobody else held: they need not be made again.
+    spare: Vec<Arc<TaskWaker>>,
     next_serial: u64,
     n_awaited: usize,
 }
@@ -168,6 +168,7 @@ impl Table {
     pub(crate) fn new() -> Table {
         Table {
             slots: Slab::new(),
+            spare: Vec::new(),
             next_serial: 1,
             n_awaited: 0,
         }
@@ -191,28 +192,25 @@ impl Table {
         }
     }
 
-    /// Adds a task; it is not queued yet.
+    /// Adds a task and queues it.
     pub(crate) fn insert(
         &mut self,
         body: Pin<Box<dyn Body>>,
         label: Option<Box<str>>,
         daemon: bool,
         inbox: &Arc<Inbox>,
-    ) -> Arc<TaskWaker> {
+    ) -> Key {
         let serial = self.take_serial();
         let entry = self.slots.vacant_entry();
-        let name = TaskWaker::new(
-            Key {
-                index: entry.key(),
-                serial,
-            },
-            Arc::clone(inbox),
-        );
+        let index = entry.key();
+        let key = Key { index, serial };
+        let spare = self.spare.pop().and_then(|spare| spare.rename(key));
+        let name = spare.unwrap_or_else(|| TaskWaker::new(key, Arc::clone(inbox)));
+        name.queue_first();
         entry.insert(Slot {
             serial,
             body: Some(body),
-            waker: Some(Waker::from(Arc::clone(&name))),
-            name: Arc::clone(&name),
+            name,
             joiner: None,
             label,
             finished: false,
@@ -220,28 +218,28 @@ impl Table {
             daemon,
         });
         self.n_awaited += usize::from(!daemon);
-        name
+        key
     }
 
     /// Takes a task out to be polled; `None` if it has ended or is being polled.
     pub(crate) fn take(&mut self, key: Key) -> Option<Taken> {
         let slot = self.get_mut(key).filter(|slot| !slot.finished)?;
         let body = slot.body.take()?;
-        let waker = slot.waker.take().expect("a task at rest has its waker");
+        let name = Arc::clone(&slot.name);
+        let aborted = name.leave_queue();
         Some(Taken {
             body,
-            waker,
-            aborted: slot.name.leave_queue(),
+            name,
+            aborted,
         })
     }
 
     /// Puts a task back that is not done.
-    pub(crate) fn put_back(&mut self, key: Key, taken: Taken) {
+    pub(crate) fn put_back(&mut self, key: Key, body: Pin<Box<dyn Body>>) {
         let slot = self
             .get_mut(key)
             .expect("only the loop removes tasks that run");
-        slot.body = Some(taken.body);
-        slot.waker = Some(taken.waker);
+        slot.body = Some(body);
     }
 
     /// Notes that a task has ended.
@@ -260,7 +258,7 @@ impl Table {
         if detached {
             ended.unclaimed = Some(body);
             ended.label = slot.label.take();
-            self.slots.remove(key.index);
+            self.remove(key);
         } else {
             slot.body = Some(body);
         }
@@ -275,7 +273,7 @@ impl Table {
         };
         if slot.finished {
             let body = slot.body.take().expect("an ended task holds its output");
-            self.slots.remove(key.index);
+            self.remove(key);
             return Join::Ended(body);
         }
         match &slot.joiner {
@@ -306,7 +304,7 @@ impl Table {
             };
         }
         let (unclaimed, label) = (slot.body.take(), slot.label.take());
-        self.slots.remove(key.index);
+        self.remove(key);
         Ended {
             joiner,
             unclaimed,
@@ -361,6 +359,13 @@ impl Table {
         self.slots
             .get_mut(key.index)
             .filter(|slot| slot.serial == key.serial)
+    }
+
+    fn remove(&mut self, key: Key) {
+        let mut slot = self.slots.remove(key.index);
+        if self.spare.len() < MOST_SPARE && Arc::get_mut(&mut slot.name).is_some() {
+            self.spare.push(slot.name);
+        }
     }
 
     fn take_serial(&mut self) -> u64 {

@@ -14,13 +14,13 @@
 //! async-signal-safe: a wake may allocate.
 
 use crate::sys::wake_pipe::{CreateError, WakePipe};
+use futures_util::task::ArcWake;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::os::fd::RawFd;
 use std::ptr;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::task::Wake;
 
 /// Names a task: its place in the table, and a serial number that is never used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,8 +53,22 @@ impl TaskWaker {
         })
     }
 
+    /// Makes a waker that nobody else holds name something new; `None` if somebody does.
+    pub(crate) fn rename(mut self: Arc<Self>, key: Key) -> Option<Arc<TaskWaker>> {
+        let waker = Arc::get_mut(&mut self)?;
+        waker.key = key;
+        *waker.flags.get_mut() = 0;
+        Some(self)
+    }
+
     pub(crate) fn key(&self) -> Key {
         self.key
+    }
+
+    /// Queues a task that has just been made, on its own thread.
+    pub(crate) fn queue_first(&self) {
+        self.flags.store(QUEUED, Ordering::Release);
+        push_local(self.key);
     }
 
     /// Called when the task leaves the queue, before it is polled, so that a wake during the poll
@@ -66,7 +80,7 @@ impl TaskWaker {
     /// Asks the loop to drop the task. Any thread may; a task that has ended is left alone.
     pub(crate) fn abort(self: &Arc<Self>) {
         if self.flags.fetch_or(ABORTED, Ordering::AcqRel) & FINISHED == 0 {
-            self.wake_by_ref();
+            ArcWake::wake_by_ref(self);
         }
     }
 
@@ -79,19 +93,15 @@ impl TaskWaker {
     }
 }
 
-impl Wake for TaskWaker {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        if self.flags.fetch_or(QUEUED, Ordering::AcqRel) & (QUEUED | FINISHED) != 0 {
+impl ArcWake for TaskWaker {
+    fn wake_by_ref(this: &Arc<Self>) {
+        if this.flags.fetch_or(QUEUED, Ordering::AcqRel) & (QUEUED | FINISHED) != 0 {
             return;
         }
-        if ptr::eq(HERE.get(), Arc::as_ptr(&self.inbox)) {
-            push_local(self.key);
+        if ptr::eq(HERE.get(), Arc::as_ptr(&this.inbox)) {
+            push_local(this.key);
         } else {
-            self.inbox.post(self.key);
+            this.inbox.post(this.key);
         }
     }
 }
