@@ -52,6 +52,9 @@ const POLLS_PER_TICK: usize = 200;
 /// So many operations of ours may succeed in one poll of a task before it has to yield.
 const BUDGET: u32 = 128;
 
+/// Timers that are due so shortly after the first are served together with it.
+const TIMER_SLACK: Duration = Duration::from_micros(100);
+
 /// How often, at the most, tenured descriptors are looked at: are they still open?
 const AUDIT_PERIOD: Duration = Duration::from_millis(100);
 
@@ -72,6 +75,7 @@ pub(crate) struct EventLoop {
     /// Kept from tick to tick, so that none allocates.
     batch: VecDeque<Key>,
     woken: Vec<Waker>,
+    pub(crate) timer_slack: Duration,
     /// When tenured descriptors were last looked at.
     audited: Option<Instant>,
     running: bool,
@@ -398,8 +402,8 @@ fn wait_and_wake(inbox: &Inbox, limit: Option<Duration>) -> usize {
 }
 
 fn until_deadline() -> Option<Duration> {
-    let deadline = with(|l| l.timers.next_deadline()).flatten()?;
-    Some(deadline.saturating_duration_since(Instant::now()))
+    let wake_up = with(|l| l.timers.next_wake_up(l.timer_slack)).flatten()?;
+    Some(wake_up.saturating_duration_since(Instant::now()))
 }
 
 fn shorter(a: Option<Duration>, b: Option<Duration>) -> Option<Duration> {
@@ -538,6 +542,7 @@ impl EventLoop {
             n_closed: 0,
             batch: VecDeque::new(),
             woken: Vec::new(),
+            timer_slack: TIMER_SLACK,
             audited: None,
             running: false,
         };

@@ -152,10 +152,10 @@ impl Drop for Sleep {
     }
 }
 
-/// Runs `future` until `limit` has passed since this call.
+/// Runs `future` for at most `limit`, counted from its first poll.
 ///
-/// `future` is polled first, so what is ready at once wins over a limit of zero. It is never cut
-/// short, and may overrun by a turn of the loop.
+/// `future` is polled first, so what is ready at once wins over a limit of zero, and the clock is not
+/// even looked at. It is never cut short, and may overrun by a turn of the loop.
 ///
 /// # Errors
 /// [`Elapsed`] if the limit passes first; `future` is dropped together with this.
@@ -177,7 +177,7 @@ impl Drop for Sleep {
 pub fn timeout<F: IntoFuture>(limit: Duration, future: F) -> Timeout<F::IntoFuture> {
     Timeout {
         future: future.into_future(),
-        sleep: sleep(limit),
+        limit: Limit::After(limit),
     }
 }
 
@@ -198,7 +198,7 @@ pub fn timeout<F: IntoFuture>(limit: Duration, future: F) -> Timeout<F::IntoFutu
 pub fn timeout_at<F: IntoFuture>(deadline: Instant, future: F) -> Timeout<F::IntoFuture> {
     Timeout {
         future: future.into_future(),
-        sleep: sleep_until(deadline),
+        limit: Limit::Until(sleep_until(deadline)),
     }
 }
 
@@ -209,8 +209,16 @@ pin_project! {
     pub struct Timeout<F> {
         #[pin]
         future: F,
-        sleep: Sleep,
+        limit: Limit,
     }
+}
+
+/// What is left to a future.
+#[derive(Debug)]
+enum Limit {
+    /// So much, from its first poll on.
+    After(Duration),
+    Until(Sleep),
 }
 
 impl<F> Timeout<F> {
@@ -233,8 +241,14 @@ impl<F: Future> Future for Timeout<F> {
         if let Poll::Ready(output) = this.future.poll(cx) {
             return Poll::Ready(Ok(output));
         }
+        if let Limit::After(limit) = *this.limit {
+            *this.limit = Limit::Until(sleep(limit));
+        }
+        let Limit::Until(sleep) = this.limit else {
+            return Poll::Pending;
+        };
         // The clock is looked at even if the future has used up the budget.
-        this.sleep.poll_elapsed(cx).map(|()| Err(Elapsed(())))
+        sleep.poll_elapsed(cx).map(|()| Err(Elapsed(())))
     }
 }
 

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::task::Waker;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// One armed timer. The serial number keeps two timers with one deadline apart, in the order in
 /// which they were armed.
@@ -77,6 +77,19 @@ impl Timers {
         self.queue.first_key_value().map(|(key, _)| key.deadline)
     }
 
+    /// When to wake up: at the first deadline, or at a later one that comes within `slack` of it, so
+    /// that one wake-up serves all in between. A timer that is alone is not made late.
+    pub(crate) fn next_wake_up(&self, slack: Duration) -> Option<Instant> {
+        let first = self.next_deadline()?;
+        let last = first.checked_add(slack).unwrap_or(first);
+        let until = TimerKey {
+            deadline: last,
+            serial: u64::MAX,
+        };
+        let latest = self.queue.range(..=until).next_back();
+        latest.map(|(key, _)| key.deadline)
+    }
+
     /// Moves the wakers of all timers that are due at `now` to `due`, earliest first.
     pub(crate) fn collect(&mut self, now: Instant, due: &mut Vec<Waker>) {
         while let Some(first) = self.queue.first_entry() {
@@ -91,7 +104,6 @@ impl Timers {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     #[test]
     fn f3_timers_with_one_deadline_all_fire_in_the_order_they_were_armed() {
@@ -116,5 +128,30 @@ mod tests {
         assert_eq!(timers.state(at, Waker::noop()), Armed::Fired);
         assert_ne!(timers.state(after, Waker::noop()), Armed::Fired);
         assert_eq!(timers.next_deadline(), Some(now + Duration::from_nanos(1)));
+    }
+
+    #[test]
+    fn timers_within_the_slack_are_served_in_one_wake_up() {
+        let mut timers = Timers::default();
+        let now = Instant::now();
+        let after = |us| now + Duration::from_micros(us);
+        for us in [1_000, 1_040, 1_100, 1_101, 5_000] {
+            timers.insert(after(us), Waker::noop().clone());
+        }
+        assert_eq!(
+            timers.next_wake_up(Duration::from_micros(100)),
+            Some(after(1_100))
+        );
+        assert_eq!(timers.next_wake_up(Duration::ZERO), Some(after(1_000)));
+        assert_eq!(
+            timers.next_wake_up(Duration::MAX),
+            Some(after(1_000)),
+            "no such instant"
+        );
+        timers.collect(after(1_101), &mut Vec::new());
+        assert_eq!(
+            timers.next_wake_up(Duration::from_micros(100)),
+            Some(after(5_000))
+        );
     }
 }

@@ -5,6 +5,7 @@ use crate::reactor::Poller;
 use std::future::IntoFuture;
 use std::panic::resume_unwind;
 use std::pin::pin;
+use std::time::Duration;
 
 /// Settings of a loop, and a `run` that returns errors instead of panicking.
 ///
@@ -18,6 +19,7 @@ use std::pin::pin;
 #[must_use = "a builder does nothing until `run` or `block_on`"]
 pub struct Builder {
     poller: Option<Poller>,
+    timer_slack: Option<Duration>,
     blocking_threads: Option<usize>,
 }
 
@@ -32,6 +34,16 @@ impl Builder {
     /// The environment variable `FAHRENHEIT_POLLER=select` has the last word.
     pub fn poller(mut self, poller: Poller) -> Builder {
         self.poller = Some(poller);
+        self
+    }
+
+    /// Sets by how much a timer may be late, from now on, on this thread's loop, so that one wake-up
+    /// serves several; 100 µs by default.
+    ///
+    /// Only timers that are due so shortly after each other wait for each other: one that is alone is
+    /// not made late, and none is ever early. With zero every deadline gets a wake-up of its own.
+    pub fn timer_slack(mut self, slack: Duration) -> Builder {
+        self.timer_slack = Some(slack);
         self
     }
 
@@ -80,6 +92,9 @@ impl Builder {
         };
         if let Some(poller) = self.poller {
             with(|l| l.set_poller(poller));
+        }
+        if let Some(slack) = self.timer_slack {
+            with(|l| l.timer_slack = slack);
         }
         if let Some(most) = self.blocking_threads {
             with(|l| l.pool.set_limit(most));
