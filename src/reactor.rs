@@ -31,9 +31,9 @@ mod source;
 pub use error::RegisterError;
 
 use crate::sys::fd::is_open;
-use crate::sys::fd_set;
 use crate::sys::queue::Queue;
 use crate::sys::select::{Sets, Waited};
+use crate::sys::unix::SELECT_LIMIT;
 use crate::sys::{Event, Trigger};
 use source::{Source, Tenure, Waiters};
 use std::collections::BTreeMap;
@@ -148,7 +148,7 @@ impl Reactor {
             events: Vec::new(),
             candidates: Vec::new(),
             audited: 0,
-            limit: fd_set::LIMIT,
+            limit: SELECT_LIMIT,
         }
     }
 
@@ -158,6 +158,12 @@ impl Reactor {
         if poller == Poller::Select {
             drop(self.dissolve_queue());
         }
+    }
+
+    /// Pretends that `select` takes no descriptor from `limit` on.
+    #[cfg(test)]
+    pub(crate) fn set_limit(&mut self, limit: Option<usize>) {
+        self.limit = limit;
     }
 
     /// Registers `fd`. With `owned`, the caller owns the descriptor, so an earlier registration of

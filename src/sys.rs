@@ -10,13 +10,14 @@
 //!
 //! | name | what it decides |
 //! |---|---|
-//! | [`fd_set`]`::Word` | the width of one word of an `fd_set` |
-//! | [`fd_set::LIMIT`] | the first descriptor that `select` cannot take, where there is one |
-//! | `select::raw` | the symbol to call |
 //! | [`queue`] | the kernel's own queue for descriptors that live long |
-//! | `fd::make` (a cfg alias there) | whether flags can be given when a descriptor is made |
+//! | `unix::where_flags_come_along` | whether flags can be given when a descriptor is made |
+//! | [`unix::HERE`] | whether `select` has a limit, and what odd errnos mean |
+//! | `fd_set::Word` | the width of one word of an `fd_set`, taken from libc |
+//! | `select::raw` | the symbol to call |
 //! | `socket::NO_SIGNAL` and `socket::silence` | how a write to a closed socket is kept from raising `SIGPIPE` |
-//! | `socket::connect_error` | what an odd errno of `connect` means |
+//!
+//! `PLATFORMS.md` lists what remains different for a user.
 #![allow(unsafe_code)]
 
 /// The kernel's own queue, which costs nothing per tick for a descriptor that is watched:
@@ -48,8 +49,10 @@ pub(crate) mod queue;
 
 pub(crate) mod fd;
 pub(crate) mod fd_set;
+mod making;
 pub(crate) mod select;
 pub(crate) mod socket;
+pub(crate) mod unix;
 pub(crate) mod wake_pipe;
 
 pub(crate) use nix::errno::Errno;

@@ -10,45 +10,27 @@
 
 use std::os::fd::RawFd;
 
-/// One word of the platform's `fd_set`.
-#[cfg(any(
-    target_vendor = "apple",
-    target_os = "netbsd",
-    target_os = "openbsd",
-    target_os = "haiku",
-    target_os = "nto",
-))]
-type Word = u32;
-/// One word of the platform's `fd_set`.
-#[cfg(not(any(
-    target_vendor = "apple",
-    target_os = "netbsd",
-    target_os = "openbsd",
-    target_os = "haiku",
-    target_os = "nto",
-)))]
-type Word = nix::libc::c_ulong;
+/// One word of the platform's `fd_set`, as wide as libc declares it: a `long` on most, an `int` on
+/// macOS, NetBSD, OpenBSD, Haiku and QNX.
+type Word = <Aligned<{ align_of::<nix::libc::fd_set>() }> as WordOf>::Word;
+
+/// Finds the word by its alignment, so that no list of systems has to be kept.
+struct Aligned<const BYTES: usize>;
+
+trait WordOf {
+    type Word;
+}
+
+impl WordOf for Aligned<4> {
+    type Word = u32;
+}
+
+impl WordOf for Aligned<8> {
+    type Word = u64;
+}
 
 const BITS: usize = Word::BITS as usize;
 const WORDS_PER_8_BYTES: usize = 64 / BITS;
-
-/// The first descriptor number that `select` cannot take here; `None` where there is no limit.
-///
-/// Linux, macOS (by its unlimited symbol) and the BSDs size their copy by the `nfds` that they
-/// are given. Everything else is held to its own `FD_SETSIZE`.
-pub(crate) const LIMIT: Option<usize> = if cfg!(any(
-    target_os = "linux",
-    target_os = "android",
-    target_vendor = "apple",
-    target_os = "freebsd",
-    target_os = "dragonfly",
-    target_os = "netbsd",
-    target_os = "openbsd",
-)) {
-    None
-} else {
-    Some(8 * size_of::<nix::libc::fd_set>())
-};
 
 /// A growable set of descriptors.
 #[derive(Debug, Default)]

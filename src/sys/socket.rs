@@ -1,12 +1,19 @@
 //! Sockets: making them, connecting, accepting, and writing without `SIGPIPE`.
 
-use super::Errno;
+use super::unix::{HERE, is_connecting};
+use super::{Errno, making};
 use nix::libc;
 use nix::sys::socket::{self, AddressFamily, MsgFlags, SockType, SockaddrLike, SockaddrStorage};
 use nix::sys::socket::{getsockopt, setsockopt, sockopt};
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+
+// In seconds everywhere. Apple's plain option counts in ticks of a hundredth.
+#[cfg(not(target_vendor = "apple"))]
+use sockopt::Linger;
+#[cfg(target_vendor = "apple")]
+use sockopt::LingerSec as Linger;
 
 /// The most that one call is asked to move: some systems refuse more than `INT_MAX`.
 const MOST_BYTES: usize = 1 << 30;
@@ -15,33 +22,31 @@ const MOST_SLICES: usize = 1_024;
 /// How many connections wait in the kernel before `accept`; it may allow fewer.
 const BACKLOG: i32 = 1_024;
 
-/// Keeps one write from raising `SIGPIPE`. Where the flag does not exist, `silence` has done it.
-#[cfg(not(any(target_vendor = "apple", target_os = "aix", target_os = "nto")))]
-const NO_SIGNAL: MsgFlags = MsgFlags::MSG_NOSIGNAL;
-/// Keeps one write from raising `SIGPIPE`. Where the flag does not exist, `silence` has done it.
-#[cfg(any(target_vendor = "apple", target_os = "aix", target_os = "nto"))]
+/// Keeps one write from raising `SIGPIPE`: POSIX has the flag since 2008. Where `nix` or macOS do
+/// not have it, the number may still be there, or [`silence`] has done it for all writes.
+#[cfg(not(target_vendor = "apple"))]
+const NO_SIGNAL: MsgFlags = MsgFlags::from_bits_retain(libc::MSG_NOSIGNAL);
+#[cfg(target_vendor = "apple")]
 const NO_SIGNAL: MsgFlags = MsgFlags::empty();
 
-/// Keeps every write to this socket from raising `SIGPIPE`, where that is an option of the socket.
-#[cfg(target_vendor = "apple")]
-pub(crate) fn silence(socket: impl AsFd) -> io::Result<()> {
-    let on: libc::c_int = 1;
-    // SAFETY: SO_NOSIGPIPE reads one int, and gets the address and size of one.
-    let outcome = unsafe {
-        libc::setsockopt(
-            socket.as_fd().as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_NOSIGPIPE,
-            (&raw const on).cast(),
-            size_of::<libc::c_int>() as libc::socklen_t,
-        )
-    };
-    Errno::result(outcome).map(drop).map_err(io::Error::from)
-}
-
-/// Keeps every write to this socket from raising `SIGPIPE`, where that is an option of the socket.
-#[cfg(not(target_vendor = "apple"))]
-pub(crate) fn silence(_socket: impl AsFd) -> io::Result<()> {
+/// Keeps every write to this socket from raising `SIGPIPE`, where no flag does so for one write.
+pub(crate) fn silence(socket: impl AsFd) -> nix::Result<()> {
+    #[cfg(target_vendor = "apple")]
+    {
+        let on: libc::c_int = 1;
+        // SAFETY: SO_NOSIGPIPE reads one int, and gets the address and size of one.
+        let outcome = unsafe {
+            libc::setsockopt(
+                socket.as_fd().as_raw_fd(),
+                libc::SOL_SOCKET,
+                libc::SO_NOSIGPIPE,
+                (&raw const on).cast(),
+                size_of::<libc::c_int>() as libc::socklen_t,
+            )
+        };
+        Errno::result(outcome)?;
+    }
+    let _ = socket;
     Ok(())
 }
 
@@ -51,7 +56,7 @@ fn tcp(addr: &SocketAddr) -> io::Result<OwnedFd> {
         SocketAddr::V4(_) => AddressFamily::Inet,
         SocketAddr::V6(_) => AddressFamily::Inet6,
     };
-    let socket = make::socket(family, SockType::Stream)?;
+    let socket = making::socket(family, SockType::Stream)?;
     silence(&socket)?;
     Ok(socket)
 }
@@ -70,58 +75,55 @@ pub(crate) fn connect(addr: &SocketAddr) -> io::Result<(OwnedFd, bool)> {
     let socket = tcp(addr)?;
     match socket::connect(socket.as_raw_fd(), &SockaddrStorage::from(*addr)) {
         Ok(()) => Ok((socket, true)),
-        // A signal does not stop a connection from being made.
-        Err(Errno::EINPROGRESS | Errno::EINTR) => Ok((socket, false)),
-        Err(errno) => Err(connect_error(errno).into()),
+        Err(errno) if is_connecting(errno) => Ok((socket, false)),
+        Err(errno) => Err(HERE.connect_error(errno).into()),
     }
 }
 
 /// How a connection on its way has fared; asked once it is writable.
 ///
 /// `SO_ERROR` is read once, for reading clears it. Success there is believed only if there is a
-/// peer: a socket may look writable before it is connected.
+/// peer: a socket may look writable before it is connected, and the BSDs have been seen to lose the
+/// error. If there is no peer, a look at the data tells "not yet" from "no more", or every wait
+/// after a lost error would end at once, for ever.
 pub(crate) fn connect_outcome(socket: impl AsFd) -> io::Result<bool> {
-    match getsockopt(&socket, sockopt::SocketError)? {
-        0 => match socket::getpeername::<SockaddrStorage>(socket.as_fd().as_raw_fd()) {
-            Ok(_) => Ok(true),
-            Err(Errno::ENOTCONN) => Ok(false),
-            Err(errno) => Err(connect_error(errno).into()),
-        },
-        errno => Err(connect_error(Errno::from_raw(errno)).into()),
+    let fd = socket.as_fd().as_raw_fd();
+    let failed = |errno| Err(HERE.connect_error(errno).into());
+    let errno = getsockopt(&socket, sockopt::SocketError)?;
+    if errno != 0 {
+        return failed(Errno::from_raw(errno));
     }
-}
-
-/// What an errno of `connect` means: OpenBSD says EINVAL when asked again about a refusal, macOS
-/// when the peer has gone before `getpeername`.
-fn connect_error(errno: Errno) -> Errno {
-    if errno == Errno::EINVAL && cfg!(any(target_os = "openbsd", target_vendor = "apple")) {
-        Errno::ECONNREFUSED
-    } else {
-        errno
+    match socket::getpeername::<SockaddrStorage>(fd) {
+        Ok(_) => return Ok(true),
+        Err(Errno::ENOTCONN) => {}
+        Err(errno) => return failed(errno),
+    }
+    match socket::recv(fd, &mut [0], MsgFlags::MSG_PEEK) {
+        Ok(_) | Err(Errno::EAGAIN | Errno::EINTR) => Ok(false),
+        Err(errno) => failed(errno),
     }
 }
 
 /// The next connection and its peer, if one is waiting.
 pub(crate) fn accept(listener: impl AsFd) -> io::Result<(OwnedFd, SocketAddr)> {
-    let mut addr = std::mem::MaybeUninit::<libc::sockaddr_storage>::zeroed();
-    let mut len = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
-    let fd = make::accept(
-        listener.as_fd().as_raw_fd(),
-        addr.as_mut_ptr().cast(),
-        &mut len,
-    )?;
-    // SAFETY: `accept` made this descriptor just now, and nobody else has its number.
-    let socket = unsafe { OwnedFd::from_raw_fd(fd) };
-    make::finish(&socket)?;
-    silence(&socket)?;
-    // SAFETY: the storage was zeroed and then filled in by `accept`, which set `len` to at most
-    // its size: a larger address would have been cut off.
-    let addr = unsafe { SockaddrStorage::from_raw(addr.as_ptr().cast(), Some(len)) };
-    let addr = addr
-        .as_ref()
-        .and_then(std_addr)
-        .ok_or(Errno::EAFNOSUPPORT)?;
-    Ok((socket, addr))
+    // SAFETY: all zeroes is a valid `sockaddr_storage`: that of no family.
+    let mut addr: libc::sockaddr_storage = unsafe { std::mem::zeroed() };
+    let mut len = size_of_val(&addr) as libc::socklen_t;
+    let socket = making::accept(listener.as_fd(), &mut addr, &mut len)?;
+    silence(&socket).map_err(|errno| HERE.accepted_error(errno))?;
+    Ok((socket, peer(&addr, len)?))
+}
+
+/// The address that `accept` wrote, `len` bytes of it.
+fn peer(addr: &libc::sockaddr_storage, len: libc::socklen_t) -> nix::Result<SocketAddr> {
+    if len == 0 {
+        // macOS and some BSDs return a connection that the peer has reset already, without address.
+        return Err(Errno::ECONNABORTED);
+    }
+    // SAFETY: the storage is ours and initialised, and `len` is at most its size: a larger address
+    // has been cut off.
+    let addr = unsafe { SockaddrStorage::from_raw(std::ptr::from_ref(addr).cast(), Some(len)) };
+    addr.as_ref().and_then(std_addr).ok_or(Errno::EINVAL)
 }
 
 fn std_addr(addr: &SockaddrStorage) -> Option<SocketAddr> {
@@ -132,7 +134,8 @@ fn std_addr(addr: &SockaddrStorage) -> Option<SocketAddr> {
 /// Sends from `bytes` without `SIGPIPE`; returns how many were taken.
 pub(crate) fn send(socket: impl AsFd, bytes: &[u8]) -> io::Result<usize> {
     let bytes = &bytes[..bytes.len().min(MOST_BYTES)];
-    Ok(socket::send(socket.as_fd().as_raw_fd(), bytes, NO_SIGNAL).map_err(write_error)?)
+    Ok(socket::send(socket.as_fd().as_raw_fd(), bytes, NO_SIGNAL)
+        .map_err(|errno| HERE.write_error(errno))?)
 }
 
 /// Sends from several slices without `SIGPIPE`, which `writev` cannot do.
@@ -150,32 +153,26 @@ pub(crate) fn send_vectored(socket: impl AsFd, slices: &[IoSlice<'_>]) -> io::Re
     }
     let fd = socket.as_fd().as_raw_fd();
     let sent = socket::sendmsg::<()>(fd, &slices[..n_fitting], &[], NO_SIGNAL, None);
-    Ok(sent.map_err(write_error)?)
-}
-
-/// macOS says EPROTOTYPE to a write that races with the peer's close.
-fn write_error(errno: Errno) -> Errno {
-    if errno == Errno::EPROTOTYPE && cfg!(target_vendor = "apple") {
-        Errno::ECONNRESET
-    } else {
-        errno
-    }
+    Ok(sent.map_err(|errno| HERE.write_error(errno))?)
 }
 
 /// Sets how `close` treats unsent data: `None`, in the background; zero, by throwing it away and
 /// resetting the connection.
 pub(crate) fn set_linger(socket: impl AsFd, linger: Option<u64>) -> io::Result<()> {
-    let seconds = linger.unwrap_or(0).min(i32::MAX as u64) as libc::c_int;
     let linger = libc::linger {
         l_onoff: linger.is_some().into(),
-        l_linger: seconds,
+        // An `int` on most systems, an `unsigned short` on Cygwin.
+        l_linger: linger
+            .unwrap_or(0)
+            .try_into()
+            .unwrap_or(libc::c_ushort::MAX.into()),
     };
-    Ok(setsockopt(&socket, sockopt::Linger, &linger)?)
+    Ok(setsockopt(&socket, Linger, &linger)?)
 }
 
 /// The setting of [`set_linger`], in seconds.
 pub(crate) fn linger(socket: impl AsFd) -> io::Result<Option<u64>> {
-    let linger = getsockopt(&socket, sockopt::Linger)?;
+    let linger = getsockopt(&socket, Linger)?;
     Ok((linger.l_onoff != 0).then(|| u64::try_from(linger.l_linger).unwrap_or(0)))
 }
 
@@ -187,76 +184,6 @@ pub(crate) fn set_keepalive(socket: impl AsFd, on: bool) -> io::Result<()> {
 /// The setting of [`set_keepalive`].
 pub(crate) fn keepalive(socket: impl AsFd) -> io::Result<bool> {
     Ok(getsockopt(&socket, sockopt::KeepAlive)?)
-}
-
-/// Systems that take the flags along when a descriptor is made.
-#[cfg(any(
-    target_os = "linux",
-    target_os = "android",
-    target_os = "freebsd",
-    target_os = "dragonfly",
-    target_os = "netbsd",
-    target_os = "openbsd",
-    target_os = "illumos",
-    target_os = "solaris",
-))]
-mod make {
-    use super::*;
-    use nix::sys::socket::SockFlag;
-
-    pub(super) fn socket(family: AddressFamily, kind: SockType) -> nix::Result<OwnedFd> {
-        let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
-        super::socket::socket(family, kind, flags, None)
-    }
-
-    pub(super) fn accept(
-        fd: libc::c_int,
-        addr: *mut libc::sockaddr,
-        len: &mut libc::socklen_t,
-    ) -> nix::Result<libc::c_int> {
-        let flags = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
-        // SAFETY: the caller gives an address buffer of `*len` bytes that nobody else uses.
-        Errno::result(unsafe { libc::accept4(fd, addr, len, flags) })
-    }
-
-    pub(super) fn finish(_socket: &OwnedFd) -> nix::Result<()> {
-        Ok(())
-    }
-}
-
-/// Systems that do not.
-#[cfg(not(any(
-    target_os = "linux",
-    target_os = "android",
-    target_os = "freebsd",
-    target_os = "dragonfly",
-    target_os = "netbsd",
-    target_os = "openbsd",
-    target_os = "illumos",
-    target_os = "solaris",
-)))]
-mod make {
-    use super::*;
-    use nix::sys::socket::SockFlag;
-
-    pub(super) fn socket(family: AddressFamily, kind: SockType) -> nix::Result<OwnedFd> {
-        let socket = super::socket::socket(family, kind, SockFlag::empty(), None)?;
-        super::super::fd::set_flags(&socket)?;
-        Ok(socket)
-    }
-
-    pub(super) fn accept(
-        fd: libc::c_int,
-        addr: *mut libc::sockaddr,
-        len: &mut libc::socklen_t,
-    ) -> nix::Result<libc::c_int> {
-        // SAFETY: the caller gives an address buffer of `*len` bytes that nobody else uses.
-        Errno::result(unsafe { libc::accept(fd, addr, len) })
-    }
-
-    pub(super) fn finish(socket: &OwnedFd) -> nix::Result<()> {
-        super::super::fd::set_flags(socket)
-    }
 }
 
 /// Whether `error` of `accept` concerns one connection that has gone already (`accept(2)`, "Error
@@ -288,4 +215,68 @@ pub(crate) fn is_shortage(error: &io::Error) -> bool {
         errno,
         Some(Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM)
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+
+    #[test]
+    fn e4_a_socket_that_is_neither_connected_nor_connecting_has_failed() {
+        // It is writable, says SO_ERROR 0 and has no peer: what a lost error looks like.
+        let socket = tcp(&"127.0.0.1:0".parse().unwrap()).unwrap();
+        let error = connect_outcome(&socket).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotConnected);
+    }
+
+    #[test]
+    fn e4_a_connection_is_there_or_refused() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = listener.local_addr().unwrap();
+        let (socket, _) = connect(&addr).unwrap();
+        while !connect_outcome(&socket).unwrap() {}
+        drop((socket, listener));
+        let refused = connect(&addr).and_then(|(socket, _)| {
+            loop {
+                if connect_outcome(&socket)? {
+                    return Ok(());
+                }
+            }
+        });
+        let kind = refused.unwrap_err().kind();
+        assert_eq!(kind, io::ErrorKind::ConnectionRefused);
+    }
+
+    /// Linux lets a connection wait in SYN-SENT while the listener's queue is full.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn e4_a_connection_that_is_under_way_is_asked_about_again() {
+        let listener = tcp(&"127.0.0.1:0".parse().unwrap()).unwrap();
+        socket::bind(
+            listener.as_raw_fd(),
+            &socket::SockaddrIn::new(127, 0, 0, 1, 0),
+        )
+        .unwrap();
+        socket::listen(&listener, socket::Backlog::new(0).unwrap()).unwrap();
+        let addr = TcpListener::from(listener.try_clone().unwrap())
+            .local_addr()
+            .unwrap();
+        let sockets: Vec<_> = (0..8).map(|_| connect(&addr).unwrap().0).collect();
+        let outcomes: Vec<_> = sockets
+            .iter()
+            .map(|s| connect_outcome(s).unwrap())
+            .collect();
+        assert!(outcomes.contains(&false), "{outcomes:?}");
+    }
+
+    #[test]
+    fn e15_a_connection_without_address_counts_as_lost() {
+        // SAFETY: all zeroes is a valid `sockaddr_storage`.
+        let nowhere: libc::sockaddr_storage = unsafe { std::mem::zeroed() };
+        let error = io::Error::from(peer(&nowhere, 0).unwrap_err());
+        assert!(is_one_lost_connection(&error));
+        let error = io::Error::from(peer(&nowhere, 16).unwrap_err());
+        assert!(!is_one_lost_connection(&error) && !is_shortage(&error));
+    }
 }

@@ -4,7 +4,8 @@
 //! an eventfd because every Unix has it, and rather than a socket pair because that fills up after
 //! 278 bytes on Linux. The idea is D. J. Bernstein's "self-pipe trick".
 
-use super::{Errno, retry};
+use super::unix::SELECT_LIMIT;
+use super::{Errno, making, retry};
 use std::fmt;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -88,8 +89,11 @@ impl From<CreateError> for io::Error {
 
 impl WakePipe {
     pub(crate) fn new() -> Result<WakePipe, CreateError> {
-        let (read, write) = make().map_err(CreateError::from_errno)?;
+        let (read, write) = making::pipe().map_err(CreateError::from_errno)?;
         let number = read.as_raw_fd();
+        if !is_selectable(number, SELECT_LIMIT) {
+            return Err(CreateError::TooManyOpenFiles);
+        }
         Ok(WakePipe {
             ends: Some((read, write)),
             read: number,
@@ -146,44 +150,9 @@ impl Drop for WakePipe {
     }
 }
 
-#[cfg(any(
-    target_os = "linux",
-    target_os = "android",
-    target_os = "freebsd",
-    target_os = "dragonfly",
-    target_os = "netbsd",
-    target_os = "openbsd",
-    target_os = "illumos",
-    target_os = "solaris",
-    target_os = "hurd",
-))]
-fn make() -> nix::Result<(OwnedFd, OwnedFd)> {
-    use nix::fcntl::OFlag;
-    match nix::unistd::pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK) {
-        // Old kernels and translation layers know the symbol and not the call (SE5).
-        Err(Errno::ENOSYS) => make_plain(),
-        other => other,
-    }
-}
-
-#[cfg(not(any(
-    target_os = "linux",
-    target_os = "android",
-    target_os = "freebsd",
-    target_os = "dragonfly",
-    target_os = "netbsd",
-    target_os = "openbsd",
-    target_os = "illumos",
-    target_os = "solaris",
-    target_os = "hurd",
-)))]
-use make_plain as make;
-
-fn make_plain() -> nix::Result<(OwnedFd, OwnedFd)> {
-    let (read, write) = nix::unistd::pipe()?;
-    super::fd::set_flags(&read)?;
-    super::fd::set_flags(&write)?;
-    Ok((read, write))
+/// Whether `select` can watch `fd`, if the first number that it cannot is `limit`.
+fn is_selectable(fd: RawFd, limit: Option<usize>) -> bool {
+    limit.is_none_or(|limit| usize::try_from(fd).is_ok_and(|fd| fd < limit))
 }
 
 #[cfg(test)]
@@ -204,14 +173,9 @@ mod tests {
     }
 
     #[test]
-    fn se5_the_plain_pipe_has_the_same_flags() {
-        for (read, write) in [make().unwrap(), make_plain().unwrap()] {
-            for end in [&read, &write] {
-                assert_eq!(super::super::fd::is_nonblocking(end), Ok(true));
-                let flags = nix::fcntl::fcntl(end, nix::fcntl::FcntlArg::F_GETFD).unwrap();
-                assert_eq!(flags & nix::libc::FD_CLOEXEC, nix::libc::FD_CLOEXEC);
-            }
-        }
+    fn a1_a_pipe_is_refused_from_the_limit_of_select_on() {
+        assert!(is_selectable(255, Some(256)) && !is_selectable(256, Some(256)));
+        assert!(is_selectable(RawFd::MAX, None));
     }
 
     #[test]

@@ -1,0 +1,126 @@
+//! Making descriptors that are non-blocking and close-on-exec from the start.
+//!
+//! Most systems take both flags along in the call that makes the descriptor. The others (macOS,
+//! AIX, Haiku, QNX) get them straight after, by [`plain`]; there, another thread's `fork` and
+//! `exec` in between takes the descriptor along, and those systems offer no way to close that
+//! window.
+//!
+//! `plain` is compiled and tested everywhere. Where the flags come along, the functions of the
+//! same name in this file itself hide it.
+
+use super::Errno;
+use super::unix::where_flags_come_along;
+use nix::libc;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+#[allow(unused_imports, reason = "hidden where the flags come along")]
+pub(super) use plain::*;
+
+where_flags_come_along! {
+    const FLAGS: libc::c_int = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
+
+    /// A socket without an address.
+    pub(super) fn socket(family: AddressFamily, kind: SockType) -> nix::Result<OwnedFd> {
+        nix::sys::socket::socket(family, kind, SockFlag::from_bits_retain(FLAGS), None)
+    }
+
+    /// The next connection, if one is waiting. The peer's address goes to `addr`, which has room
+    /// for `len` bytes; `len` is then its length.
+    pub(super) fn accept(
+        listener: BorrowedFd<'_>,
+        addr: &mut libc::sockaddr_storage,
+        len: &mut libc::socklen_t,
+    ) -> nix::Result<OwnedFd> {
+        let addr = std::ptr::from_mut(addr).cast();
+        // SAFETY: `addr` is a buffer of ours, and the callers give its size in `len`.
+        let fd = Errno::result(unsafe { libc::accept4(listener.as_raw_fd(), addr, len, FLAGS) })?;
+        // SAFETY: the call above made this descriptor, and nobody else has its number.
+        Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+    }
+
+    /// The ends of a pipe, to read and to write.
+    pub(super) fn pipe() -> nix::Result<(OwnedFd, OwnedFd)> {
+        use nix::fcntl::OFlag;
+        match nix::unistd::pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK) {
+            // Old kernels and translation layers know the symbol and not the call (SE5).
+            Err(Errno::ENOSYS) => plain::pipe(),
+            other => other,
+        }
+    }
+}
+
+/// The same where flags do not come along: they are set straight after.
+#[allow(dead_code, reason = "hidden where the flags come along")]
+mod plain {
+    use super::super::fd::set_flags;
+    use super::*;
+
+    pub(in super::super) fn socket(family: AddressFamily, kind: SockType) -> nix::Result<OwnedFd> {
+        let socket = nix::sys::socket::socket(family, kind, SockFlag::empty(), None)?;
+        set_flags(&socket)?;
+        Ok(socket)
+    }
+
+    pub(in super::super) fn accept(
+        listener: BorrowedFd<'_>,
+        addr: &mut libc::sockaddr_storage,
+        len: &mut libc::socklen_t,
+    ) -> nix::Result<OwnedFd> {
+        let addr = std::ptr::from_mut(addr).cast();
+        // SAFETY: `addr` is a buffer of ours, and the callers give its size in `len`.
+        let fd = Errno::result(unsafe { libc::accept(listener.as_raw_fd(), addr, len) })?;
+        // SAFETY: the call above made this descriptor, and nobody else has its number.
+        let socket = unsafe { OwnedFd::from_raw_fd(fd) };
+        set_flags(&socket)?;
+        Ok(socket)
+    }
+
+    pub(in super::super) fn pipe() -> nix::Result<(OwnedFd, OwnedFd)> {
+        let (read, write) = nix::unistd::pipe()?;
+        set_flags(&read)?;
+        set_flags(&write)?;
+        Ok((read, write))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fd::is_nonblocking;
+    use super::*;
+    use std::net::{TcpListener, TcpStream};
+    use std::os::fd::AsFd;
+
+    fn has_both_flags(fd: &OwnedFd) -> bool {
+        let flags = nix::fcntl::fcntl(fd, nix::fcntl::FcntlArg::F_GETFD).unwrap();
+        flags & libc::FD_CLOEXEC != 0 && is_nonblocking(fd).unwrap()
+    }
+
+    #[test]
+    fn d4_se5_every_descriptor_has_both_flags_with_and_without_the_calls_that_give_them() {
+        for pair in [pipe().unwrap(), plain::pipe().unwrap()] {
+            assert!(has_both_flags(&pair.0) && has_both_flags(&pair.1));
+        }
+        for make in [socket, plain::socket] {
+            assert!(has_both_flags(
+                &make(AddressFamily::Inet, SockType::Stream).unwrap()
+            ));
+        }
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        type Accept = fn(
+            BorrowedFd<'_>,
+            &mut libc::sockaddr_storage,
+            &mut libc::socklen_t,
+        ) -> nix::Result<OwnedFd>;
+        for accept in [accept as Accept, plain::accept] {
+            let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            // SAFETY: all zeroes is a valid `sockaddr_storage`.
+            let mut addr: libc::sockaddr_storage = unsafe { std::mem::zeroed() };
+            let mut len = size_of_val(&addr) as libc::socklen_t;
+            assert!(has_both_flags(
+                &accept(listener.as_fd(), &mut addr, &mut len).unwrap()
+            ));
+            assert_eq!(len as usize, size_of::<libc::sockaddr_in>());
+        }
+    }
+}
