@@ -1,5 +1,7 @@
 //! TCP: connecting, reading and writing; below it, listening, and the two halves of a connection.
 
+#[cfg(test)]
+mod limit_tests;
 mod listener;
 mod split;
 
