@@ -20,6 +20,9 @@ use std::task::{Context, Poll, ready};
 use table::Join;
 use waker::{Key, TaskWaker};
 
+/// Futures of more bytes than this are boxed before they are moved, at the price of a second box.
+const LARGE: usize = 16 * 1024;
+
 /// Awaits the output of a task. Dropping it detaches the task, which goes on.
 ///
 /// Awaiting gives the task's output, or a [`JoinError`] if the task panicked or was aborted.
@@ -230,8 +233,21 @@ impl Builder {
         F: Future + 'static,
         F::Output: 'static,
     {
-        let future = Infallible { future };
-        self.spawn_fallible(future)
+        // Every move is a copy on the stack in a debug build: what is large moves once, into a box.
+        if const { size_of::<F>() > LARGE } {
+            self.spawn_moved(Box::pin(future))
+        } else {
+            self.spawn_moved(future)
+        }
+    }
+
+    #[track_caller]
+    fn spawn_moved<F>(self, future: F) -> JoinHandle<F::Output>
+    where
+        F: Future + 'static,
+        F::Output: 'static,
+    {
+        self.spawn_fallible(Infallible { future })
     }
 
     /// Spawns a future that knows of itself whether it was done.
@@ -297,7 +313,12 @@ where
     F: Future + 'static,
     F::Output: 'static,
 {
-    Builder::new().spawn(future)
+    let builder = Builder::new();
+    if const { size_of::<F>() > LARGE } {
+        builder.spawn_moved(Box::pin(future))
+    } else {
+        builder.spawn_moved(future)
+    }
 }
 
 /// Lets every other task that is ready run once before this one goes on.
