@@ -236,8 +236,8 @@ fn drive(entered: &Entered, main: &mut dyn Root, alone: bool) {
     }
 }
 
-/// Step 1: polls what is queued, batch after batch.
-fn run_queued(mut main: Option<(&Arc<TaskWaker>, &mut dyn Root)>, inbox: &Inbox) {
+/// Step 1: polls what is queued, batch after batch. Returns about how many polls that were.
+fn run_queued(mut main: Option<(&Arc<TaskWaker>, &mut dyn Root)>, inbox: &Inbox) -> usize {
     let mut batch = with(|l| mem::take(&mut l.batch)).unwrap_or_default();
     let mut n_polls = 0;
     while n_polls < POLLS_PER_TICK {
@@ -260,6 +260,7 @@ fn run_queued(mut main: Option<(&Arc<TaskWaker>, &mut dyn Root)>, inbox: &Inbox)
         }
     }
     with(|l| l.batch = batch);
+    n_polls
 }
 
 /// Polls one task, or drops it if it was aborted.

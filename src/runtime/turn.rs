@@ -10,8 +10,9 @@ use std::time::{Duration, Instant};
 /// Does one turn of this thread's loop, for a program that has a loop of its own: polls what is
 /// queued, waits for at most `limit`, and wakes what has become ready. Returns how many wakers ran.
 ///
-/// With `Some(Duration::ZERO)` it never waits; with `None` it waits without limit. [`interest`]
-/// says what to wait for before the next call.
+/// With `Some(Duration::ZERO)` it never waits; with `None` it waits without limit. It does not wait
+/// either if it has polled something: what the caller wants may have happened. [`interest`] says what
+/// to wait for before the next call.
 ///
 /// # Errors
 /// - If the wake-up pipe cannot be made.
@@ -33,7 +34,12 @@ pub fn turn(limit: Option<Duration>) -> io::Result<usize> {
             "`turn` was called from inside a task of the same thread",
         ));
     };
-    run_queued(None, &entered.inbox);
+    let n_polls = run_queued(None, &entered.inbox);
+    let limit = if n_polls > 0 {
+        Some(Duration::ZERO)
+    } else {
+        limit
+    };
     Ok(wait_and_wake(&entered.inbox, limit))
 }
 

@@ -125,7 +125,10 @@ fn c4_an_output_that_nobody_reads_may_panic_when_it_is_dropped() {
         });
         assert_eq!(lines.len(), 2);
         assert!(lines[0].ends_with("panicked: bad output"), "{lines:?}");
-        assert!(lines[1].ends_with("panicked: bad output, later"), "{lines:?}");
+        assert!(
+            lines[1].ends_with("panicked: bad output, later"),
+            "{lines:?}"
+        );
     });
 }
 

@@ -194,9 +194,14 @@ fn sh1_sf18_a_hand_written_std_future_runs() {
 fn sf17_every_thread_has_a_loop_of_its_own() {
     let outputs = within(10, || {
         let threads: Vec<_> = (0..4)
-            .map(|i| thread::spawn(move || run(async move { spawn(async move { i }).await.unwrap() })))
+            .map(|i| {
+                thread::spawn(move || run(async move { spawn(async move { i }).await.unwrap() }))
+            })
             .collect();
-        threads.into_iter().map(|t| t.join().unwrap()).collect::<Vec<_>>()
+        threads
+            .into_iter()
+            .map(|t| t.join().unwrap())
+            .collect::<Vec<_>>()
     });
     assert_eq!(outputs, [0, 1, 2, 3]);
 }
@@ -388,7 +393,11 @@ fn c11_a_task_is_polled_once_at_first_and_once_for_every_wake() {
             let task = spawn(poll_fn(move |cx| {
                 theirs.set(theirs.get() + 1);
                 kept.replace(Some(cx.waker().clone()));
-                if theirs.get() == 11 { Poll::Ready(()) } else { Poll::Pending }
+                if theirs.get() == 11 {
+                    Poll::Ready(())
+                } else {
+                    Poll::Pending
+                }
             }));
             yield_now().await;
             for n_wakes in 1..=10 {
