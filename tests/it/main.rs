@@ -3,12 +3,12 @@
 //! this folder.
 
 // mod blocking;
-// mod fairness;
-// mod hostile;
+mod fairness;
+mod hostile;
 // mod order;
 mod panics;
 mod tasks;
 // mod timers;
-// mod turn;
+mod turn;
 mod util;
-// mod wake;
+mod wake;

@@ -1,0 +1,187 @@
+//! A program that owns its loop: `turn` and `interest`.
+
+use crate::util::{echo, round_trip, tcp_pair, text, within};
+use fahrenheit::prelude::*;
+use fahrenheit::time::sleep;
+use fahrenheit::{interest, run, spawn, turn, yield_now};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use std::cell::Cell;
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Waits, by a `poll` of the test's own, for what the loop waits for.
+fn wait_outside(fds: &[(BorrowedFd<'_>, RawFd)]) {
+    let wanted = interest();
+    let time_left = match (wanted.queued, wanted.deadline) {
+        (true, _) => Duration::ZERO,
+        (false, Some(deadline)) => deadline.saturating_duration_since(Instant::now()),
+        (false, None) => Duration::from_secs(10),
+    };
+    let flags = |fd: RawFd| {
+        let mut flags = PollFlags::empty();
+        flags.set(PollFlags::POLLIN, wanted.read.contains(&fd));
+        flags.set(PollFlags::POLLOUT, wanted.write.contains(&fd));
+        flags.set(PollFlags::POLLPRI, wanted.except.contains(&fd));
+        flags
+    };
+    let mut entries: Vec<_> = fds
+        .iter()
+        .map(|&(fd, number)| PollFd::new(fd, flags(number)))
+        .collect();
+    // Rounded up: `poll` counts in milliseconds.
+    let limit = PollTimeout::try_from(time_left + Duration::from_millis(1)).unwrap();
+    let limit = if wanted.queued {
+        PollTimeout::ZERO
+    } else {
+        limit
+    };
+    poll(&mut entries, limit).unwrap();
+}
+
+#[test]
+fn se14_se15_se17_sf9_a_poll_loop_outside_drives_echoes_through_turn() {
+    within(30, || {
+        let (mut near, far) = tcp_pair();
+        // Duplicates, so that the loop outside can name them while the tasks own the sockets.
+        let dup = |stream: &fahrenheit::AsyncTcpStream| {
+            use std::os::fd::AsFd;
+            (
+                stream.as_fd().try_clone_to_owned().unwrap(),
+                stream.as_raw_fd(),
+            )
+        };
+        let outside = [dup(&near), dup(&far)];
+        drop(spawn(echo(far)));
+        let client = spawn(async move {
+            for _ in 0..100 {
+                round_trip(&mut near).await;
+            }
+            sleep(Duration::from_millis(3)).await;
+            near.close().await.unwrap();
+        });
+        let (mut n_woken, mut n_turns) = (0, 0);
+        while !client.is_finished() {
+            let fds: Vec<_> = outside
+                .iter()
+                .map(|(fd, number)| (std::os::fd::AsFd::as_fd(fd), *number))
+                .collect();
+            wait_outside(&fds);
+            n_woken += turn(Some(Duration::ZERO)).unwrap();
+            n_turns += 1;
+        }
+        assert!(n_woken >= 200, "{n_woken} wakers in {n_turns} turns");
+        assert!(n_turns < 10_000, "the loop outside spins: {n_turns} turns");
+        run(client).unwrap();
+    });
+}
+
+#[test]
+fn se14_a_turn_waits_no_longer_than_it_may_and_counts_the_wakers() {
+    within(30, || {
+        let start = Instant::now();
+        assert_eq!(turn(Some(Duration::from_millis(20))).unwrap(), 0);
+        assert!(start.elapsed() >= Duration::from_millis(20));
+        assert_eq!(turn(Some(Duration::ZERO)).unwrap(), 0);
+        let task = spawn(sleep(Duration::from_millis(5)));
+        let mut n_woken = 0;
+        while !task.is_finished() {
+            n_woken += turn(None).unwrap();
+        }
+        assert_eq!(n_woken, 1);
+    });
+}
+
+#[test]
+fn se17_interest_says_what_is_waited_for() {
+    within(30, || {
+        assert!(!interest().queued);
+        let (mut near, _far) = tcp_pair();
+        let number = near.as_raw_fd();
+        assert!(!interest().read.contains(&number));
+        let reader = spawn(async move {
+            let mut byte = [0];
+            let read = near.read(&mut byte);
+            fahrenheit::time::timeout(Duration::from_secs(60), read)
+                .await
+                .unwrap_err();
+        });
+        assert!(interest().queued);
+        turn(Some(Duration::ZERO)).unwrap();
+        let now = interest();
+        assert!(!now.queued);
+        assert!(now.read.contains(&number));
+        assert_eq!(now.read.len(), 2, "the socket and the wake-up pipe");
+        assert!(now.write.is_empty() && now.except.is_empty());
+        let left = now.deadline.unwrap() - Instant::now();
+        assert!(left > Duration::from_secs(1) && left <= Duration::from_secs(60));
+        reader.abort();
+        turn(Some(Duration::ZERO)).unwrap();
+        let now = interest();
+        assert_eq!((now.read.len(), now.deadline), (1, None));
+    });
+}
+
+#[test]
+fn se17_a_wake_from_another_thread_ends_a_turn_and_a_poll_outside() {
+    within(30, || {
+        turn(Some(Duration::ZERO)).unwrap();
+        let (send, receive) = futures_channel::oneshot::channel();
+        let task = spawn(receive);
+        turn(Some(Duration::ZERO)).unwrap();
+        let sender = thread::spawn(move || {
+            thread::sleep(Duration::from_millis(10));
+            send.send(4).unwrap();
+        });
+        while !task.is_finished() {
+            turn(None).unwrap();
+        }
+        sender.join().unwrap();
+        assert_eq!(run(task).unwrap(), Ok(4));
+    });
+}
+
+#[test]
+fn c9_turn_run_and_block_on_inside_a_task_are_refused_and_nothing_has_happened() {
+    within(30, || {
+        let touched = Rc::new(Cell::new(false));
+        run(async {
+            let (mut near, far) = tcp_pair();
+            let echo = spawn(echo(far));
+            round_trip(&mut near).await;
+            for nested in [run::<futures_util::future::Ready<()>>, fahrenheit::block_on] {
+                let other = Rc::clone(&touched);
+                let waiting = spawn(async move { other.set(true) });
+                let refused = catch_unwind(AssertUnwindSafe(|| {
+                    nested(futures_util::future::ready(()));
+                }));
+                let message = refused.unwrap_err();
+                assert!(text(&*message).contains("from inside a task"));
+                let error = turn(None).unwrap_err();
+                assert!(error.to_string().contains("from inside a task"));
+                // No task has had a turn.
+                assert!(!touched.replace(false));
+                yield_now().await;
+                assert!(touched.replace(false));
+                waiting.await.unwrap();
+                round_trip(&mut near).await;
+            }
+            drop(near);
+            echo.await.unwrap();
+        });
+    });
+}
+
+#[test]
+fn c9_a_nested_run_in_a_task_is_a_panic_of_that_task_only() {
+    within(30, || {
+        run(async {
+            let task = spawn(async { run(async { 1 }) });
+            let error = task.await.unwrap_err();
+            assert!(error.to_string().contains("`.await` the future"), "{error}");
+            assert_eq!(spawn(async { 2 }).await.unwrap(), 2);
+        });
+    });
+}
