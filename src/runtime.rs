@@ -44,7 +44,7 @@ use std::time::{Duration, Instant};
 
 pub use crate::sys::wake_pipe::CreateError;
 
-/// About so many polls in a row before descriptors and timers are looked at again. Two tasks that
+/// About so many polls, and operations in them, before descriptors and timers are looked at again. Two tasks that
 /// talk to each other should not pay for a system call a word; a task that always wakes itself must
 /// not keep the others from their descriptors.
 const POLLS_PER_TICK: usize = 200;
@@ -249,12 +249,12 @@ fn run_queued(mut main: Option<(&Arc<TaskWaker>, &mut dyn Root)>, inbox: &Inbox)
         n_polls += batch.len();
         for key in batch.drain(..) {
             if key.index != MAIN {
-                poll_task(key);
+                n_polls += poll_task(key);
             } else if let Some((name, main)) = &mut main {
                 if name.key() == key {
                     name.leave_queue();
                     log::trace!("poll the main future");
-                    in_context(name, |cx| main.poll(cx));
+                    n_polls += in_context(name, |cx| main.poll(cx)).1;
                 }
             }
         }
@@ -263,29 +263,30 @@ fn run_queued(mut main: Option<(&Arc<TaskWaker>, &mut dyn Root)>, inbox: &Inbox)
     n_polls
 }
 
-/// Polls one task, or drops it if it was aborted.
-fn poll_task(key: Key) {
+/// Polls one task, or drops it if it was aborted. Returns how much of its budget it has spent.
+fn poll_task(key: Key) -> usize {
     // A name that nobody bears any more: a wake that came too late.
     let Some(Some(mut taken)) = with(|l| l.tasks.take(key)) else {
-        return;
+        return 0;
     };
     let id = Id(key.serial);
-    let done = if taken.aborted {
+    let (polled, n_spent) = if taken.aborted {
         log::trace!("drop task {id}: it was aborted");
         taken.body.as_mut().cancel(id);
-        true
+        (Poll::Ready(()), 0)
     } else {
         log::trace!("poll task {id}");
-        in_context(&taken.name, |cx| taken.body.as_mut().poll(id, cx)).is_ready()
+        in_context(&taken.name, |cx| taken.body.as_mut().poll(id, cx))
     };
-    if !done {
+    if polled.is_pending() {
         with(|l| l.tasks.put_back(key, taken.body));
-        return;
+        return n_spent;
     }
     log::trace!("task {id} has ended");
     if let Some(ended) = with(|l| l.tasks.finish(key, taken.body)) {
         settle(id, ended);
     }
+    n_spent
 }
 
 /// Tells the joiner of a task that has ended, and drops the output if nobody wants it. A panic that
@@ -309,17 +310,15 @@ pub(crate) fn settle(id: Id, ended: Ended) {
     }
 }
 
-/// Polls something with a fresh budget and the waker `name`.
-fn in_context<R>(name: &Arc<TaskWaker>, poll: impl FnOnce(&mut Context<'_>) -> R) -> R {
-    struct Restore(Option<Key>, u32);
-    impl Drop for Restore {
-        fn drop(&mut self) {
-            CURRENT.set(self.0);
-            LEFT.set(self.1);
-        }
-    }
-    let _restore = Restore(CURRENT.replace(Some(name.key())), LEFT.replace(BUDGET));
-    poll(&mut Context::from_waker(&waker_ref(name)))
+/// Polls something that does not panic, with a fresh budget and the waker `name`. Returns also how
+/// much of the budget was spent: a poll of many operations counts for many polls.
+fn in_context<R>(name: &Arc<TaskWaker>, poll: impl FnOnce(&mut Context<'_>) -> R) -> (R, usize) {
+    CURRENT.set(Some(name.key()));
+    LEFT.set(BUDGET);
+    let polled = poll(&mut Context::from_waker(&waker_ref(name)));
+    let n_spent = BUDGET.saturating_sub(LEFT.replace(u32::MAX));
+    CURRENT.set(None);
+    (polled, n_spent as usize)
 }
 
 /// Who is being polled, for the log.
