@@ -1,5 +1,6 @@
 //! TCP: connecting, reading and writing; below it, listening, and the two halves of a connection.
 
+mod connect;
 #[cfg(test)]
 mod limit_tests;
 mod listener;
@@ -66,8 +67,9 @@ pub struct AsyncTcpStream {
 impl AsyncTcpStream {
     /// Connects to the first address of `addr` that answers.
     ///
-    /// A host name is looked up in the blocking pool; addresses need no thread. Several addresses
-    /// are tried in turn, each for as long as the system tries, which may be minutes: see
+    /// A host name is looked up in the blocking pool; addresses need no thread. Of several addresses
+    /// the next is tried when one has failed or has been silent for 250 ms, IPv6 and IPv4 in turn, as
+    /// RFC 8305 ("happy eyeballs") has it. The system may try for minutes: see
     /// [`connect_timeout`](AsyncTcpStream::connect_timeout).
     ///
     /// Connecting to a port of one's own machine that nobody listens on may, very rarely, connect
@@ -81,16 +83,7 @@ impl AsyncTcpStream {
     #[track_caller]
     pub fn connect(addr: impl ToSocketAddrs) -> impl Future<Output = io::Result<AsyncTcpStream>> {
         let target = addr.target();
-        async move {
-            let mut last = addr::none();
-            for addr in addr::resolve(target?).await? {
-                match AsyncTcpStream::connect_one(addr).await {
-                    Ok(stream) => return Ok(stream),
-                    Err(error) => last = error,
-                }
-            }
-            Err(last)
-        }
+        async move { connect::connect(addr::resolve(target?).await?).await }
     }
 
     /// [`connect`](AsyncTcpStream::connect), for at most `limit`, the look-up included.
