@@ -10,6 +10,7 @@ pub(crate) mod pool;
 pub(crate) use pool::Kind;
 
 use crate::runtime::{self, with};
+use crate::sys::fork;
 use crate::task::{Builder, JoinError, JoinHandle};
 use pool::lock;
 use std::any::Any;
@@ -82,7 +83,11 @@ where
     let error = shared
         .and_then(|shared| shared.submit(kind, Box::new(run)))
         .err();
-    Pending { slot, error }
+    Pending {
+        slot,
+        error,
+        n_forks: fork::count(),
+    }
 }
 
 /// Where a job's outcome is left.
@@ -97,6 +102,8 @@ enum Slot<T> {
 pub(crate) struct Pending<T> {
     slot: Arc<Mutex<Slot<T>>>,
     error: Option<io::Error>,
+    /// How many forks had been counted when the job was given away.
+    n_forks: u64,
 }
 
 impl<T> Future for Pending<T> {
@@ -104,6 +111,10 @@ impl<T> Future for Pending<T> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let id = runtime::current_id();
+        if self.n_forks != fork::count() {
+            let text = "the process has forked: the job has stayed with the parent";
+            return Poll::Ready(Err(JoinError::not_started(id, io::Error::other(text))));
+        }
         if let Some(error) = self.error.take() {
             return Poll::Ready(Err(JoinError::not_started(id, error)));
         }
@@ -129,7 +140,10 @@ impl<T> Future for Pending<T> {
 
 impl<T> Drop for Pending<T> {
     fn drop(&mut self) {
-        let outcome = std::mem::replace(&mut *lock(&self.slot), Slot::Gone);
-        drop(outcome);
+        // In a child, a thread that does not exist here may have held the lock.
+        if self.n_forks == fork::count() {
+            let outcome = std::mem::replace(&mut *lock(&self.slot), Slot::Gone);
+            drop(outcome);
+        }
     }
 }

@@ -31,6 +31,7 @@ mod source;
 pub use error::RegisterError;
 
 use crate::sys::fd::is_open;
+use crate::sys::fork;
 use crate::sys::queue::Queue;
 use crate::sys::select::{Sets, Waited};
 use crate::sys::unix::SELECT_LIMIT;
@@ -130,6 +131,8 @@ pub(crate) struct Reactor {
     candidates: Vec<RawFd>,
     audited: usize,
     limit: Option<usize>,
+    /// How many forks had been counted when the queue was made.
+    n_forks: u64,
 }
 
 impl Reactor {
@@ -149,6 +152,7 @@ impl Reactor {
             candidates: Vec::new(),
             audited: 0,
             limit: SELECT_LIMIT,
+            n_forks: fork::count(),
         }
     }
 
@@ -199,13 +203,32 @@ impl Reactor {
         Ok((Token { fd, generation }, leftover))
     }
 
+    /// After a fork, in the child: the queue is the parent's, and must not be touched.
+    pub(crate) fn after_fork(&mut self) {
+        if let Some(queue) = self.dissolve_queue() {
+            queue.leave_to_parent();
+        }
+        self.n_forks = fork::count();
+    }
+
+    /// Stops the queue from watching `fd`, unless the queue is the parent's.
+    fn unwatch(&self, fd: RawFd) {
+        if let Some(queue) = self
+            .queue
+            .as_ref()
+            .filter(|_| self.n_forks == fork::count())
+        {
+            queue.remove(fd);
+        }
+    }
+
     /// Ends a registration. The waiters are returned, to be woken: the kernel will not do it.
     pub(crate) fn deregister(&mut self, token: Token, waiters: &mut Vec<Waker>) {
         let Some(source) = self.source(token) else {
             return;
         };
-        if let (Tenure::Tenured, Some(queue)) = (source.tenure, &self.queue) {
-            queue.remove(token.fd);
+        if source.tenure == Tenure::Tenured {
+            self.unwatch(token.fd);
         }
         self.take_all(token.fd, waiters);
         self.sources[token.fd as usize] = None;
@@ -512,9 +535,7 @@ impl Reactor {
                 None => {
                     // A listener that nobody accepts from would be reported for ever.
                     source.tenure = Tenure::Young(0);
-                    if let Some(queue) = &self.queue {
-                        queue.remove(event.fd);
-                    }
+                    self.unwatch(event.fd);
                     return;
                 }
             }

@@ -24,12 +24,13 @@ pub use turn::{Interest, interest, turn};
 
 use crate::blocking::pool::Pool;
 use crate::reactor::{Poller, Reactor, Victim};
+use crate::sys::fork;
 use crate::sys::select::Waited;
 use crate::task::error::Id;
 use crate::task::table::{Body, Ended, MAIN, Table};
 use crate::task::waker::{self, Inbox, Key, TaskWaker};
 use crate::timer::Timers;
-use futures_util::task::waker_ref;
+use futures_util::task::{ArcWake, waker_ref};
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -78,6 +79,10 @@ pub(crate) struct EventLoop {
     pub(crate) timer_slack: Duration,
     /// When tenured descriptors were last looked at.
     audited: Option<Instant>,
+    /// The waker of the last main future.
+    main: Option<Arc<TaskWaker>>,
+    /// How many forks had been counted when pipe, queue and threads were made.
+    n_forks: u64,
     running: bool,
 }
 
@@ -211,6 +216,7 @@ fn drive(entered: &Entered, main: &mut dyn Root, alone: bool) {
     };
     let name = TaskWaker::new(key, Arc::clone(inbox));
     name.queue_first();
+    with(|l| l.main = Some(Arc::clone(&name)));
     log::debug!(
         "run: {} tasks are waiting to start",
         with(|l| l.tasks.n_running()).unwrap_or(0)
@@ -368,6 +374,9 @@ pub(crate) fn without_budget<R>(poll: impl FnOnce() -> R) -> R {
 
 /// Steps 3 to 6. Waits no longer than `limit`; returns how many wakers ran.
 fn wait_and_wake(inbox: &Inbox, limit: Option<Duration>) -> usize {
+    if with(|l| l.n_forks != fork::count()) == Some(true) {
+        after_fork(inbox);
+    }
     // Step 3.
     let asleep = !waker::has_queued() && inbox.fall_asleep();
     let wait = if asleep {
@@ -399,6 +408,27 @@ fn wait_and_wake(inbox: &Inbox, limit: Option<Duration>) -> usize {
     woken.drain(..).for_each(wake_contained);
     with(|l| l.woken = woken);
     n_woken
+}
+
+/// This is a child, in the middle of a run: makes it a wake-up pipe of its own and leaves the
+/// kernel's queue and the blocking threads to the parent. All tasks are polled again, because some
+/// may wait for what has stayed there.
+fn after_fork(inbox: &Inbox) {
+    if let Err(error) = inbox.renew_pipe() {
+        log::error!("cannot make a wake-up pipe after the fork: {error}; trying again");
+        return;
+    }
+    let main = with(|l| {
+        l.n_forks = fork::count();
+        l.reactor.after_fork();
+        l.pool.after_fork();
+        l.tasks.wake_all();
+        l.main.clone()
+    });
+    if let Some(main) = main.flatten() {
+        ArcWake::wake_by_ref(&main);
+    }
+    log::debug!("forked: pipe and queue are rebuilt");
 }
 
 fn until_deadline() -> Option<Duration> {
@@ -532,6 +562,7 @@ impl EventLoop {
     }
 
     fn new() -> EventLoop {
+        fork::watch();
         let mut this = EventLoop {
             tasks: Table::new(),
             reactor: Reactor::new(),
@@ -544,6 +575,8 @@ impl EventLoop {
             woken: Vec::new(),
             timer_slack: TIMER_SLACK,
             audited: None,
+            main: None,
+            n_forks: fork::count(),
             running: false,
         };
         this.set_poller(Poller::default());

@@ -49,6 +49,7 @@ pub(crate) mod queue;
 
 pub(crate) mod fd;
 pub(crate) mod fd_set;
+pub(crate) mod fork;
 mod making;
 pub(crate) mod select;
 pub(crate) mod socket;

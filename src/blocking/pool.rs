@@ -67,6 +67,12 @@ impl Pool {
         }
     }
 
+    /// After a fork, in the child: the threads are the parent's, and so is the lock that one of them
+    /// may have held.
+    pub(crate) fn after_fork(&mut self) {
+        std::mem::forget(self.shared.take());
+    }
+
     /// What jobs are given to; an error if there are to be no threads.
     pub(crate) fn shared(&mut self) -> io::Result<Arc<Shared>> {
         let limit = self.limit.unwrap_or(DEFAULT_LIMIT);

@@ -50,6 +50,12 @@ impl Queue {
         self.epoll.add(borrowed, EpollEvent::new(flags, data))
     }
 
+    /// Gives up this process's share of a queue that belongs to its parent.
+    pub(crate) fn leave_to_parent(self) {
+        // Closing one of two descriptors of the same queue leaves the queue as it is.
+        drop(self);
+    }
+
     /// Stops watching `fd`. It may be gone already, when somebody else has closed it.
     pub(crate) fn remove(&self, fd: RawFd) {
         // SAFETY: as in `add`; a number that is not open is refused by the kernel.

@@ -31,7 +31,6 @@ pub(crate) fn set_flags(fd: impl AsFd) -> nix::Result<()> {
 }
 
 /// Keeps `fd` out of programs that this process starts.
-#[allow(dead_code, reason = "the systems with atomic flags do not need it")]
 pub(crate) fn set_cloexec(fd: impl AsFd) -> nix::Result<()> {
     retry(|| fcntl(&fd, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))).map(drop)
 }

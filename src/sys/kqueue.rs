@@ -55,6 +55,12 @@ impl Queue {
         Ok(())
     }
 
+    /// Gives up this process's share of a queue that belongs to its parent.
+    pub(crate) fn leave_to_parent(self) {
+        // A child does not inherit the queue: there is nothing behind the number, or something else.
+        std::mem::forget(self);
+    }
+
     /// Stops watching `fd`. It may be gone already, when somebody else has closed it.
     pub(crate) fn remove(&self, fd: RawFd) {
         for filter in [EventFilter::EVFILT_READ, EventFilter::EVFILT_WRITE] {

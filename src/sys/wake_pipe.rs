@@ -8,7 +8,7 @@ use super::unix::SELECT_LIMIT;
 use super::{Errno, making, retry};
 use std::fmt;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd, RawFd};
 
 /// How often a failed write is tried again before it is believed.
 const TRIES: usize = 8;
@@ -124,6 +124,22 @@ impl WakePipe {
             Ok(_) | Err(Errno::EAGAIN) => Ok(()),
             Err(errno) => Err(errno.into()),
         }
+    }
+
+    /// Puts a new pipe behind the same two numbers: in a child, the old one is its parent's.
+    pub(crate) fn renew(&self) -> nix::Result<()> {
+        let Some((read, write)) = &self.ends else {
+            return Ok(());
+        };
+        let (new_read, new_write) = making::pipe()?;
+        for (new, old) in [(new_read, read), (new_write, write)] {
+            // SAFETY: `old` is ours and stays open; only what stands behind its number changes. What
+            // comes back is a second owner of that number, and is given up at once.
+            let same = unsafe { nix::unistd::dup2_raw(new, old.as_raw_fd()) }?;
+            let _ = same.into_raw_fd();
+            super::fd::set_cloexec(old)?;
+        }
+        Ok(())
     }
 
     /// Empties the pipe. Errors are no news: the read end stays ready, and the next tick tries again.

@@ -8,6 +8,7 @@
 
 use super::error::{Id, JoinError};
 use super::waker::{Inbox, Key, TaskWaker};
+use futures_util::task::ArcWake;
 use pin_project_lite::pin_project;
 use slab::Slab;
 use std::any::Any;
@@ -219,6 +220,12 @@ impl Table {
         });
         self.n_awaited += usize::from(!daemon);
         key
+    }
+
+    /// Queues every task that has not ended.
+    pub(crate) fn wake_all(&self) {
+        let running = self.slots.iter().filter(|(_, slot)| !slot.finished);
+        running.for_each(|(_, slot)| ArcWake::wake_by_ref(&slot.name));
     }
 
     /// Takes a task out to be polled; `None` if it has ended or is being polled.

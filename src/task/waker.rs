@@ -171,6 +171,11 @@ impl Inbox {
         self.pipe.get().map(WakePipe::read_fd)
     }
 
+    /// After a fork, in the child: makes the pipe its own.
+    pub(crate) fn renew_pipe(&self) -> std::io::Result<()> {
+        self.pipe.get().map_or(Ok(()), |pipe| Ok(pipe.renew()?))
+    }
+
     /// Empties the pipe; the loop has seen that it is ready.
     pub(crate) fn drain_pipe(&self) {
         if let Some(pipe) = self.pipe.get() {

@@ -1,0 +1,31 @@
+//! Has this process been forked?
+//!
+//! A child shares the wake-up pipe and the kernel's queue with its parent, and has none of its
+//! threads. So whoever holds such a thing remembers how many forks had been counted when it was
+//! made, and makes a new one in the child. A `fork` that does not go through libc is not noticed.
+
+use nix::libc;
+use std::sync::Once;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+static FORKS: AtomicU64 = AtomicU64::new(0);
+
+/// How many forks lie between the first process and this one, as far as we were there to count.
+pub(crate) fn count() -> u64 {
+    FORKS.load(Ordering::Relaxed)
+}
+
+/// Begins to count. Called before anything is made that a fork would share.
+pub(crate) fn watch() {
+    static WATCH: Once = Once::new();
+    WATCH.call_once(|| {
+        // SAFETY: `in_child` is a function of the right type that is never unloaded before the
+        // process ends, and does nothing that a child of a threaded process must not do.
+        // Its only error is a lack of memory; then forks go unnoticed, as they would without it.
+        let _ = unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
+    });
+}
+
+extern "C" fn in_child() {
+    FORKS.fetch_add(1, Ordering::Relaxed);
+}

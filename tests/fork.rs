@@ -1,0 +1,216 @@
+//! A process of its own, because it forks: a child of the test harness would be a second harness.
+#![cfg(target_os = "linux")]
+#![allow(unsafe_code)]
+
+use fahrenheit::{AsyncTcpListener, AsyncTcpStream, Builder, Poller, prelude::*, time};
+use nix::sys::wait::{WaitStatus, waitpid};
+use nix::unistd::{ForkResult, Pid, fork};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::process::{Command, exit};
+use std::time::Duration;
+
+const SCENARIO: &str = "FAHRENHEIT_TEST_FORK";
+
+/// Runs this test again in a process of its own, with one thread, as `scenario` says.
+fn in_a_process_of_its_own(test: &str, scenario: fn()) {
+    if std::env::var(SCENARIO).is_ok_and(|name| name == test) {
+        // The harness has threads; a fork must not.
+        scenario();
+        exit(0);
+    }
+    let status = Command::new("timeout")
+        .arg("30")
+        .arg(std::env::current_exe().expect("a test knows its own path"))
+        .args(["--exact", test, "--nocapture", "--test-threads=1"])
+        .env(SCENARIO, test)
+        .status()
+        .expect("coreutils has timeout");
+    assert!(status.success(), "{status}");
+}
+
+fn fork_here() -> Option<Pid> {
+    // SAFETY: the other thread of this process is the harness waiting for the test, and holds no
+    // lock; the child uses nothing of it and leaves by `exit`.
+    match unsafe { fork() }.expect("a process can fork") {
+        ForkResult::Parent { child } => Some(child),
+        ForkResult::Child => None,
+    }
+}
+
+async fn echo(stream: AsyncTcpStream) {
+    let _ = futures_util::io::copy(&stream, &mut &stream).await;
+}
+
+async fn serve(listener: &AsyncTcpListener) {
+    loop {
+        let (stream, _) = listener.accept().await.expect("descriptors are left");
+        drop(fahrenheit::spawn(echo(stream)));
+    }
+}
+
+/// One hundred round trips over one connection of std, on a thread of a *new* process.
+fn client(addr: SocketAddr) -> Pid {
+    let Some(pid) = fork_here() else {
+        let mut stream = TcpStream::connect(addr).expect("the server listens");
+        stream
+            .set_read_timeout(Some(Duration::from_secs(10)))
+            .expect("a second is not zero");
+        for round in 0..100_u8 {
+            let mut bytes = [0];
+            stream.write_all(&[round]).expect("the server reads");
+            stream.read_exact(&mut bytes).expect("the server answers");
+            assert_eq!(bytes, [round]);
+        }
+        exit(7);
+    };
+    pid
+}
+
+fn all_exit_with(pids: Vec<Pid>, code: i32) {
+    for pid in pids {
+        assert_eq!(waitpid(pid, None), Ok(WaitStatus::Exited(pid, code)));
+    }
+}
+
+fn both_serve(poller: Poller) {
+    let listener = AsyncTcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let addr = listener.local_addr().expect("it is bound");
+    // One connection is old enough to be tenured when the fork comes.
+    let clients: Vec<Pid> = (0..40).map(|_| client(addr)).collect();
+    let served = Builder::new().poller(poller).block_on(async {
+        let _served_before = time::timeout(Duration::from_millis(50), serve(&listener)).await;
+        let child = fork_here();
+        // What came before the fork is answered by whichever of the two reads it.
+        let more: Vec<Pid> = if child.is_some() {
+            (0..20).map(|_| client(addr)).collect()
+        } else {
+            Vec::new()
+        };
+        let _served_after = time::timeout(Duration::from_secs(2), serve(&listener)).await;
+        (child, more)
+    });
+    let (child, more) = served.expect("a pipe can be made");
+    let Some(child) = child else { exit(8) };
+    all_exit_with(more, 7);
+    all_exit_with(clients, 7);
+    all_exit_with(vec![child], 8);
+}
+
+#[test]
+fn d3_parent_and_child_serve_one_listener_after_a_fork_inside_the_loop() {
+    let name = "d3_parent_and_child_serve_one_listener_after_a_fork_inside_the_loop";
+    in_a_process_of_its_own(name, || both_serve(Poller::Auto));
+}
+
+#[test]
+fn d3_they_do_so_in_select_as_well() {
+    in_a_process_of_its_own("d3_they_do_so_in_select_as_well", || {
+        both_serve(Poller::Select)
+    });
+}
+
+/// A connection to itself, so old that it is tenured.
+async fn old_pair() -> (AsyncTcpStream, AsyncTcpStream) {
+    let listener = AsyncTcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let mut a = AsyncTcpStream::connect(listener.local_addr().expect("it is bound"))
+        .await
+        .expect("it listens");
+    let (mut b, _) = listener.accept().await.expect("one is waiting");
+    for _ in 0..20 {
+        a.write_all(b"x").await.expect("connected");
+        b.read_exact(&mut [0]).await.expect("connected");
+    }
+    (a, b)
+}
+
+fn child_drops() {
+    fahrenheit::block_on(async {
+        let (mut a, mut b) = old_pair().await;
+        let Some(child) = fork_here() else {
+            // Before the next turn of the loop: the queue is still the parent's.
+            drop((a, b));
+            fahrenheit::yield_now().await;
+            time::sleep(Duration::from_millis(20)).await;
+            exit(9);
+        };
+        all_exit_with(vec![child], 9);
+        for _ in 0..20 {
+            let read = fahrenheit::spawn(async move {
+                b.read_exact(&mut [0]).await.expect("connected");
+                b
+            });
+            time::sleep(Duration::from_millis(2)).await;
+            a.write_all(b"x").await.expect("connected");
+            let limited = time::timeout(Duration::from_secs(5), read).await;
+            b = limited
+                .expect("the parent's queue is untouched")
+                .expect("no panic");
+        }
+    });
+}
+
+#[test]
+fn d3_what_a_child_drops_stays_watched_in_the_parent() {
+    in_a_process_of_its_own(
+        "d3_what_a_child_drops_stays_watched_in_the_parent",
+        child_drops,
+    );
+}
+
+fn wakes_stay_apart() {
+    fahrenheit::block_on(async {
+        let (send, receive) = futures_channel::oneshot::channel();
+        let child = fork_here();
+        // Each wakes itself from a thread of its own; a shared pipe would swap the bells.
+        let millis = if child.is_some() { 50 } else { 100 };
+        std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(millis));
+            send.send(millis).expect("somebody waits");
+        });
+        let limited = time::timeout(Duration::from_secs(5), receive).await;
+        assert_eq!(limited.expect("woken"), Ok(millis));
+        let job = fahrenheit::spawn_blocking(|| 42).await;
+        assert_eq!(job.expect("threads can be started"), 42);
+        match child {
+            Some(child) => all_exit_with(vec![child], 10),
+            None => exit(10),
+        }
+    });
+}
+
+#[test]
+fn d3_wakes_and_blocking_jobs_of_parent_and_child_stay_apart() {
+    in_a_process_of_its_own(
+        "d3_wakes_and_blocking_jobs_of_parent_and_child_stay_apart",
+        wakes_stay_apart,
+    );
+}
+
+fn job_stays_behind() {
+    fahrenheit::block_on(async {
+        let job = fahrenheit::spawn_blocking(|| {
+            std::thread::sleep(Duration::from_millis(200));
+            1
+        });
+        fahrenheit::yield_now().await;
+        let Some(child) = fork_here() else {
+            let limited = time::timeout(Duration::from_secs(5), job).await;
+            let error = limited
+                .expect("it is told")
+                .expect_err("the job is the parent's");
+            assert!(error.to_string().contains("forked"), "{error}");
+            exit(11);
+        };
+        assert_eq!(job.await.expect("the parent keeps its thread"), 1);
+        all_exit_with(vec![child], 11);
+    });
+}
+
+#[test]
+fn d3_a_blocking_job_stays_with_the_parent_and_the_child_is_told() {
+    in_a_process_of_its_own(
+        "d3_a_blocking_job_stays_with_the_parent_and_the_child_is_told",
+        job_stays_behind,
+    );
+}
