@@ -8,7 +8,7 @@ mod hostile;
 // mod order;
 mod panics;
 mod tasks;
-// mod timers;
+mod timers;
 mod turn;
 mod util;
 mod wake;

@@ -1,0 +1,439 @@
+//! Sleeps, limits and intervals.
+
+use crate::util::{Count, Trace, poll_once, round_trips_in, within};
+use fahrenheit::prelude::*;
+use fahrenheit::time::{
+    MissedTickBehavior, Sleep, interval, interval_at, sleep, sleep_until, timeout, timeout_at,
+};
+use fahrenheit::{run, spawn, yield_now};
+use futures_util::future::{join_all, poll_fn};
+use std::cell::{Cell, RefCell};
+use std::future::pending;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::{Duration, Instant};
+
+const MS: Duration = Duration::from_millis(1);
+
+/// Durations of every size, the awkward ones first, then pseudo-random ones from a fixed seed.
+fn durations(n: usize) -> impl Iterator<Item = Duration> {
+    let awkward = [
+        Duration::ZERO,
+        Duration::from_nanos(1),
+        Duration::from_nanos(999),
+        Duration::from_nanos(1_001),
+        Duration::from_millis(1),
+        Duration::new(100_000_000, 0) + Duration::from_secs(1),
+        Duration::from_secs((1 << 31) - 1),
+        Duration::from_secs((1 << 32) + 1),
+        Duration::from_secs(i64::MAX as u64),
+        Duration::from_secs(u64::MAX / 10),
+        Duration::MAX - Duration::from_nanos(1),
+        Duration::MAX,
+    ];
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let generated = std::iter::repeat_with(move || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        // Of every magnitude, not only huge.
+        let secs = state >> (state % 64);
+        Duration::new(secs, (state >> 16) as u32 % 1_000_000_000)
+    });
+    awkward.into_iter().chain(generated).take(n)
+}
+
+/// Polls, once, every kind of timer there is with this duration, and keeps the sleep.
+fn every_entry_point(duration: Duration, cx: &mut Context<'_>) -> Sleep {
+    let now = Instant::now();
+    let later = now.checked_add(duration).unwrap_or(now);
+    let mut kept = sleep(duration);
+    let _ = Pin::new(&mut kept).poll(cx);
+    assert!(kept.deadline().is_none_or(|deadline| deadline >= later));
+    let mut sleep = sleep_until(later);
+    let _ = Pin::new(&mut sleep).poll(cx);
+    sleep.reset_after(duration);
+    let _ = Pin::new(&mut sleep).poll(cx);
+    sleep.reset(later);
+    let _ = Pin::new(&mut sleep).poll(cx);
+    let _ = sleep.is_elapsed();
+    let _ = Pin::new(&mut Box::pin(timeout(duration, pending::<()>()))).poll(cx);
+    let _ = Pin::new(&mut Box::pin(timeout_at(later, pending::<()>()))).poll(cx);
+    for missed in [
+        MissedTickBehavior::Burst,
+        MissedTickBehavior::Delay,
+        MissedTickBehavior::Skip,
+    ] {
+        let past = now.checked_sub(MS).unwrap_or(now);
+        for mut interval in [
+            interval(duration),
+            interval_at(past, duration),
+            interval_at(later, duration),
+        ] {
+            interval.set_missed_tick_behavior(missed);
+            let _ = interval.poll_tick(cx);
+            let _ = interval.poll_tick(cx);
+            interval.reset();
+            let _ = interval.poll_tick(cx);
+            let _ = Pin::new(&mut interval).poll_next(cx);
+            assert!(interval.period() >= duration);
+        }
+    }
+    kept
+}
+
+#[test]
+fn f1_10_000_durations_through_every_entry_point_neither_panic_nor_stop_the_loop() {
+    within(60, || {
+        let (_, waker) = Count::waker();
+        let mut cx = Context::from_waker(&waker);
+        let kept: Vec<_> = durations(10_000)
+            .map(|d| every_entry_point(d, &mut cx))
+            .collect();
+        // And the loop goes on beside them.
+        let n_trips = fahrenheit::block_on(round_trips_in(20 * MS));
+        assert!(n_trips > 0 && kept.len() == 10_000);
+    });
+}
+
+#[test]
+fn f1_a_timer_beyond_representable_time_never_fires() {
+    within(10, || {
+        let mut never = sleep(Duration::MAX);
+        assert_eq!(never.deadline(), None);
+        assert!(!never.is_elapsed());
+        run(async {
+            assert!(timeout(5 * MS, &mut never).await.is_err());
+            assert_eq!(timeout(Duration::MAX, sleep(MS)).await, Ok(()));
+            let mut interval = interval(Duration::MAX);
+            interval.tick().await;
+            assert!(timeout(5 * MS, interval.tick()).await.is_err());
+            never.reset_after(MS);
+            never.await;
+        });
+    });
+}
+
+#[test]
+fn f3_sn10_a_thousand_timers_of_one_instant_fire_in_the_order_they_were_armed() {
+    within(10, || {
+        let order = Rc::new(RefCell::new(Vec::new()));
+        let deadline = Instant::now() + 20 * MS;
+        for i in 0..1_000 {
+            let order = Rc::clone(&order);
+            drop(spawn(async move {
+                sleep_until(deadline).await;
+                order.borrow_mut().push(i);
+            }));
+        }
+        run(async {});
+        assert!(Instant::now() >= deadline);
+        assert!(order.borrow().iter().copied().eq(0..1_000));
+    });
+}
+
+/// Ticks once, stalls until two and a half periods after, and returns what the next three ticks
+/// say, in tenths of a period since the first; rounded down.
+fn ticks_after_a_stall(missed: MissedTickBehavior) -> Vec<u128> {
+    let period = 100 * MS;
+    within(30, || {
+        run(async {
+            let mut interval = interval(period);
+            interval.set_missed_tick_behavior(missed);
+            assert_eq!(interval.missed_tick_behavior(), missed);
+            let start = interval.tick().await;
+            // The loop is stuck.
+            std::thread::sleep((start + period * 5 / 2).saturating_duration_since(Instant::now()));
+            let mut ticks = Vec::new();
+            for _ in 0..3 {
+                let due = interval.tick().await;
+                assert!(Instant::now() >= due, "early");
+                ticks.push((due - start).as_millis() * 10 / period.as_millis());
+            }
+            ticks
+        })
+    })
+}
+
+#[test]
+fn f6_missed_ticks_come_at_once_by_default() {
+    assert_eq!(MissedTickBehavior::default(), MissedTickBehavior::Burst);
+    assert_eq!(ticks_after_a_stall(MissedTickBehavior::Burst), [10, 20, 30]);
+}
+
+#[test]
+fn f6_delay_goes_on_a_period_after_the_late_tick() {
+    let ticks = ticks_after_a_stall(MissedTickBehavior::Delay);
+    assert_eq!(ticks[0], 10);
+    // The stall may have taken longer than it should; the distance is right.
+    assert!(ticks[1] >= 35, "{ticks:?}");
+    assert!(ticks[2] >= ticks[1] + 9, "{ticks:?}");
+}
+
+#[test]
+fn f6_skip_goes_on_at_the_next_planned_time() {
+    let ticks = ticks_after_a_stall(MissedTickBehavior::Skip);
+    assert_eq!(ticks[0], 10);
+    assert!(ticks[1] >= 30 && ticks[1] % 10 == 0, "{ticks:?}");
+    assert!(ticks[2] > ticks[1] && ticks[2] % 10 == 0, "{ticks:?}");
+}
+
+/// Does something to a sleep when it is woken.
+struct Meddler<F: Fn() + Send + Sync>(F);
+
+impl<F: Fn() + Send + Sync> Wake for Meddler<F> {
+    fn wake(self: Arc<Self>) {
+        (self.0)();
+    }
+}
+
+thread_local! {
+    static MEDDLED: RefCell<Option<Sleep>> = const { RefCell::new(None) };
+}
+
+#[test]
+fn f7_timers_may_be_dropped_and_reset_from_inside_a_wake() {
+    let deeds: [fn(); 3] = [
+        || drop(MEDDLED.take()),
+        || MEDDLED.with_borrow_mut(|s| s.as_mut().unwrap().reset_after(MS)),
+        || MEDDLED.with_borrow_mut(|s| s.as_mut().unwrap().reset(Instant::now())),
+    ];
+    for deed in deeds {
+        within(10, move || {
+            run(async move {
+                let deadline = Instant::now() + 2 * MS;
+                let (_, other) = Count::waker();
+                let meddler = Waker::from(Arc::new(Meddler(deed)));
+                // It is the first of three that are due in one tick; the second is meddled with.
+                let mut timers = [deadline, deadline].map(sleep_until);
+                assert!(poll_once(&mut timers[0], &meddler).is_pending());
+                let mut victim = sleep_until(deadline);
+                assert!(poll_once(&mut victim, &other).is_pending());
+                MEDDLED.set(Some(victim));
+                assert!(poll_once(&mut timers[1], &other).is_pending());
+                sleep_until(deadline).await;
+                for timer in timers {
+                    timer.await;
+                }
+                if let Some(victim) = MEDDLED.take() {
+                    victim.await;
+                }
+            });
+        });
+    }
+}
+
+#[test]
+fn f7_a_sleep_may_be_reset_again_and_again() {
+    within(10, || {
+        run(async {
+            let mut sleep = sleep(Duration::from_secs(3_600));
+            assert!(poll_once(&mut sleep, Waker::noop()).is_pending());
+            let start = Instant::now();
+            for _ in 0..3 {
+                sleep.reset_after(2 * MS);
+                assert!(!sleep.is_elapsed());
+                (&mut sleep).await;
+                assert!(sleep.is_elapsed());
+            }
+            assert!(start.elapsed() >= 6 * MS);
+            sleep.reset(Instant::now() + Duration::from_secs(3_600));
+            assert!(poll_once(&mut sleep, Waker::noop()).is_pending());
+            drop(sleep);
+            assert_eq!(
+                fahrenheit::interest().deadline,
+                None,
+                "a dropped sleep leaves a timer"
+            );
+        });
+    });
+}
+
+#[test]
+fn f8_a_sleep_may_be_polled_by_one_task_and_awaited_by_another() {
+    within(10, || {
+        let (count, waker) = Count::waker();
+        run(async {
+            let mut sleep = sleep(3 * MS);
+            assert!(poll_once(&mut sleep, &waker).is_pending());
+            let task = spawn(async move {
+                sleep.await;
+                Instant::now()
+            });
+            task.await.unwrap();
+        });
+        assert_eq!(count.get(), 0);
+        drop(waker);
+        assert_eq!(
+            Arc::strong_count(&count),
+            1,
+            "the first waker is still kept"
+        );
+    });
+}
+
+#[test]
+fn f9_a10_of_a_thousand_sleeps_none_is_early() {
+    within(60, || {
+        let mut late: Vec<Duration> = run(async {
+            let sleeps = (0..1_000_u64).map(|i| async move {
+                let deadline = Instant::now() + Duration::from_micros(200 + i * 397 % 200_000);
+                sleep_until(deadline).await;
+                Instant::now()
+                    .checked_duration_since(deadline)
+                    .expect("early")
+            });
+            join_all(sleeps.map(spawn))
+                .await
+                .into_iter()
+                .map(Result::unwrap)
+                .collect()
+        });
+        late.sort();
+        println!(
+            "of 1,000 sleeps: p50 {:?} late, p99 {:?} late",
+            late[500], late[990]
+        );
+    });
+}
+
+#[test]
+fn sn11_waits_of_microseconds_are_not_rounded_up_to_milliseconds() {
+    within(60, || {
+        run(async {
+            // A loop that counts in milliseconds needs a second for this.
+            let mut best = Duration::MAX;
+            for _ in 0..10 {
+                let start = Instant::now();
+                for _ in 0..100 {
+                    sleep(Duration::from_micros(50)).await;
+                }
+                let taken = start.elapsed();
+                assert!(taken >= 5 * MS);
+                best = best.min(taken);
+            }
+            println!("100 sleeps of 50 us: {best:?}");
+            assert!(best < 90 * MS, "{best:?}");
+        });
+    });
+}
+
+#[test]
+fn f10_a_loop_with_100_000_armed_timers_works() {
+    within(60, || {
+        fn ticks(n: u32) -> Duration {
+            let start = Instant::now();
+            for _ in 0..n {
+                fahrenheit::turn(Some(Duration::ZERO)).unwrap();
+            }
+            start.elapsed() / n
+        }
+        let without = ticks(2_000);
+        let mut armed: Vec<_> = (0..100_000)
+            .map(|i| sleep(Duration::from_secs(3_600) + i * MS))
+            .collect();
+        for sleep in &mut armed {
+            assert!(poll_once(sleep, Waker::noop()).is_pending());
+        }
+        let with = ticks(2_000);
+        println!("a tick without timers: {without:?}; with 100,000: {with:?} (goal: 2 times)");
+        assert!(with < without * 20 + MS);
+        run(sleep(MS));
+        drop(armed);
+        assert_eq!(fahrenheit::interest().deadline, None);
+    });
+}
+
+#[test]
+fn sn12_sleeps_of_no_time_and_sleeps_inside_sleeps_come_in_order() {
+    within(10, || {
+        let trace = Trace::default();
+        let after = |wait: Duration, name: &'static str| {
+            let trace = trace.clone();
+            async move {
+                sleep(wait).await;
+                trace.add(name);
+                trace
+            }
+        };
+        let nested = after(2 * MS, "outer");
+        drop(spawn(async move {
+            let trace = nested.await;
+            drop(spawn(async move {
+                sleep(3 * MS).await;
+                trace.add("inner");
+            }));
+        }));
+        drop(spawn(after(30 * MS, "last")));
+        drop(spawn(after(Duration::ZERO, "at once")));
+        run(async { trace.add("main") });
+        let expected = ["at once", "main", "outer", "inner", "last"];
+        assert_eq!(trace.take(), expected);
+    });
+}
+
+#[test]
+fn timeout_polls_its_future_first_and_only_then_looks_at_the_clock() {
+    within(10, || {
+        run(async {
+            assert_eq!(timeout(Duration::ZERO, async { 1 }).await, Ok(1));
+            let past = Instant::now() - MS;
+            assert_eq!(timeout_at(past, async { 2 }).await, Ok(2));
+            let polls = Cell::new(0);
+            let counted = poll_fn(|_| {
+                polls.set(polls.get() + 1);
+                Poll::<()>::Pending
+            });
+            let error = timeout_at(past, counted).await.unwrap_err();
+            assert_eq!(polls.get(), 1);
+            assert_eq!(error.to_string(), "the time limit has passed");
+            let error = std::io::Error::from(error);
+            assert_eq!(error.kind(), std::io::ErrorKind::TimedOut);
+            assert_eq!(
+                timeout(MS, pending::<u8>()).into_inner().now_or_never(),
+                None
+            );
+        });
+    });
+}
+
+#[test]
+fn a_limit_drops_its_future_and_its_timer() {
+    within(10, || {
+        let dropped = Arc::default();
+        let guard = crate::util::counted(&dropped);
+        run(async {
+            let limited = timeout(MS, async move {
+                let _guard = guard;
+                pending::<()>().await;
+            });
+            assert!(limited.await.is_err());
+            assert_eq!(dropped.load(std::sync::atomic::Ordering::SeqCst), 1);
+            assert_eq!(
+                timeout(Duration::from_secs(3_600), yield_now()).await,
+                Ok(())
+            );
+            assert_eq!(fahrenheit::interest().deadline, None);
+        });
+    });
+}
+
+#[test]
+fn an_interval_is_a_stream_whose_first_tick_is_at_once() {
+    within(10, || {
+        run(async {
+            let start = Instant::now();
+            let ticks: Vec<_> = interval(2 * MS).take(4).collect().await;
+            assert!(ticks[0] - start < MS + 2 * start.elapsed());
+            assert!(ticks.windows(2).all(|pair| pair[1] - pair[0] == 2 * MS));
+            assert!(Instant::now() >= start + 6 * MS);
+            // No tick is lost by dropping the future.
+            let mut interval = interval(2 * MS);
+            let first = interval.tick().await;
+            assert!(timeout(Duration::ZERO, interval.tick()).await.is_err());
+            assert_eq!(interval.tick().await, first + 2 * MS);
+        });
+    });
+}
