@@ -2,10 +2,10 @@
 //! front name the hazard or capability. Tests that need a process of their own are files beside
 //! this folder.
 
-// mod blocking;
+mod blocking;
 mod fairness;
 mod hostile;
-// mod order;
+mod order;
 mod panics;
 mod tasks;
 mod timers;
