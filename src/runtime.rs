@@ -103,10 +103,11 @@ pub(crate) fn with<R>(f: impl FnOnce(&mut EventLoop) -> R) -> Option<R> {
 /// Runs `main` on this thread, and returns its output when `main` **and every task that is not a
 /// daemon** have ended.
 ///
-/// `main` need not be `Send` or `'static`: it may borrow from the caller. It is polled first; it is
-/// dropped as soon as it is ready, while other tasks may go on. Tasks that were spawned before `run`
-/// start now. Daemons (see [`task::Builder::daemon`](crate::task::Builder::daemon)) stay where they
-/// are when `run` returns, and go on in the next `run` on this thread.
+/// `main` need not be `Send` or `'static`: it may borrow from the caller. It is dropped as soon as it
+/// is ready, while other tasks may go on. Tasks that were spawned before `run` start now, in the order
+/// in which they were spawned, and before `main`. Daemons (see
+/// [`task::Builder::daemon`](crate::task::Builder::daemon)) stay where they are when `run` returns,
+/// and go on in the next `run` on this thread.
 ///
 /// # Panics
 /// - If `main` panics; tasks are left for the next `run`.
