@@ -1,0 +1,391 @@
+//! The house rules, held by reading the files of the repository: which module may use which, where
+//! `unsafe` and one Unix or another may be spoken of, how long things may be, and what must be
+//! written. A binary of its own, because it looks at the sources and runs none of them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// A text file of the repository, by its path from the root.
+struct File {
+    path: String,
+    text: String,
+}
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// All files below `folder` whose name ends in `end`, in order; none if there is no such folder.
+fn files(folder: &str, end: &str) -> Vec<File> {
+    fn walk(path: &Path, end: &str, found: &mut Vec<File>) {
+        let entries = fs::read_dir(path).into_iter().flatten();
+        let mut paths: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+        paths.sort();
+        for path in paths {
+            if path.is_dir() {
+                walk(&path, end, found);
+            } else if path.to_str().unwrap().ends_with(end) {
+                let text = fs::read_to_string(&path).unwrap();
+                let path = path.strip_prefix(root()).unwrap();
+                let path = path.to_str().unwrap().to_owned();
+                found.push(File { path, text });
+            }
+        }
+    }
+    let mut found = Vec::new();
+    walk(&root().join(folder), end, &mut found);
+    found
+}
+
+fn read(path: &str) -> Option<String> {
+    fs::read_to_string(root().join(path)).ok()
+}
+
+/// All Rust of this package.
+fn all_rust() -> Vec<File> {
+    let folders = ["src", "tests", "examples", "benches"];
+    let found: Vec<_> = folders.iter().flat_map(|f| files(f, ".rs")).collect();
+    assert!(
+        found.len() > 20,
+        "the sources are not where they are looked for"
+    );
+    found
+}
+
+impl File {
+    /// The lines of code, numbered: no comments, no unit tests at the end.
+    fn code(&self) -> impl Iterator<Item = (usize, &str)> {
+        let tests = self.text.find("#[cfg(test)]\nmod tests {");
+        let code = &self.text[..tests.unwrap_or(self.text.len())];
+        (1..)
+            .zip(code.lines())
+            .filter(|(_, line)| !line.trim_start().starts_with("//"))
+    }
+
+    /// `net` of `src/net/tcp.rs`.
+    fn module(&self) -> &str {
+        let path = self.path.strip_prefix("src/").unwrap();
+        path.split(['/', '.']).next().unwrap()
+    }
+
+    fn is_table(&self) -> bool {
+        self.path == "src/blocking/pool.rs"
+            || self.path.starts_with("src/task/")
+            || ["reactor", "timer"].contains(&self.module())
+    }
+}
+
+/// The words of a line of code.
+fn words(line: &str) -> impl Iterator<Item = &str> {
+    line.split(|c: char| !c.is_alphanumeric() && c != '_')
+}
+
+/// Fails with one line for each of `complaints`.
+#[track_caller]
+fn none(complaints: Vec<String>) {
+    assert!(complaints.is_empty(), "\n{}\n", complaints.join("\n"));
+}
+
+/// The paths that begin with `crate::` on a line, as far as they tell modules apart.
+fn imports(line: &str) -> impl Iterator<Item = &str> {
+    line.split("crate::").skip(1).map(|path| {
+        let end = |c: char| !(c.is_alphanumeric() || c == '_' || c == ':');
+        path.split(end).next().unwrap()
+    })
+}
+
+/// Whether `file` may use `crate::path`.
+fn may_use(file: &File, path: &str) -> bool {
+    let module = path.split("::").next().unwrap();
+    let table = [
+        "reactor",
+        "timer",
+        "task::table",
+        "task::waker",
+        "task::error",
+        "blocking::pool",
+    ]
+    .iter()
+    .any(|table| path == *table || path.starts_with(&format!("{table}::")));
+    let handle = ["fd", "time", "task", "blocking"].contains(&module);
+    let own = module == file.module();
+    match file.module() {
+        "lib" => true,
+        "sys" => module == "sys",
+        // Tables know `sys`, and each of them itself.
+        _ if file.path == "src/blocking/pool.rs" => module == "sys",
+        _ if file.is_table() => module == "sys" || own,
+        "runtime" => module == "sys" || table || own,
+        "fd" | "time" | "task" | "blocking" => {
+            ["sys", "runtime"].contains(&module) || table || handle
+        }
+        // What users use. Things may use each other, as all of them need names and sockets.
+        _ => true,
+    }
+}
+
+#[test]
+fn imports_point_down_and_tables_do_not_know_each_other() {
+    let mut complaints = Vec::new();
+    for file in files("src", ".rs") {
+        for (n, line) in file.code() {
+            let wrong = imports(line).filter(|path| !may_use(&file, path));
+            complaints.extend(wrong.map(|path| format!("{}:{n}: uses {path}", file.path)));
+            // Upwards by another name: out of a table, into the handles above it.
+            let parents = ["super::", "super::super::"].map(|parent| line.contains(parent));
+            let siblings = ["super::error", "super::table", "super::waker"];
+            let sibling = siblings.iter().any(|sibling| line.contains(sibling));
+            let leaves_table = match file.module() {
+                "task" => file.is_table() && parents[0] && !sibling,
+                "blocking" => file.is_table() && parents[0],
+                "reactor" => parents[1],
+                _ => false,
+            };
+            if leaves_table {
+                complaints.push(format!("{}:{n}: looks up: {line}", file.path));
+            }
+        }
+    }
+    none(complaints);
+}
+
+#[test]
+fn the_rule_of_imports_sees_what_it_should() {
+    let file = |path: &str| File {
+        path: path.to_owned(),
+        text: String::new(),
+    };
+    assert!(!may_use(&file("src/reactor.rs"), "task::waker"));
+    assert!(!may_use(&file("src/timer.rs"), "runtime::with"));
+    assert!(!may_use(&file("src/task/table.rs"), "runtime"));
+    assert!(!may_use(&file("src/sys/select.rs"), "reactor"));
+    assert!(!may_use(&file("src/runtime/turn.rs"), "fd::Source"));
+    assert!(!may_use(&file("src/runtime.rs"), "task"));
+    assert!(!may_use(&file("src/time.rs"), "net"));
+    assert!(!may_use(&file("src/blocking/pool.rs"), "blocking"));
+    assert!(may_use(&file("src/task.rs"), "runtime"));
+    let line = "use crate::runtime::{self, with}; use crate::sys;";
+    assert!(imports(line).eq(["runtime::", "sys"]));
+}
+
+#[test]
+fn tables_know_no_log_and_no_clock() {
+    let mut complaints = Vec::new();
+    for file in files("src", ".rs").iter().filter(|file| file.is_table()) {
+        for (n, line) in file.code() {
+            let mut banned = ["log::", "Instant::now", "SystemTime"].into_iter();
+            // The pool has threads of its own, and says what they cannot do.
+            let pool = file.path == "src/blocking/pool.rs" && line.contains("log::");
+            if !pool && banned.any(|word| line.contains(word)) {
+                complaints.push(format!("{}:{n}: {line}", file.path));
+            }
+        }
+    }
+    none(complaints);
+}
+
+#[test]
+fn only_the_cellar_speaks_of_unsafe_libc_and_systems() {
+    let banned = [
+        "unsafe",
+        "libc",
+        "target_os",
+        "target_vendor",
+        "target_family",
+        "target_env",
+    ];
+    let mut complaints = Vec::new();
+    for file in files("src", ".rs")
+        .iter()
+        .filter(|file| file.module() != "sys")
+    {
+        for (n, line) in file.code() {
+            if words(line).any(|word| banned.contains(&word)) {
+                complaints.push(format!("{}:{n}: {line}", file.path));
+            }
+        }
+    }
+    none(complaints);
+}
+
+/// Where functions begin in `file`, with their lengths in lines. Goes by the indentation of rustfmt.
+fn functions(file: &File) -> Vec<(usize, usize)> {
+    let lines: Vec<_> = file.text.lines().collect();
+    let mut found = Vec::new();
+    for (start, line) in lines.iter().enumerate() {
+        let code = line.trim_start();
+        let before = code.split("fn ").next().unwrap();
+        let qualifiers = [
+            "",
+            "pub",
+            "pub(crate)",
+            "pub(super)",
+            "async",
+            "const",
+            "unsafe",
+            "extern",
+        ];
+        if !code.contains("fn ") || !before.split(' ').all(|word| qualifiers.contains(&word)) {
+            continue;
+        }
+        let indent = &line[..line.len() - code.len()];
+        let rest = lines[start..].iter().enumerate();
+        let mut ends = rest.filter(|(_, line)| {
+            let end = line.strip_prefix(indent).unwrap_or("");
+            ["}", "};"].contains(&end) || (end == code && code.ends_with([';', '}']))
+        });
+        if let Some((n, _)) = ends.next() {
+            found.push((start + 1, n + 1));
+        }
+    }
+    found
+}
+
+#[test]
+fn functions_are_at_most_70_lines_lines_100_columns_and_files_600_lines() {
+    let (mut complaints, mut n_functions) = (Vec::new(), 0);
+    for file in all_rust() {
+        let path = &file.path;
+        let n_lines = file.text.lines().count();
+        if n_lines > 600 {
+            complaints.push(format!("{path}: {n_lines} lines"));
+        }
+        for (n, line) in (1..).zip(file.text.lines()) {
+            let n_columns = line.chars().count();
+            if n_columns > 100 {
+                complaints.push(format!("{path}:{n}: {n_columns} columns"));
+            }
+        }
+        for (n, len) in functions(&file) {
+            n_functions += 1;
+            if len > 70 {
+                complaints.push(format!("{path}:{n}: a function of {len} lines"));
+            }
+        }
+    }
+    assert!(n_functions > 200, "found only {n_functions} functions");
+    none(complaints);
+}
+
+#[test]
+fn every_public_async_fn_says_what_is_lost_by_dropping_it() {
+    let (mut complaints, mut n_functions) = (Vec::new(), 0);
+    for file in files("src", ".rs") {
+        let lines: Vec<_> = file.text.lines().map(str::trim_start).collect();
+        for (n, line) in lines.iter().enumerate() {
+            if !line.starts_with("pub async fn ") {
+                continue;
+            }
+            n_functions += 1;
+            let above = lines[..n].iter().rev();
+            let mut docs =
+                above.take_while(|line| line.starts_with("///") || line.starts_with("#["));
+            if !docs.any(|line| *line == "/// # Cancel safety") {
+                complaints.push(format!("{}:{}: {line}", file.path, n + 1));
+            }
+        }
+    }
+    assert!(n_functions > 0);
+    none(complaints);
+}
+
+#[test]
+fn examples_are_short_and_begin_with_the_command_to_run() {
+    let mut complaints = Vec::new();
+    for file in files("examples", ".rs") {
+        let name = Path::new(&file.path).file_stem().unwrap().to_str().unwrap();
+        let header = file.text.lines().take_while(|line| line.starts_with("//!"));
+        let header: String = header.collect();
+        if !header.contains(&format!("--example {name}")) {
+            complaints.push(format!("{}: the header names no command", file.path));
+        }
+        if file.text.lines().count() >= 80 {
+            complaints.push(format!("{}: 80 lines or more", file.path));
+        }
+        let unwraps = file.code().filter(|(_, line)| line.contains(".unwrap()"));
+        complaints.extend(unwraps.map(|(n, _)| format!("{}:{n}: unwrap", file.path)));
+    }
+    none(complaints);
+}
+
+#[test]
+fn the_changelog_has_the_current_version_and_the_readme_is_short() {
+    let changelog = read("CHANGELOG.md").expect("there is a changelog");
+    let heading = format!("## [{}]", env!("CARGO_PKG_VERSION"));
+    let found = changelog.lines().any(|line| line.starts_with(&heading));
+    assert!(found, "CHANGELOG.md has no heading {heading}");
+    let n_lines = read("README.md").map_or(0, |readme| readme.lines().count());
+    assert!(n_lines <= 150, "README.md has {n_lines} lines");
+}
+
+#[test]
+fn the_oldest_rust_is_the_same_wherever_it_is_named() {
+    let wanted = env!("CARGO_PKG_RUST_VERSION");
+    let mut named = files(".github", ".yml");
+    named.extend(files("src", "lib.rs"));
+    for path in [
+        "README.md",
+        "CHANGELOG.md",
+        "CONTRIBUTING.md",
+        "clippy.toml",
+        "macros/Cargo.toml",
+    ] {
+        named.extend(read(path).map(|text| File {
+            path: path.to_owned(),
+            text,
+        }));
+    }
+    let mut complaints = Vec::new();
+    for file in &named {
+        for (n, line) in (1..).zip(file.text.lines()) {
+            let lower = line.to_lowercase();
+            let speaks = ["msrv", "rust-version", "rust 1.", "toolchain"];
+            if !speaks.iter().any(|word| lower.contains(word)) {
+                continue;
+            }
+            let numbers = line.split(|c: char| !c.is_ascii_digit() && c != '.');
+            let versions = numbers.filter(|number| number.starts_with("1.") && number.len() > 2);
+            for version in versions.map(|version| version.trim_end_matches(".")) {
+                if version.trim_end_matches(".0") != wanted {
+                    complaints.push(format!("{}:{n}: {version}, not {wanted}", file.path));
+                }
+            }
+        }
+    }
+    none(complaints);
+}
+
+#[test]
+fn every_source_file_is_part_of_the_build() {
+    let mut all = files("src", ".rs");
+    all.extend(files("tests/it", ".rs"));
+    let mut complaints = Vec::new();
+    for file in &all {
+        let path = Path::new(&file.path);
+        let name = path.file_stem().unwrap().to_str().unwrap();
+        let folder = path.parent().unwrap().to_str().unwrap();
+        let roots = ["src/lib.rs", "tests/it/main.rs"];
+        if roots.contains(&file.path.as_str()) {
+            continue;
+        }
+        let parents = match folder {
+            "src" => vec!["src/lib.rs".to_owned()],
+            "tests/it" => vec!["tests/it/main.rs".to_owned()],
+            _ => vec![format!("{folder}.rs"), format!("{folder}/mod.rs")],
+        };
+        let declared = all
+            .iter()
+            .filter(|file| parents.contains(&file.path))
+            .any(|parent| {
+                let module = format!("mod {name};");
+                let by_path = format!("{name}.rs\"");
+                parent
+                    .code()
+                    .any(|(_, line)| line.ends_with(&module) || line.contains(&by_path))
+            });
+        if !declared {
+            complaints.push(format!("{}: no `mod {name};` in {parents:?}", file.path));
+        }
+    }
+    none(complaints);
+}
