@@ -3,11 +3,15 @@
 //! this folder.
 
 mod blocking;
+mod connect;
 mod fairness;
+mod fd;
 mod hostile;
+mod net_util;
 mod order;
 mod panics;
 mod tasks;
+mod tcp;
 mod timers;
 mod turn;
 mod util;

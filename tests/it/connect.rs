@@ -1,0 +1,199 @@
+//! Making connections: refusals, several addresses, limits, names.
+#![allow(clippy::unwrap_used, reason = "test code")]
+
+use super::net_util::{go, poll_once, tcp_pair};
+use fahrenheit::prelude::*;
+use fahrenheit::{AsyncTcpListener, AsyncTcpStream};
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::time::{Duration, Instant};
+
+/// Binds a port and does not listen on it: connecting is refused for as long as this lives.
+pub(crate) struct Refusing {
+    _socket: std::os::fd::OwnedFd,
+    pub(crate) addr: SocketAddr,
+}
+
+impl Refusing {
+    pub(crate) fn new() -> Refusing {
+        use nix::sys::socket::*;
+        let (family, kind) = (AddressFamily::Inet, SockType::Stream);
+        let socket = socket(family, kind, SockFlag::empty(), None).unwrap();
+        let fd = std::os::fd::AsRawFd::as_raw_fd(&socket);
+        bind(fd, &SockaddrIn::new(127, 0, 0, 1, 0)).unwrap();
+        let name: SockaddrIn = getsockname(fd).unwrap();
+        let addr = SocketAddr::V4(name.into());
+        Refusing {
+            _socket: socket,
+            addr,
+        }
+    }
+}
+
+/// An address that does not answer at all: its queue of connections is full.
+async fn silent() -> (AsyncTcpListener, Vec<AsyncTcpStream>) {
+    use nix::sys::socket::{Backlog, listen};
+    let listener = AsyncTcpListener::bind("127.0.0.1:0").unwrap();
+    listen(&listener, Backlog::new(1).unwrap()).unwrap();
+    let addr = listener.local_addr().unwrap();
+    let mut queue = Vec::new();
+    let limit = Duration::from_millis(200);
+    while let Ok(stream) = AsyncTcpStream::connect_timeout(addr, limit).await {
+        queue.push(stream);
+        assert!(queue.len() < 2_000, "the queue never fills");
+    }
+    (listener, queue)
+}
+
+#[test]
+fn sf3_sh2_nothing_happens_before_the_first_poll() {
+    let listener = AsyncTcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap();
+    go(async {
+        let connect = AsyncTcpStream::connect(addr);
+        let accepted = fahrenheit::time::timeout(Duration::from_millis(30), listener.accept());
+        assert!(accepted.await.is_err());
+        let (client, server) = futures_util::join!(connect, listener.accept());
+        assert_eq!(client.unwrap().local_addr().unwrap(), server.unwrap().1);
+    });
+}
+
+#[test]
+fn e4_sf3_connecting_waits_without_blocking_the_loop() {
+    go(async {
+        let (listener, _queue) = silent().await;
+        let mut connect = pin!(AsyncTcpStream::connect(listener.local_addr().unwrap()));
+        let start = Instant::now();
+        assert!(poll_once(&mut connect).is_pending());
+        assert!(start.elapsed() < Duration::from_secs(1));
+    });
+}
+
+#[test]
+fn sf3_a_connection_that_is_not_answered_times_out() {
+    go(async {
+        let (listener, _queue) = silent().await;
+        let addr = listener.local_addr().unwrap();
+        let limit = Duration::from_millis(50);
+        let start = Instant::now();
+        let error = AsyncTcpStream::connect_timeout(addr, limit)
+            .await
+            .unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert!(start.elapsed() >= limit);
+    });
+}
+
+#[test]
+fn sf3_the_first_address_refuses_and_the_second_answers() {
+    let refusing = Refusing::new();
+    let listener = AsyncTcpListener::bind("127.0.0.1:0").unwrap();
+    let addrs = [refusing.addr, listener.local_addr().unwrap()];
+    go(async {
+        let stream = AsyncTcpStream::connect(&addrs[..]).await.unwrap();
+        assert_eq!(stream.peer_addr().unwrap(), addrs[1]);
+        assert_eq!(
+            listener.accept().await.unwrap().1,
+            stream.local_addr().unwrap()
+        );
+    });
+}
+
+#[test]
+fn sf3_if_every_address_refuses_the_error_is_theirs() {
+    let refusing = [Refusing::new(), Refusing::new()];
+    let addrs = [refusing[0].addr, refusing[1].addr];
+    go(async {
+        let error = AsyncTcpStream::connect(addrs).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+        let nowhere: [SocketAddr; 0] = [];
+        let error = AsyncTcpStream::connect(nowhere).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+    });
+}
+
+#[test]
+fn e4_the_outcome_of_a_refusal_is_told_once_and_leaves_no_error_behind() {
+    let refusing = Refusing::new();
+    go(async {
+        for _ in 0..20 {
+            let error = AsyncTcpStream::connect(refusing.addr).await.unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+            assert!(error.raw_os_error().is_some());
+        }
+        let (client, server) = tcp_pair().await;
+        assert!(client.take_error().unwrap().is_none());
+        assert!(server.take_error().unwrap().is_none());
+    });
+}
+
+#[test]
+fn h5_a_name_is_looked_up_and_an_unknown_one_is_an_error() {
+    let listener = AsyncTcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    go(async {
+        let stream = AsyncTcpStream::connect(("localhost", port)).await.unwrap();
+        assert_eq!(stream.peer_addr().unwrap().port(), port);
+        // RFC 2606 reserves this domain: nobody answers for it.
+        let unknown = AsyncTcpStream::connect("no-such-host.invalid:80").await;
+        let resolved = fahrenheit::net::lookup_host("no-such-host.invalid:80").await;
+        assert!(unknown.is_err() && resolved.is_err());
+        let no_port = AsyncTcpStream::connect("127.0.0.1").await.unwrap_err();
+        assert_eq!(no_port.kind(), io::ErrorKind::InvalidInput);
+    });
+}
+
+#[test]
+fn sf3_ipv6_addresses_connect_where_there_are_any() {
+    let Ok(listener) = AsyncTcpListener::bind("[::1]:0") else {
+        eprintln!("SKIPPED sf3_ipv6: no IPv6 on this machine");
+        return;
+    };
+    let addr = listener.local_addr().unwrap();
+    assert!(addr.is_ipv6());
+    go(async {
+        let (client, server) =
+            futures_util::join!(AsyncTcpStream::connect(addr.to_string()), listener.accept());
+        let (client, (server, peer)) = (client.unwrap(), server.unwrap());
+        assert_eq!(client.local_addr().unwrap(), peer);
+        assert_eq!(server.local_addr().unwrap(), client.peer_addr().unwrap());
+    });
+}
+
+/// Linux connects a socket to itself if it happens to get the port that it calls. Here it is made
+/// to happen; the documented check tells.
+#[cfg(target_os = "linux")]
+#[test]
+fn e5_a_connection_to_itself_is_told_by_its_addresses() {
+    use nix::sys::socket::*;
+    let (family, kind) = (AddressFamily::Inet, SockType::Stream);
+    let socket = socket(family, kind, SockFlag::empty(), None).unwrap();
+    let fd = std::os::fd::AsRawFd::as_raw_fd(&socket);
+    bind(fd, &SockaddrIn::new(127, 0, 0, 1, 0)).unwrap();
+    let name: SockaddrIn = getsockname(fd).unwrap();
+    connect(fd, &name).unwrap();
+    let stream = AsyncTcpStream::from_std(socket.into()).unwrap();
+    assert_eq!(stream.local_addr().unwrap(), stream.peer_addr().unwrap());
+    go(async {
+        let mut stream = &stream;
+        stream.write_all(b"me").await.unwrap();
+        let mut bytes = [0; 2];
+        stream.read_exact(&mut bytes).await.unwrap();
+        assert_eq!(&bytes, b"me");
+        // An ordinary connection has two different ends.
+        let (client, _server) = tcp_pair().await;
+        assert_ne!(client.local_addr().unwrap(), client.peer_addr().unwrap());
+    });
+}
+
+#[test]
+fn sf4_binding_tries_every_address_and_reports_the_last_error() {
+    let taken = AsyncTcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = taken.local_addr().unwrap();
+    let error = AsyncTcpListener::bind(addr).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+    let free: SocketAddr = "127.0.0.1:0".parse().unwrap();
+    let listener = AsyncTcpListener::bind(vec![addr, free]).unwrap();
+    assert_ne!(listener.local_addr().unwrap().port(), 0);
+}

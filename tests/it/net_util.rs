@@ -1,0 +1,302 @@
+//! What the socket tests share: connected pairs, watchdogs, CPU time, processes of their own.
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    reason = "test code, and every test binary uses a part of it"
+)]
+
+use fahrenheit::prelude::*;
+use fahrenheit::{AsyncTcpListener, AsyncTcpStream};
+use std::future::Future;
+use std::io;
+use std::panic::Location;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+/// No test takes so long, however loaded the machine is.
+pub(crate) const LIMIT: Duration = Duration::from_secs(100);
+
+/// Says which test runs in a process of its own.
+const ALONE: &str = "FAHRENHEIT_TEST_ALONE";
+/// What such a process prints once its test has passed; an unknown name would "pass" as well.
+const PASSED: &str = "the body of this test ran to its end";
+
+/// Ends the process if it is not dropped in time.
+pub(crate) struct Watchdog {
+    _fed: Sender<()>,
+}
+
+#[track_caller]
+pub(crate) fn watchdog() -> Watchdog {
+    let place = Location::caller();
+    let (fed, food) = channel::<()>();
+    std::thread::spawn(move || {
+        if food.recv_timeout(LIMIT) == Err(RecvTimeoutError::Timeout) {
+            eprintln!("the test at {place} hangs");
+            std::process::abort();
+        }
+    });
+    Watchdog { _fed: fed }
+}
+
+/// `fahrenheit::run` under a watchdog.
+#[track_caller]
+pub(crate) fn go<F: Future>(main: F) -> F::Output {
+    let _dog = watchdog();
+    fahrenheit::run(main)
+}
+
+/// Two ends of one TCP connection.
+pub(crate) async fn tcp_pair() -> (AsyncTcpStream, AsyncTcpStream) {
+    let listener = AsyncTcpListener::bind("127.0.0.1:0").unwrap();
+    let (client, server) = futures_util::join!(
+        AsyncTcpStream::connect(listener.local_addr().unwrap()),
+        listener.accept()
+    );
+    (client.unwrap(), server.unwrap().0)
+}
+
+/// Polls once, with a waker that does nothing.
+pub(crate) fn poll_once<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
+    std::pin::Pin::new(future).poll(&mut Context::from_waker(Waker::noop()))
+}
+
+/// Sends back what it gets until the end.
+pub(crate) async fn echo(stream: AsyncTcpStream) -> io::Result<u64> {
+    let mut bytes = [0; 4096];
+    let mut n_echoed = 0;
+    loop {
+        let n = (&stream).read(&mut bytes).await?;
+        if n == 0 {
+            return Ok(n_echoed);
+        }
+        (&stream).write_all(&bytes[..n]).await?;
+        n_echoed += n as u64;
+    }
+}
+
+/// Has `stream` echo `n_rounds` words, and checks each.
+pub(crate) async fn talk(stream: &AsyncTcpStream, n_rounds: u32) -> io::Result<()> {
+    let mut stream = stream;
+    for round in 0..n_rounds {
+        let word = round.wrapping_mul(2_654_435_761).to_be_bytes();
+        stream.write_all(&word).await?;
+        let mut back = [0; 4];
+        stream.read_exact(&mut back).await?;
+        assert_eq!(back, word, "round {round}");
+    }
+    Ok(())
+}
+
+/// `n_clients` connections at once, each with `n_rounds` echoes, served on this loop. Connections
+/// are closed in an orderly way.
+pub(crate) async fn exchange(n_clients: usize, n_rounds: u32) -> io::Result<()> {
+    let listener = AsyncTcpListener::bind("127.0.0.1:0")?;
+    let addr = listener.local_addr()?;
+    let server = fahrenheit::spawn(async move {
+        let mut echoes = Vec::new();
+        for _ in 0..n_clients {
+            echoes.push(fahrenheit::spawn(echo(listener.accept().await?.0)));
+        }
+        for each in echoes {
+            assert_eq!(each.await.unwrap()?, 4 * u64::from(n_rounds));
+        }
+        io::Result::Ok(())
+    });
+    let clients: Vec<_> = (0..n_clients)
+        .map(|_| {
+            fahrenheit::spawn(async move {
+                let mut stream = AsyncTcpStream::connect(addr).await?;
+                talk(&stream, n_rounds).await?;
+                stream.close().await?;
+                assert_eq!(stream.read(&mut [0]).await?, 0);
+                io::Result::Ok(())
+            })
+        })
+        .collect();
+    for client in clients {
+        client.await.unwrap()?;
+    }
+    server.await.unwrap()
+}
+
+/// The CPU time of this thread.
+#[cfg(target_os = "linux")]
+pub(crate) fn thread_cpu() -> Duration {
+    use nix::sys::resource::{UsageWho, getrusage};
+    let usage = getrusage(UsageWho::RUSAGE_THREAD).unwrap();
+    let us = [usage.user_time(), usage.system_time()]
+        .map(|t| t.tv_sec() as u64 * 1_000_000 + t.tv_usec() as u64);
+    Duration::from_micros(us[0] + us[1])
+}
+
+/// The open descriptors of this process, without the one that this takes.
+#[cfg(target_os = "linux")]
+pub(crate) fn open_fds() -> std::collections::BTreeSet<i32> {
+    let listed: Vec<i32> = std::fs::read_dir("/proc/self/fd")
+        .unwrap()
+        .map(|entry| {
+            entry
+                .unwrap()
+                .file_name()
+                .to_str()
+                .unwrap()
+                .parse()
+                .unwrap()
+        })
+        .collect();
+    let is_open = |fd: &i32| std::fs::read_link(format!("/proc/self/fd/{fd}")).is_ok();
+    listed.into_iter().filter(is_open).collect()
+}
+
+/// Runs `body` in a process of its own: this test again, and nothing else. Returns what it printed.
+///
+/// `name` is the name of the calling test. In that process, nothing is returned.
+#[track_caller]
+pub(crate) fn alone(name: &str, body: impl FnOnce()) -> Option<String> {
+    if is_alone(name) {
+        body();
+        println!("{PASSED}");
+        return None;
+    }
+    Some(finish(name, again(name)))
+}
+
+/// Whether this is the process that [`alone`] or [`traced`] started for test `name`.
+pub(crate) fn is_alone(name: &str) -> bool {
+    std::env::var(ALONE).as_deref() == Ok(name)
+}
+
+/// The command that runs this test again, alone.
+pub(crate) fn again(name: &str) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    with_args(&mut command, name);
+    command
+}
+
+fn with_args(command: &mut Command, name: &str) {
+    command
+        .args(["--exact", name, "--nocapture", "--test-threads=1"])
+        .env(ALONE, name)
+        // A logger of the environment shall not change what is counted.
+        .env_remove("RUST_LOG")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped());
+}
+
+/// Runs a command of [`again`] to its end, and returns what it printed.
+#[track_caller]
+pub(crate) fn finish(name: &str, mut command: Command) -> String {
+    let child = command.spawn().unwrap();
+    let (status, text) = wait(child);
+    assert!(status.success(), "{name}, alone: {status}\n{text}");
+    assert!(text.contains(PASSED), "{name} did not run alone\n{text}");
+    text
+}
+
+/// Waits for a child, within the limit.
+#[track_caller]
+pub(crate) fn wait(mut child: Child) -> (ExitStatus, String) {
+    let place = Location::caller();
+    let mut output = child.stdout.take().unwrap();
+    let reader = std::thread::spawn(move || {
+        let mut text = Vec::new();
+        io::Read::read_to_end(&mut output, &mut text).unwrap();
+        String::from_utf8_lossy(&text).into_owned()
+    });
+    let start = Instant::now();
+    let status = loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            break status;
+        }
+        if start.elapsed() > LIMIT {
+            child.kill().unwrap();
+            child.wait().unwrap();
+            panic!("the process started at {place} hangs");
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    };
+    (status, reader.join().unwrap())
+}
+
+/// What `alone` prints of its own, by a caller that started the process itself.
+pub(crate) fn passed() {
+    println!("{PASSED}");
+}
+
+/// [`alone`] under strace, with `options`. Returns the log; `None` in the traced process, and also,
+/// loudly, where strace cannot be used.
+#[cfg(target_os = "linux")]
+#[track_caller]
+pub(crate) fn traced(name: &str, options: &[&str], body: impl FnOnce()) -> Option<String> {
+    if is_alone(name) {
+        body();
+        passed();
+        return None;
+    }
+    let (command, log) = strace(name, options)?;
+    finish(name, command);
+    Some(log.read())
+}
+
+/// [`again`] under strace, and the log that it will leave.
+#[cfg(target_os = "linux")]
+pub(crate) fn strace(name: &str, options: &[&str]) -> Option<(Command, Log)> {
+    use std::sync::OnceLock;
+    static WORKS: OnceLock<bool> = OnceLock::new();
+    let probe = || {
+        let probe = Command::new("strace")
+            .args(["-f", "-qq", "-o", "/dev/null", "true"])
+            .stderr(Stdio::null())
+            .status();
+        probe.is_ok_and(|status| status.success())
+    };
+    if !WORKS.get_or_init(probe) {
+        eprintln!("SKIPPED {name}: strace is not installed, or may not trace here");
+        return None;
+    }
+    let log = Log::new(name);
+    let mut command = Command::new("strace");
+    command.args(["-f", "-qq", "-o"]).arg(&log.0).args(options);
+    command.arg(std::env::current_exe().unwrap());
+    with_args(&mut command, name);
+    Some((command, log))
+}
+
+/// A file that strace writes; removed when dropped.
+#[cfg(target_os = "linux")]
+pub(crate) struct Log(std::path::PathBuf);
+
+#[cfg(target_os = "linux")]
+impl Log {
+    fn new(name: &str) -> Log {
+        use std::sync::atomic::{AtomicUsize, Ordering};
+        static SERIAL: AtomicUsize = AtomicUsize::new(0);
+        let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
+        let file = format!("{name}-{}-{serial}.strace", std::process::id());
+        Log(std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(file))
+    }
+
+    pub(crate) fn read(&self) -> String {
+        let bytes = std::fs::read(&self.0).unwrap();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+}
+
+#[cfg(target_os = "linux")]
+impl Drop for Log {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// Allows this process as many descriptors as it may have; returns how many.
+#[cfg(target_os = "linux")]
+pub(crate) fn raise_fd_limit() -> u64 {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).unwrap();
+    hard
+}

@@ -1,0 +1,638 @@
+//! TCP connections and listeners.
+#![allow(clippy::unwrap_used, reason = "test code")]
+
+use super::net_util::{echo, go, poll_once, talk, tcp_pair};
+use fahrenheit::prelude::*;
+use fahrenheit::time::{sleep, timeout};
+use fahrenheit::{AsyncTcpListener, AsyncTcpStream, yield_now};
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sys::socket::{MsgFlags, send};
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::io::{self, IoSlice, IoSliceMut};
+use std::net::Shutdown;
+use std::os::fd::AsRawFd;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+/// The period of the test data: a prime, so that no lost block of a round size goes unseen.
+const PERIOD: usize = 251;
+const CHUNK: usize = 128 * 1024;
+
+fn pattern() -> Vec<u8> {
+    (0..PERIOD + CHUNK).map(|n| (n % PERIOD) as u8).collect()
+}
+
+/// Writes so many bytes of test data, then closes.
+async fn produce(mut stream: &AsyncTcpStream, n_bytes: usize) {
+    let pattern = pattern();
+    let mut written = 0;
+    while written < n_bytes {
+        let most = CHUNK.min(n_bytes - written);
+        let from = written % PERIOD;
+        written += stream.write(&pattern[from..from + most]).await.unwrap();
+    }
+    stream.close().await.unwrap();
+}
+
+/// Reads test data to the end, and returns how many bytes came.
+async fn consume(mut stream: &AsyncTcpStream) -> usize {
+    let pattern = pattern();
+    let mut bytes = vec![0; CHUNK];
+    let mut n_read = 0;
+    loop {
+        let n = stream.read(&mut bytes).await.unwrap();
+        if n == 0 {
+            return n_read;
+        }
+        let from = n_read % PERIOD;
+        assert!(
+            bytes[..n] == pattern[from..from + n],
+            "wrong near byte {n_read}"
+        );
+        n_read += n;
+    }
+}
+
+/// Closes a connection so that the peer gets a reset.
+fn reset(stream: AsyncTcpStream) {
+    stream.set_linger(Some(Duration::ZERO)).unwrap();
+    drop(stream);
+}
+
+fn is_gone(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe
+    )
+}
+
+#[test]
+fn a13_both_directions_move_64_mib_at_once() {
+    const N: usize = 64 << 20;
+    go(async {
+        let (a, b) = tcp_pair().await;
+        let (.., at_a, at_b) =
+            futures_util::join!(produce(&a, N), produce(&b, N), consume(&a), consume(&b));
+        assert_eq!((at_a, at_b), (N, N));
+    });
+}
+
+#[test]
+fn a15_two_tasks_that_read_one_socket_both_progress() {
+    go(async {
+        let (a, mut b) = tcp_pair().await;
+        let a = Rc::new(a);
+        let readers = [(); 2].map(|()| {
+            let a = Rc::clone(&a);
+            fahrenheit::spawn(async move {
+                let mut byte = [0];
+                (&*a).read_exact(&mut byte).await.unwrap();
+                byte[0]
+            })
+        });
+        sleep(Duration::from_millis(5)).await;
+        b.write_all(b"12").await.unwrap();
+        let mut bytes = Vec::new();
+        for reader in readers {
+            bytes.push(reader.await.unwrap());
+        }
+        bytes.sort_unstable();
+        assert_eq!(bytes, b"12");
+    });
+}
+
+#[test]
+fn a4_a_shutdown_ends_every_read_that_waits() {
+    go(async {
+        let (a, _b) = tcp_pair().await;
+        let a = Rc::new(a);
+        let readers = [(); 2].map(|()| {
+            let a = Rc::clone(&a);
+            fahrenheit::spawn(async move { (&*a).read(&mut [0]).await.unwrap() })
+        });
+        sleep(Duration::from_millis(5)).await;
+        a.shutdown(Shutdown::Both).unwrap();
+        for reader in readers {
+            assert_eq!(reader.await.unwrap(), 0);
+        }
+    });
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a20_an_urgent_byte_neither_spins_nor_hides_the_data() {
+    go(async {
+        let (mut a, mut b) = tcp_pair().await;
+        send(b.as_raw_fd(), b"!", MsgFlags::MSG_OOB).unwrap();
+        let before = super::net_util::thread_cpu();
+        let waited = timeout(Duration::from_millis(500), a.read(&mut [0; 8])).await;
+        assert!(waited.is_err(), "an urgent byte is not data");
+        let spent = super::net_util::thread_cpu() - before;
+        assert!(spent < Duration::from_millis(20), "{spent:?}");
+        b.write_all(b"data").await.unwrap();
+        let mut bytes = [0; 4];
+        a.read_exact(&mut bytes).await.unwrap();
+        assert_eq!(&bytes, b"data");
+    });
+}
+
+#[test]
+fn a20_sf8_urgent_data_is_an_exceptional_condition() {
+    go(async {
+        let (a, b) = tcp_pair().await;
+        let urgent = fahrenheit::spawn(async move { a.exceptional().await });
+        sleep(Duration::from_millis(20)).await;
+        assert!(!urgent.is_finished());
+        send(b.as_raw_fd(), b"!", MsgFlags::MSG_OOB).unwrap();
+        urgent.await.unwrap().unwrap();
+    });
+}
+
+#[test]
+fn e3_j1_a_reset_before_accept_harms_nobody() {
+    go(async {
+        let listener = AsyncTcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = listener.local_addr().unwrap();
+        reset(AsyncTcpStream::connect(addr).await.unwrap());
+        let good = AsyncTcpStream::connect(addr).await.unwrap();
+        let good_addr = good.local_addr().unwrap();
+        let mut n_accepted = 0;
+        // Systems differ in whether the dead one is handed out; none may hide the living.
+        loop {
+            let (mut stream, peer) = listener.accept().await.unwrap();
+            n_accepted += 1;
+            if peer == good_addr {
+                break;
+            }
+            assert!(is_gone(&stream.read(&mut [0]).await.unwrap_err()));
+        }
+        assert!(n_accepted <= 2);
+    });
+}
+
+#[test]
+fn e3_j1_a_reset_after_accept_and_during_a_read_is_an_error_of_that_read() {
+    go(async {
+        let (mut a, b) = tcp_pair().await;
+        reset(b);
+        assert!(is_gone(&a.read(&mut [0]).await.unwrap_err()));
+        let (mut a, b) = tcp_pair().await;
+        let read = fahrenheit::spawn(async move { a.read(&mut [0]).await });
+        sleep(Duration::from_millis(5)).await;
+        reset(b);
+        assert!(is_gone(&read.await.unwrap().unwrap_err()));
+    });
+}
+
+#[test]
+fn e3_j1_a_reset_during_a_write_is_an_error_of_that_write() {
+    go(async {
+        let (mut a, b) = tcp_pair().await;
+        let write = fahrenheit::spawn(async move {
+            let block = vec![0; 1 << 20];
+            loop {
+                if let Err(error) = a.write_all(&block).await {
+                    return error;
+                }
+            }
+        });
+        sleep(Duration::from_millis(20)).await;
+        assert!(!write.is_finished(), "the writer waits for room");
+        reset(b);
+        assert!(is_gone(&write.await.unwrap()));
+    });
+}
+
+#[test]
+fn e9_sf5_closing_ends_the_request_and_the_reply_still_comes() {
+    go(async {
+        let (mut client, mut server) = tcp_pair().await;
+        let serve = fahrenheit::spawn(async move {
+            let mut request = String::new();
+            server.read_to_string(&mut request).await.unwrap();
+            server
+                .write_all(request.to_uppercase().as_bytes())
+                .await
+                .unwrap();
+        });
+        client.write_all(b"request").await.unwrap();
+        client.close().await.unwrap();
+        client.close().await.unwrap();
+        assert!(client.write(b"more").await.is_err());
+        let mut reply = String::new();
+        client.read_to_string(&mut reply).await.unwrap();
+        assert_eq!(reply, "REQUEST");
+        serve.await.unwrap();
+        client.close().await.unwrap();
+    });
+}
+
+#[test]
+fn e9_closing_after_a_reset_is_no_error() {
+    go(async {
+        let (mut a, b) = tcp_pair().await;
+        reset(b);
+        assert!(a.read(&mut [0]).await.is_err());
+        a.close().await.unwrap();
+        a.close().await.unwrap();
+    });
+}
+
+#[test]
+fn e10_j4_a_write_that_waits_has_buffered_nothing() {
+    go(async {
+        let (a, b) = tcp_pair().await;
+        let pattern = pattern();
+        let mut n_taken = 0;
+        loop {
+            let from = n_taken % PERIOD;
+            let mut a = &a;
+            let write = a.write(&pattern[from..from + 4_096]);
+            match timeout(Duration::from_millis(300), write).await {
+                Ok(n) => n_taken += n.unwrap(),
+                Err(_) => break,
+            }
+        }
+        // What the write was told to be taken is all there is, and nothing of the one that waited.
+        a.shutdown(Shutdown::Write).unwrap();
+        assert_eq!(consume(&b).await, n_taken);
+    });
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn e10_a_stopped_reader_costs_nothing_and_then_gets_all() {
+    const N: usize = 24 << 20;
+    go(async {
+        let (a, b) = tcp_pair().await;
+        let writer = fahrenheit::spawn(async move { produce(&a, N).await });
+        sleep(Duration::from_millis(100)).await;
+        let before = super::net_util::thread_cpu();
+        sleep(Duration::from_millis(500)).await;
+        let spent = super::net_util::thread_cpu() - before;
+        assert!(spent < Duration::from_millis(20), "{spent:?}");
+        assert!(!writer.is_finished());
+        assert_eq!(consume(&b).await, N);
+        writer.await.unwrap();
+    });
+}
+
+#[cfg(target_pointer_width = "64")]
+#[test]
+fn e11_a_huge_slice_is_taken_in_parts() {
+    const N: usize = 3 << 30;
+    if Vec::<u8>::new().try_reserve_exact(N).is_err() {
+        eprintln!("SKIPPED e11_a_huge_slice: this machine gives no 3 GiB of address space");
+        return;
+    }
+    // Asked for as zeros, the pages are never touched: reading them maps one and the same.
+    let huge = vec![0_u8; N];
+    go(async {
+        let (mut a, b) = tcp_pair().await;
+        let drain = fahrenheit::spawn(async move {
+            let mut bytes = vec![1; CHUNK];
+            let mut n_read = 0;
+            loop {
+                match (&b).read(&mut bytes).await.unwrap() {
+                    0 => return n_read,
+                    n => n_read += n,
+                }
+            }
+        });
+        let mut n_taken = 0;
+        for _ in 0..3 {
+            let n = a.write(&huge[n_taken..]).await.unwrap();
+            assert!(n > 0 && n <= 1 << 30, "{n}");
+            n_taken += n;
+        }
+        assert_eq!(a.write(&[]).await.unwrap(), 0);
+        a.close().await.unwrap();
+        assert_eq!(drain.await.unwrap(), n_taken);
+    });
+}
+
+#[test]
+fn e11_five_thousand_slices_are_taken_in_parts() {
+    go(async {
+        let (a, b) = tcp_pair().await;
+        let pattern = pattern();
+        // More slices than any system takes at once, and short enough for all of them to fit.
+        let slices: Vec<_> = (0..5_000)
+            .map(|n| IoSlice::new(&pattern[n * 10 % PERIOD..][..10]))
+            .collect();
+        let write = async {
+            let mut rest = slices.as_slice();
+            while !rest.is_empty() {
+                let n = (&a).write_vectored(rest).await.unwrap();
+                assert_eq!(n % 10, 0, "a small slice was torn: make the test smaller");
+                assert!(n > 0);
+                rest = &rest[n / 10..];
+            }
+            (&a).close().await.unwrap();
+        };
+        let ((), n_read) = futures_util::join!(write, consume(&b));
+        assert_eq!(n_read, 50_000);
+    });
+}
+
+#[test]
+fn e11_slices_of_five_gib_in_all_are_taken_in_parts() {
+    go(async {
+        let (mut a, _b) = tcp_pair().await;
+        let block = vec![0; 1 << 20];
+        let slices = vec![IoSlice::new(&block); 5_000];
+        let n = a.write_vectored(&slices).await.unwrap();
+        assert!(n > 0 && n <= 1 << 30, "{n}");
+        let nothing = a.write_vectored(&[]).await.unwrap();
+        assert_eq!(nothing, 0);
+    });
+}
+
+#[test]
+fn e14_peeking_takes_nothing_and_waits_like_a_read() {
+    go(async {
+        let (a, mut b) = tcp_pair().await;
+        let mut bytes = [0; 8];
+        let waited = timeout(Duration::from_millis(20), a.peek(&mut bytes)).await;
+        assert!(waited.is_err());
+        b.write_all(b"peek").await.unwrap();
+        for _ in 0..3 {
+            assert_eq!(a.peek(&mut bytes).await.unwrap(), 4);
+            assert_eq!(&bytes[..4], b"peek");
+        }
+        (&a).read_exact(&mut bytes[..4]).await.unwrap();
+        let waited = timeout(Duration::from_millis(20), a.peek(&mut bytes)).await;
+        assert!(waited.is_err(), "all was read");
+        drop(b);
+        assert_eq!(a.peek(&mut bytes).await.unwrap(), 0);
+    });
+}
+
+#[test]
+fn e16_ten_thousand_cancelled_reads_lose_no_byte() {
+    const READS: usize = 10_000;
+    go(async {
+        let (a, b) = tcp_pair().await;
+        let done = Rc::new(Cell::new(false));
+        let write = fahrenheit::spawn({
+            let done = Rc::clone(&done);
+            async move {
+                let pattern = pattern();
+                let mut written = 0;
+                while !done.get() {
+                    let n = 1 + written % 13;
+                    let from = written % PERIOD;
+                    (&b).write_all(&pattern[from..from + n]).await.unwrap();
+                    written += n;
+                    // At times the reader waits, at times it finds something.
+                    if written % 3 == 0 {
+                        sleep(Duration::from_micros(50)).await;
+                    }
+                    yield_now().await;
+                }
+                written
+            }
+        });
+        let pattern = pattern();
+        let (mut n_read, mut n_cancelled) = (0, 0);
+        let mut bytes = [0; 7];
+        for _ in 0..READS {
+            match timeout(Duration::from_micros(1), (&a).read(&mut bytes)).await {
+                Ok(n) => {
+                    let n = n.unwrap();
+                    assert_eq!(bytes[..n], pattern[n_read % PERIOD..][..n]);
+                    n_read += n;
+                }
+                Err(_) => n_cancelled += 1,
+            }
+        }
+        done.set(true);
+        let n_written = write.await.unwrap();
+        assert!(n_cancelled > 0 && n_read > 0, "{n_cancelled}, {n_read}");
+        while n_read < n_written {
+            let n = (&a).read(&mut bytes).await.unwrap();
+            assert_eq!(bytes[..n], pattern[n_read % PERIOD..][..n]);
+            n_read += n;
+        }
+        assert_eq!((&a).read(&mut bytes).await.unwrap(), 0);
+    });
+}
+
+#[test]
+fn e16_a_cancelled_accept_loses_no_connection() {
+    go(async {
+        let listener = AsyncTcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = listener.local_addr().unwrap();
+        {
+            let mut accept = pin!(listener.accept());
+            assert!(poll_once(&mut accept).is_pending());
+        }
+        let client = AsyncTcpStream::connect(addr).await.unwrap();
+        let (_, peer) = listener.accept().await.unwrap();
+        assert_eq!(peer, client.local_addr().unwrap());
+    });
+}
+
+#[test]
+fn e17_sf13_a_listener_dropped_while_a_task_waits_wakes_it() {
+    let listener = AsyncTcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap();
+    let number = listener.as_raw_fd();
+    let slot = Rc::new(RefCell::new(Some(listener)));
+    go(async {
+        let accept = fahrenheit::spawn({
+            let slot = Rc::clone(&slot);
+            poll_fn(move |cx| match &*slot.borrow() {
+                Some(listener) => listener.poll_accept(cx).map(|_| false),
+                None => Poll::Ready(true),
+            })
+        });
+        sleep(Duration::from_millis(5)).await;
+        assert!(fahrenheit::interest().read.contains(&number));
+        drop(slot.take());
+        assert!(accept.await.unwrap(), "woken, and the listener is gone");
+        let error = AsyncTcpStream::connect(addr).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+    });
+}
+
+#[test]
+fn sf13_dropping_streams_and_incoming_removes_their_interests() {
+    go(async {
+        let (mut a, _b) = tcp_pair().await;
+        let listener = AsyncTcpListener::bind("127.0.0.1:0").unwrap();
+        let numbers = [a.as_raw_fd(), listener.as_raw_fd()];
+        let interest = |number| fahrenheit::interest().read.contains(number);
+        let read = fahrenheit::spawn(async move { a.read(&mut [0]).await });
+        let next = fahrenheit::spawn(async move { listener.incoming().next().await.is_some() });
+        sleep(Duration::from_millis(5)).await;
+        assert!(numbers.iter().all(interest));
+        read.abort();
+        next.abort();
+        assert!(read.await.unwrap_err().is_cancelled());
+        assert!(next.await.unwrap_err().is_cancelled());
+        assert!(!numbers.iter().any(interest));
+    });
+}
+
+#[test]
+fn e18_one_stuck_connection_of_a_hundred_changes_nothing_for_the_others() {
+    go(async {
+        let (stuck, _silent_peer) = tcp_pair().await;
+        let stuck = fahrenheit::spawn(async move {
+            let block = vec![0; 1 << 20];
+            loop {
+                (&stuck).write_all(&block).await.unwrap();
+            }
+        });
+        let mut clients = Vec::new();
+        for _ in 0..99 {
+            let (client, server) = tcp_pair().await;
+            clients.push(fahrenheit::spawn(async move {
+                let serve = fahrenheit::spawn(echo(server));
+                talk(&client, 10).await.unwrap();
+                drop(client);
+                serve.await.unwrap().unwrap()
+            }));
+        }
+        for client in clients {
+            assert_eq!(client.await.unwrap(), 40);
+        }
+        assert!(!stuck.is_finished());
+        stuck.abort();
+    });
+}
+
+#[test]
+fn sf4_incoming_is_a_stream_of_connections() {
+    let listener = AsyncTcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap();
+    go(async {
+        let clients = fahrenheit::spawn(async move {
+            let mut clients = Vec::new();
+            for _ in 0..5 {
+                clients.push(AsyncTcpStream::connect(addr).await.unwrap());
+            }
+            clients
+        });
+        let peers: Vec<_> = listener
+            .incoming()
+            .take(5)
+            .map(|stream: io::Result<AsyncTcpStream>| stream.unwrap().peer_addr().unwrap())
+            .collect()
+            .await;
+        let clients = clients.await.unwrap();
+        let addrs: Vec<_> = clients.iter().map(|c| c.local_addr().unwrap()).collect();
+        assert_eq!(peers, addrs);
+    });
+}
+
+#[test]
+fn sf3_se11_std_sockets_come_and_go_and_keep_their_other_flags() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let flags =
+        |fd: &std::net::TcpStream| OFlag::from_bits_retain(fcntl(fd, FcntlArg::F_GETFL).unwrap());
+    fcntl(&client, FcntlArg::F_SETFL(flags(&client) | OFlag::O_APPEND)).unwrap();
+    let before = flags(&client);
+    assert!(before.contains(OFlag::O_APPEND) && !before.contains(OFlag::O_NONBLOCK));
+    let listener = AsyncTcpListener::try_from(listener).unwrap();
+    let client = AsyncTcpStream::from_std(client).unwrap();
+    go(async {
+        let (server, peer) = listener.accept().await.unwrap();
+        assert_eq!(peer, client.local_addr().unwrap());
+        let served = fahrenheit::spawn(echo(server));
+        talk(&client, 3).await.unwrap();
+        let client = client.into_std();
+        assert_eq!(flags(&client), before | OFlag::O_NONBLOCK);
+        drop(client);
+        assert_eq!(served.await.unwrap().unwrap(), 12);
+    });
+    let listener = listener.into_std();
+    assert_eq!(
+        listener.accept().unwrap_err().kind(),
+        io::ErrorKind::WouldBlock
+    );
+}
+
+#[test]
+fn sf5_vectored_reads_and_writes_move_all_slices() {
+    go(async {
+        let (mut a, mut b) = tcp_pair().await;
+        let slices = [
+            IoSlice::new(b"one "),
+            IoSlice::new(b""),
+            IoSlice::new(b"two"),
+        ];
+        assert_eq!(a.write_vectored(&slices).await.unwrap(), 7);
+        b.readable().await.unwrap();
+        let (mut first, mut rest) = ([0; 2], [0; 8]);
+        let mut slices = [IoSliceMut::new(&mut first), IoSliceMut::new(&mut rest)];
+        assert_eq!(b.read_vectored(&mut slices).await.unwrap(), 7);
+        assert_eq!((&first, &rest[..5]), (b"on", &b"e two"[..]));
+    });
+}
+
+#[test]
+fn sf5_halves_read_and_write_apart_and_reunite() {
+    go(async {
+        let (a, b) = tcp_pair().await;
+        let serve = fahrenheit::spawn(echo(b));
+        let (mut read, mut write) = a.into_split();
+        let reader = fahrenheit::spawn(async move {
+            let mut bytes = [0; 6];
+            read.read_exact(&mut bytes).await.unwrap();
+            (read, bytes)
+        });
+        write.write_all(b"halves").await.unwrap();
+        let (read, bytes) = reader.await.unwrap();
+        assert_eq!(&bytes, b"halves");
+        let whole = read.reunite(write).unwrap();
+        talk(&whole, 1).await.unwrap();
+        let (read, write) = whole.into_split();
+        let (other_read, other_write) = tcp_pair().await.0.into_split();
+        let error = read.reunite(other_write).unwrap_err();
+        assert!(error.to_string().contains("not of the same connection"));
+        let (read, other_write) = (error.0, error.1);
+        other_write.reunite(other_read).unwrap();
+        // Dropping the writing half is the end for the peer, even while the other reads on.
+        drop(write);
+        assert_eq!(serve.await.unwrap().unwrap(), 10);
+        assert!(read.as_ref().local_addr().is_ok());
+    });
+}
+
+#[test]
+fn sf3_options_are_what_they_were_set_to() {
+    go(async {
+        let (a, _b) = tcp_pair().await;
+        for on in [true, false] {
+            a.set_nodelay(on).unwrap();
+            assert_eq!(a.nodelay().unwrap(), on);
+            a.set_keepalive(on).unwrap();
+            assert_eq!(a.keepalive().unwrap(), on);
+        }
+        a.set_ttl(17).unwrap();
+        assert_eq!(a.ttl().unwrap(), 17);
+        assert_eq!(a.linger().unwrap(), None);
+        a.set_linger(Some(Duration::from_millis(1_500))).unwrap();
+        assert_eq!(
+            a.linger().unwrap(),
+            Some(Duration::from_secs(2)),
+            "rounded up"
+        );
+        a.set_linger(None).unwrap();
+        assert_eq!(a.linger().unwrap(), None);
+    });
+    let listener = AsyncTcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_ttl(9).unwrap();
+    assert_eq!(listener.ttl().unwrap(), 9);
+}
+
+#[test]
+fn sf16_many_clients_are_served_at_once_on_one_loop() {
+    go(super::net_util::exchange(50, 40)).unwrap();
+}
