@@ -1,50 +1,13 @@
 //! Making connections: refusals, several addresses, limits, names.
 #![allow(clippy::unwrap_used, reason = "test code")]
 
-use super::net_util::{go, poll_once, tcp_pair};
+use super::net_util::{Refusing, go, poll_once, silent, tcp_pair};
 use fahrenheit::prelude::*;
 use fahrenheit::{AsyncTcpListener, AsyncTcpStream};
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::time::{Duration, Instant};
-
-/// Binds a port and does not listen on it: connecting is refused for as long as this lives.
-pub(crate) struct Refusing {
-    _socket: std::os::fd::OwnedFd,
-    pub(crate) addr: SocketAddr,
-}
-
-impl Refusing {
-    pub(crate) fn new() -> Refusing {
-        use nix::sys::socket::*;
-        let (family, kind) = (AddressFamily::Inet, SockType::Stream);
-        let socket = socket(family, kind, SockFlag::empty(), None).unwrap();
-        let fd = std::os::fd::AsRawFd::as_raw_fd(&socket);
-        bind(fd, &SockaddrIn::new(127, 0, 0, 1, 0)).unwrap();
-        let name: SockaddrIn = getsockname(fd).unwrap();
-        let addr = SocketAddr::V4(name.into());
-        Refusing {
-            _socket: socket,
-            addr,
-        }
-    }
-}
-
-/// An address that does not answer at all: its queue of connections is full.
-async fn silent() -> (AsyncTcpListener, Vec<AsyncTcpStream>) {
-    use nix::sys::socket::{Backlog, listen};
-    let listener = AsyncTcpListener::bind("127.0.0.1:0").unwrap();
-    listen(&listener, Backlog::new(1).unwrap()).unwrap();
-    let addr = listener.local_addr().unwrap();
-    let mut queue = Vec::new();
-    let limit = Duration::from_millis(200);
-    while let Ok(stream) = AsyncTcpStream::connect_timeout(addr, limit).await {
-        queue.push(stream);
-        assert!(queue.len() < 2_000, "the queue never fills");
-    }
-    (listener, queue)
-}
 
 #[test]
 fn sf3_sh2_nothing_happens_before_the_first_poll() {

@@ -1,0 +1,107 @@
+//! `SIGPIPE` at its default, as programs that embed the crate may have it: the disposition belongs
+//! to the process, and the default would end it.
+#![allow(clippy::unwrap_used, reason = "test code")]
+#![allow(
+    unsafe_code,
+    reason = "std ignores SIGPIPE, and has no safe way to stop that"
+)]
+
+#[path = "it/net_util.rs"]
+mod net_util;
+
+use fahrenheit::AsyncTcpStream;
+use fahrenheit::prelude::*;
+use net_util::{alone, go, tcp_pair};
+use nix::sys::signal::{SigHandler, Signal, signal};
+use std::io::{self, IoSlice};
+use std::net::Shutdown;
+
+fn with_default_sigpipe(name: &str, body: impl FnOnce()) {
+    alone(name, || {
+        // SAFETY: the default disposition runs no code of ours.
+        unsafe { signal(Signal::SIGPIPE, SigHandler::SigDfl) }.unwrap();
+        body();
+    });
+}
+
+/// Whether a write told of the closed peer, in one of the two ways that there are.
+fn is_refusal(error: &io::Error) -> bool {
+    let errno = error.raw_os_error();
+    errno == Some(nix::libc::EPIPE) || errno == Some(nix::libc::ECONNRESET)
+}
+
+/// A connection whose peer is gone, and that knows.
+async fn abandoned() -> AsyncTcpStream {
+    let (mut ours, theirs) = tcp_pair().await;
+    drop(theirs);
+    // The first write goes out, and is answered by a reset.
+    ours.write_all(b"x").await.unwrap();
+    let _ = ours.read(&mut [0]).await;
+    let _ = ours.read(&mut [0]).await;
+    ours
+}
+
+#[test]
+fn e7_j7_a_write_to_a_closed_peer_is_an_error_and_no_signal() {
+    with_default_sigpipe(
+        "e7_j7_a_write_to_a_closed_peer_is_an_error_and_no_signal",
+        || {
+            go(async {
+                let mut stream = abandoned().await;
+                for _ in 0..5 {
+                    assert!(is_refusal(&stream.write(b"x").await.unwrap_err()));
+                }
+            });
+        },
+    );
+}
+
+#[test]
+fn e7_j7_a_vectored_write_to_a_closed_peer_is_an_error_and_no_signal() {
+    let name = "e7_j7_a_vectored_write_to_a_closed_peer_is_an_error_and_no_signal";
+    with_default_sigpipe(name, || {
+        go(async {
+            let mut stream = abandoned().await;
+            for _ in 0..5 {
+                let slices = [IoSlice::new(b"x"), IoSlice::new(b"y")];
+                assert!(is_refusal(
+                    &stream.write_vectored(&slices).await.unwrap_err()
+                ));
+            }
+        });
+    });
+}
+
+#[test]
+fn e7_j7_a_write_after_shutdown_and_through_a_half_is_an_error_and_no_signal() {
+    let name = "e7_j7_a_write_after_shutdown_and_through_a_half_is_an_error_and_no_signal";
+    with_default_sigpipe(name, || {
+        go(async {
+            let (stream, _peer) = tcp_pair().await;
+            stream.shutdown(Shutdown::Write).unwrap();
+            assert!(is_refusal(&(&stream).write(b"x").await.unwrap_err()));
+            let (_read, mut write) = stream.into_split();
+            assert!(is_refusal(&write.write(b"x").await.unwrap_err()));
+            let slices = [IoSlice::new(b"x")];
+            assert!(is_refusal(
+                &write.write_vectored(&slices).await.unwrap_err()
+            ));
+        });
+    });
+}
+
+#[test]
+fn e7_std_sockets_that_were_taken_over_are_protected_as_well() {
+    with_default_sigpipe(
+        "e7_std_sockets_that_were_taken_over_are_protected_as_well",
+        || {
+            let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            client.shutdown(Shutdown::Write).unwrap();
+            let mut client = AsyncTcpStream::from_std(client).unwrap();
+            go(async {
+                assert!(is_refusal(&client.write(b"x").await.unwrap_err()));
+            });
+        },
+    );
+}
