@@ -50,7 +50,9 @@ fn sf9_sh8_500_silent_connections_cost_nothing() {
             for _ in 0..n {
                 clients.push(TcpStream::connect(addr).unwrap());
                 let (mut stream, _) = listener.accept().await.unwrap();
-                drop(fahrenheit::spawn(async move { stream.read(&mut [0; 64]).await }));
+                drop(fahrenheit::spawn(
+                    async move { stream.read(&mut [0; 64]).await },
+                ));
             }
             let (cpu, n_switches) = idle().await;
             assert_eq!(fahrenheit::interest().read.len(), n + 1);

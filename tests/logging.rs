@@ -1,0 +1,208 @@
+//! What is logged: a process has one logger.
+#![allow(clippy::unwrap_used, reason = "test code")]
+
+#[path = "it/net_util.rs"]
+mod net_util;
+
+use fahrenheit::AsyncFd;
+use fahrenheit::prelude::*;
+use log::{LevelFilter, Log, Metadata, Record};
+use net_util::{alone, go};
+use std::io::Write;
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
+use std::sync::Mutex;
+
+/// Keeps what the crate logs. Once the loop says that it waits to read, writes a byte: so that
+/// happens always at the same moment.
+struct Recorder {
+    lines: Mutex<Vec<(log::Level, String)>>,
+    trigger: Mutex<Option<UnixStream>>,
+}
+
+static RECORDER: Recorder = Recorder {
+    lines: Mutex::new(Vec::new()),
+    trigger: Mutex::new(None),
+};
+
+impl Log for Recorder {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.target().starts_with("fahrenheit")
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        if !self.enabled(record.metadata()) {
+            return;
+        }
+        let line = record.args().to_string();
+        if line.starts_with("select: 1 to read") {
+            if let Some(mut peer) = self.trigger.lock().unwrap().take() {
+                peer.write_all(b"x").unwrap();
+            }
+        }
+        self.lines.lock().unwrap().push((record.level(), line));
+    }
+
+    fn flush(&self) {}
+}
+
+fn record(level: LevelFilter) {
+    log::set_logger(&RECORDER).unwrap();
+    log::set_max_level(level);
+}
+
+/// What was recorded at `level` or above.
+fn lines(level: log::Level) -> Vec<String> {
+    let lines = RECORDER.lines.lock().unwrap();
+    let lines = lines.iter().filter(|line| line.0 <= level);
+    lines.map(|line| line.1.clone()).collect()
+}
+
+/// A registered socket, and its peer.
+fn pair() -> (AsyncFd<UnixStream>, UnixStream) {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    ours.set_nonblocking(true).unwrap();
+    (AsyncFd::new(ours).unwrap(), theirs)
+}
+
+#[test]
+fn sf10_sf14_sf15_sh8_sh9_the_life_of_one_read_is_in_the_log() {
+    let name = "sf10_sf14_sf15_sh8_sh9_the_life_of_one_read_is_in_the_log";
+    alone(name, || {
+        record(LevelFilter::Trace);
+        let (mut fd, theirs) = pair();
+        let number = fd.as_raw_fd();
+        *RECORDER.trigger.lock().unwrap() = Some(theirs);
+        let id = go(async {
+            let read = fahrenheit::spawn(async move { fd.read(&mut [0; 8]).await.unwrap() });
+            let id = read.id();
+            assert_eq!(read.await.unwrap(), 1);
+            id
+        });
+        let expected = [
+            format!("register descriptor {number}"),
+            "run: 0 tasks are waiting to start".to_owned(),
+            "poll the main future".to_owned(),
+            format!("the main future spawned task {id}"),
+            format!("poll task {id}"),
+            format!("descriptor {number}: would block"),
+            format!("interest: descriptor {number}, to read, task {id}"),
+            "select: 1 to read, 0 to write, 0 exceptional; 1 tasks; no time limit".to_owned(),
+            format!("ready: descriptor {number}, to read"),
+            "wake 1".to_owned(),
+            format!("poll task {id}"),
+            format!("deregister descriptor {number}"),
+            format!("task {id} has ended"),
+            "poll the main future".to_owned(),
+            "run: finished".to_owned(),
+        ];
+        assert_eq!(lines(log::Level::Trace), expected);
+    });
+}
+
+#[test]
+fn se7_nothing_is_logged_when_the_level_is_off() {
+    alone("se7_nothing_is_logged_when_the_level_is_off", || {
+        record(LevelFilter::Off);
+        go(net_util::exchange(2, 2)).unwrap();
+        assert_eq!(lines(log::Level::Trace), [""; 0]);
+        // The same work does log something, if asked.
+        log::set_max_level(LevelFilter::Trace);
+        go(net_util::exchange(2, 2)).unwrap();
+        assert!(lines(log::Level::Trace).len() > 20);
+    });
+}
+
+#[test]
+fn sf14_orderly_work_logs_nothing_above_debug() {
+    alone("sf14_orderly_work_logs_nothing_above_debug", || {
+        record(LevelFilter::Trace);
+        go(net_util::exchange(5, 5)).unwrap();
+        assert_eq!(lines(log::Level::Info), [""; 0]);
+        assert!(lines(log::Level::Debug).len() >= 2);
+    });
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a3_sf10_a_descriptor_closed_behind_the_loop_concerns_its_owner_only() {
+    use fahrenheit::time::sleep;
+    use std::time::Duration;
+
+    let name = "a3_sf10_a_descriptor_closed_behind_the_loop_concerns_its_owner_only";
+    alone(name, || {
+        record(LevelFilter::Debug);
+        go(async {
+            let (victim, _peer) = pair();
+            let number = victim.as_raw_fd();
+            let (mut other, mut theirs) = pair();
+            let before = net_util::thread_cpu();
+            let reads = async {
+                for _ in 0..5 {
+                    assert_eq!(other.read(&mut [0; 8]).await.unwrap(), 1);
+                }
+            };
+            let writes = async {
+                for _ in 0..5 {
+                    sleep(Duration::from_millis(100)).await;
+                    theirs.write_all(b"x").unwrap();
+                }
+            };
+            let closes = async {
+                sleep(Duration::from_millis(50)).await;
+                nix::unistd::close(number).unwrap();
+            };
+            let (failed, ..) = futures_util::join!(victim.readable(), reads, writes, closes);
+            let spent = net_util::thread_cpu() - before;
+            let errno = failed.unwrap_err().raw_os_error();
+            assert_eq!(errno, Some(nix::libc::EBADF));
+            assert!(spent < Duration::from_millis(20), "{spent:?}");
+            // It stays like that, and the number is not closed again.
+            let errno = victim.writable().await.unwrap_err().raw_os_error();
+            assert_eq!(errno, Some(nix::libc::EBADF));
+            std::mem::forget(victim.into_inner());
+            let named = format!("descriptor {number}, registered at tests/logging.rs:");
+            let lines = lines(log::Level::Warn);
+            assert_eq!(lines.len(), 1, "{lines:?}");
+            assert!(lines[0].starts_with(&named), "{lines:?}");
+            assert!(lines[0].ends_with("was closed behind the loop; 1 waited for it"));
+        });
+    });
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn se6_a_wake_up_pipe_closed_behind_the_loop_is_warned_about_with_fd_and_errno() {
+    let name = "se6_a_wake_up_pipe_closed_behind_the_loop_is_warned_about_with_fd_and_errno";
+    alone(name, || {
+        record(LevelFilter::Warn);
+        let numbers = std::thread::spawn(|| {
+            let before = net_util::open_fds();
+            fahrenheit::block_on(async {});
+            let pipe: Vec<i32> = net_util::open_fds().difference(&before).copied().collect();
+            assert_eq!(pipe.len(), 2);
+            pipe.iter().for_each(|&fd| nix::unistd::close(fd).unwrap());
+            pipe
+        });
+        let numbers = numbers.join().unwrap();
+        let lines = lines(log::Level::Warn);
+        assert_eq!(lines.len(), 2, "{lines:?}");
+        for fd in numbers {
+            let text = format!("closing descriptor {fd} of the wake-up pipe failed: EBADF");
+            assert!(
+                lines.iter().any(|line| line.starts_with(&text)),
+                "{lines:?}"
+            );
+        }
+    });
+}
+
+#[test]
+fn se6_a_loop_that_ends_in_order_warns_of_nothing() {
+    alone("se6_a_loop_that_ends_in_order_warns_of_nothing", || {
+        record(LevelFilter::Warn);
+        let thread = std::thread::spawn(|| go(net_util::exchange(2, 2)));
+        thread.join().unwrap().unwrap();
+        assert_eq!(lines(log::Level::Warn), [""; 0]);
+    });
+}

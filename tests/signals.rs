@@ -1,0 +1,208 @@
+//! Signals and faults in the midst of system calls. Handlers belong to the process, and the faults
+//! are injected by strace into a process of their own.
+#![allow(clippy::unwrap_used, reason = "test code")]
+#![allow(
+    unsafe_code,
+    reason = "to install a signal handler, and to signal one thread"
+)]
+
+#[path = "it/net_util.rs"]
+mod net_util;
+
+use fahrenheit::prelude::*;
+use fahrenheit::time::sleep;
+use net_util::{alone, go, tcp_pair};
+use nix::libc;
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
+use std::os::unix::thread::JoinHandleExt;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+static N_SIGNALS: AtomicUsize = AtomicUsize::new(0);
+
+extern "C" fn count(_: libc::c_int) {
+    N_SIGNALS.fetch_add(1, Ordering::Relaxed);
+}
+
+/// Runs `body` on a thread that gets a signal about every 700 us.
+fn under_fire(body: impl FnOnce() + Send + 'static) {
+    let action = SigAction::new(
+        SigHandler::Handler(count),
+        SaFlags::empty(),
+        SigSet::empty(),
+    );
+    // SAFETY: the handler does nothing but add to an atomic, which any handler may.
+    unsafe { sigaction(Signal::SIGALRM, &action) }.unwrap();
+    let thread = std::thread::spawn(body);
+    while !thread.is_finished() {
+        // SAFETY: the thread has not been joined, so its name is valid.
+        let sent = unsafe { libc::pthread_kill(thread.as_pthread_t(), libc::SIGALRM) };
+        assert!(sent == 0 || sent == libc::ESRCH);
+        std::thread::sleep(Duration::from_micros(700));
+    }
+    thread.join().unwrap();
+    let n = N_SIGNALS.load(Ordering::Relaxed);
+    assert!(n > 100, "only {n} signals were delivered");
+}
+
+#[test]
+fn a7_fifty_reads_and_sleeps_are_in_time_under_a_thousand_signals_a_second() {
+    let name = "a7_fifty_reads_and_sleeps_are_in_time_under_a_thousand_signals_a_second";
+    alone(name, || {
+        under_fire(|| {
+            go(async {
+                let (mut a, mut b) = tcp_pair().await;
+                let writer = fahrenheit::spawn(async move {
+                    for number in 0..50_u8 {
+                        let start = Instant::now();
+                        sleep(Duration::from_millis(5)).await;
+                        assert!(start.elapsed() >= Duration::from_millis(5), "early");
+                        b.write_all(&[number]).await.unwrap();
+                    }
+                    b
+                });
+                for number in 0..50 {
+                    let mut byte = [0];
+                    a.read_exact(&mut byte).await.unwrap();
+                    assert_eq!(byte[0], number);
+                }
+                writer.await.unwrap();
+            });
+        });
+    });
+}
+
+#[test]
+fn a7_a_wait_is_not_restarted_by_signals() {
+    alone("a7_a_wait_is_not_restarted_by_signals", || {
+        under_fire(|| {
+            let start = Instant::now();
+            go(sleep(Duration::from_millis(400)));
+            let took = start.elapsed();
+            // If each signal began the wait anew, it would never end; the limit is for busy machines.
+            assert!(took >= Duration::from_millis(400) && took < Duration::from_secs(20));
+        });
+    });
+}
+
+#[cfg(target_os = "linux")]
+mod injected {
+    use super::net_util::{exchange, go, thread_cpu, traced};
+    use fahrenheit::prelude::*;
+    use futures_channel::mpsc;
+    use std::time::Duration;
+
+    /// The wait of the loop, whatever the C library and the loop call it.
+    const WAIT: &str = "?select,pselect6,?epoll_wait,?epoll_pwait";
+
+    /// Runs `body` with `calls` failing as `fault` says, and checks that they did.
+    fn injecting(name: &str, calls: &str, fault: &str, body: impl FnOnce()) {
+        let name = format!("injected::{name}");
+        let trace = format!("trace={calls}");
+        let inject = format!("inject={calls}:error={fault}");
+        let log = traced(&name, &["-e", &trace, "-e", &inject], body);
+        let Some(log) = log else { return };
+        let n = log.lines().filter(|line| line.contains("INJECTED")).count();
+        assert!(n > 0, "nothing was injected");
+        eprintln!("{name}: {n} faults");
+    }
+
+    fn echoes() {
+        let before = thread_cpu();
+        go(exchange(20, 30)).unwrap();
+        let spent = thread_cpu() - before;
+        // A fault must not make it spin. Under strace, a call costs about 50 us.
+        assert!(spent < Duration::from_secs(5), "{spent:?}");
+    }
+
+    /// One test for each call and errno: `NAME CALLS FAULT`, of which 20 connections with 30 echoes
+    /// each must not notice anything.
+    macro_rules! unnoticed {
+        ($($name:ident $calls:expr, $fault:expr;)*) => {$(
+            #[test]
+            fn $name() {
+                injecting(stringify!($name), $calls, $fault, echoes);
+            }
+        )*};
+    }
+
+    unnoticed! {
+        a7_eintr_on_every_second_wait_is_not_noticed WAIT, "EINTR:when=2+2";
+        a8_enomem_on_every_second_wait_is_not_noticed WAIT, "ENOMEM:when=2+2";
+        a8_eagain_on_every_second_wait_is_not_noticed WAIT, "EAGAIN:when=2+2";
+        a14_eagain_on_every_third_read_is_not_noticed "recvfrom", "EAGAIN:when=3+3";
+        a14_eagain_on_every_third_write_is_not_noticed "sendto", "EAGAIN:when=3+3";
+        a14_eagain_on_every_third_accept_is_not_noticed "accept4", "EAGAIN:when=3+3";
+        e2_econnaborted_on_every_second_accept_is_not_noticed "accept4", "ECONNABORTED:when=2+2";
+        e2_eproto_on_every_second_accept_is_not_noticed "accept4", "EPROTO:when=2+2";
+        e2_enetdown_on_every_second_accept_is_not_noticed "accept4", "ENETDOWN:when=2+2";
+        e2_ehostunreach_on_every_second_accept_is_not_noticed "accept4", "EHOSTUNREACH:when=2+2";
+        e2_eintr_on_every_second_accept_is_not_noticed "accept4", "EINTR:when=2+2";
+        e8_eintr_on_every_third_read_is_not_noticed "recvfrom", "EINTR:when=3+3";
+        e8_eintr_on_every_third_write_is_not_noticed "sendto", "EINTR:when=3+3";
+    }
+
+    #[test]
+    fn e4_eintr_on_every_second_connect_is_not_an_error() {
+        // The call is not made when a fault is injected, so nobody connects; all the same the
+        // outcome must be waited for, and not be taken for a failure.
+        let name = "e4_eintr_on_every_second_connect_is_not_an_error";
+        injecting(name, "connect", "EINTR:when=2+2", || {
+            go(async {
+                let listener = fahrenheit::AsyncTcpListener::bind("127.0.0.1:0").unwrap();
+                let addr = listener.local_addr().unwrap();
+                for _ in 0..5 {
+                    fahrenheit::AsyncTcpStream::connect(addr).await.unwrap();
+                    let limit = Duration::from_millis(30);
+                    let second = fahrenheit::AsyncTcpStream::connect_timeout(addr, limit);
+                    let error = second.await.unwrap_err();
+                    assert_eq!(error.kind(), std::io::ErrorKind::TimedOut, "{error}");
+                }
+            });
+        });
+    }
+
+    /// So many wakes from another thread, one at a time.
+    const N_PINGS: u32 = 20_000;
+
+    /// The 500th write of the partner is a wake; no other thread here writes as often.
+    fn ping_pong() {
+        let (ping, pings) = std::sync::mpsc::channel();
+        let (pong, mut pongs) = mpsc::unbounded();
+        let partner = std::thread::spawn(move || {
+            for n in pings {
+                pong.unbounded_send(n).unwrap();
+            }
+        });
+        go(async {
+            for n in 0..N_PINGS {
+                ping.send(n).unwrap();
+                assert_eq!(pongs.next().await, Some(n));
+            }
+        });
+        drop(ping);
+        partner.join().unwrap();
+    }
+
+    #[test]
+    fn b4_a_wake_that_is_interrupted_is_repeated() {
+        injecting(
+            "b4_a_wake_that_is_interrupted_is_repeated",
+            "write",
+            "EINTR:when=500",
+            ping_pong,
+        );
+    }
+
+    #[test]
+    fn b4_a_wake_through_a_pipe_that_says_it_is_full_is_not_lost() {
+        let name = "b4_a_wake_through_a_pipe_that_says_it_is_full_is_not_lost";
+        injecting(name, "write", "EAGAIN:when=500", ping_pong);
+    }
+
+    #[test]
+    fn b4_a_wake_that_fails_for_lack_of_space_is_not_lost() {
+        let name = "b4_a_wake_that_fails_for_lack_of_space_is_not_lost";
+        injecting(name, "write", "ENOSPC:when=500", ping_pong);
+    }
+}

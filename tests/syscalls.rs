@@ -1,0 +1,219 @@
+//! Which system calls are made, and how many: strace watches a process of its own.
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, reason = "test code")]
+
+#[path = "it/net_util.rs"]
+mod net_util;
+
+use fahrenheit::prelude::*;
+use fahrenheit::{AsyncFd, AsyncTcpListener, AsyncTcpStream};
+use net_util::{go, is_alone, passed, strace, tcp_pair, traced, wait};
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, IoSlice, IoSliceMut, Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+/// How often each call was made.
+fn count(log: &str) -> BTreeMap<String, i64> {
+    let mut counts = BTreeMap::new();
+    for line in log.lines() {
+        // "PID name(arguments) = result", or "PID <... name resumed>": counted at its start.
+        let call = line
+            .split_once(' ')
+            .map_or("", |(_, call)| call.trim_start());
+        if let Some((name, _)) = call.split_once('(') {
+            if name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
+                *counts.entry(name.to_owned()).or_insert(0) += 1;
+            }
+        }
+    }
+    counts
+}
+
+/// The heart of `examples/echo.rs`, for one connection; prints its port first.
+fn serve_one() {
+    fahrenheit::run(async {
+        let listener = AsyncTcpListener::bind("127.0.0.1:0").unwrap();
+        println!("port {}", listener.local_addr().unwrap().port());
+        let echo = async |stream: std::io::Result<AsyncTcpStream>| {
+            let stream = stream.unwrap();
+            futures_util::io::copy(&stream, &mut &stream).await.unwrap();
+        };
+        listener
+            .incoming()
+            .take(1)
+            .for_each_concurrent(None, echo)
+            .await;
+    });
+    passed();
+}
+
+/// Has a traced server echo so many words, one after the other.
+fn calls_of(name: &str, n_rounds: u32) -> Option<BTreeMap<String, i64>> {
+    let (mut command, log) = strace(name, &[])?;
+    let mut server = command.spawn().unwrap();
+    let mut lines = BufReader::new(server.stdout.take().unwrap());
+    let mut line = String::new();
+    let port: u16 = loop {
+        line.clear();
+        assert_ne!(
+            lines.read_line(&mut line).unwrap(),
+            0,
+            "the server did not start"
+        );
+        // The harness does not end its line before the test prints.
+        if let Some((_, port)) = line.trim_end().split_once("port ") {
+            break port.parse().unwrap();
+        }
+    };
+    let mut client = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    client.set_read_timeout(Some(net_util::LIMIT)).unwrap();
+    client.set_nodelay(true).unwrap();
+    for round in 0..n_rounds {
+        let word = round.to_be_bytes();
+        client.write_all(&word).unwrap();
+        let mut back = [0; 4];
+        client.read_exact(&mut back).unwrap();
+        assert_eq!(back, word);
+    }
+    drop(client);
+    server.stdout = Some(lines.into_inner());
+    let (status, text) = wait(server);
+    assert!(status.success(), "{status}\n{text}");
+    Some(count(&log.read()))
+}
+
+#[test]
+fn a_round_trip_is_one_wait_one_read_one_write_and_nothing_else() {
+    let name = "a_round_trip_is_one_wait_one_read_one_write_and_nothing_else";
+    if is_alone(name) {
+        return serve_one();
+    }
+    // The difference of two runs is free of all that starting and stopping cost.
+    let (few, many) = (1_000, 2_000);
+    let Some(before) = calls_of(name, few) else {
+        return;
+    };
+    let after = calls_of(name, many).unwrap();
+    let n_rounds = i64::from(many - few);
+    // Whether the first connection and the first word are there already differs from run to run.
+    let slack = 3;
+    let n_more = |call: &str| after.get(call).unwrap_or(&0) - before.get(call).unwrap_or(&0);
+    let waits = ["select", "pselect6", "epoll_wait", "epoll_pwait"];
+    let n_waits: i64 = waits.iter().map(|call| n_more(call)).sum();
+    for (what, n) in [
+        ("waits", n_waits),
+        ("reads", n_more("recvfrom")),
+        ("writes", n_more("sendto")),
+    ] {
+        assert!(
+            (n - n_rounds).abs() <= slack,
+            "{n} {what} for {n_rounds} round trips"
+        );
+    }
+    let known = ["recvfrom", "sendto"];
+    let rest: Vec<_> = after
+        .keys()
+        .filter(|call| !known.contains(&call.as_str()) && !waits.contains(&call.as_str()))
+        .map(|call| (call, n_more(call)))
+        .filter(|&(_, n)| n.abs() > 5)
+        .collect();
+    assert!(rest.is_empty(), "other calls: {rest:?}");
+    // And in all: what one connection costs beyond its round trips.
+    let n_reads = after["recvfrom"] - i64::from(many);
+    assert!(n_reads.abs() <= slack, "{n_reads} reads too many");
+}
+
+#[test]
+fn sf5_vectored_reads_and_writes_are_one_call_each() {
+    let name = "sf5_vectored_reads_and_writes_are_one_call_each";
+    let calls = "trace=readv,recvmsg,recvfrom,writev,sendmsg,sendto";
+    let log = traced(name, &["-e", calls], || {
+        go(async {
+            let (mut a, mut b) = tcp_pair().await;
+            let slices = [IoSlice::new(b"one "), IoSlice::new(b"two")];
+            assert_eq!(a.write_vectored(&slices).await.unwrap(), 7);
+            let (mut first, mut rest) = ([0; 2], [0; 8]);
+            b.readable().await.unwrap();
+            let mut slices = [IoSliceMut::new(&mut first), IoSliceMut::new(&mut rest)];
+            assert_eq!(b.read_vectored(&mut slices).await.unwrap(), 7);
+        });
+    });
+    let Some(log) = log else { return };
+    let counts = count(&log);
+    assert_eq!(counts.get("sendmsg"), Some(&1), "{log}");
+    assert_eq!(counts.get("readv"), Some(&1), "{log}");
+    assert_eq!(counts.values().sum::<i64>(), 2, "{log}");
+}
+
+#[test]
+fn e7_every_write_to_a_socket_forbids_the_signal() {
+    let name = "e7_every_write_to_a_socket_forbids_the_signal";
+    let log = traced(name, &["-e", "trace=sendto,sendmsg,writev"], || {
+        go(async {
+            let (mut a, _b) = tcp_pair().await;
+            a.write_all(b"plain").await.unwrap();
+            let slices = [IoSlice::new(b"vectored")];
+            assert_eq!(a.write_vectored(&slices).await.unwrap(), 8);
+        });
+    });
+    let Some(log) = log else { return };
+    assert_eq!(log.lines().count(), 2, "{log}");
+    assert!(
+        log.lines().all(|line| line.contains("MSG_NOSIGNAL")),
+        "{log}"
+    );
+}
+
+#[test]
+fn d5_no_descriptor_is_closed_twice() {
+    let name = "d5_no_descriptor_is_closed_twice";
+    let log = traced(name, &["-e", "trace=close"], || {
+        let session = || {
+            go(async {
+                net_util::exchange(10, 3).await.unwrap();
+                let (a, b) = tcp_pair().await;
+                let (read, write) = a.into_split();
+                drop(read.reunite(write).unwrap().into_std());
+                drop(AsyncFd::new(b.into_std()).unwrap().into_inner());
+                let refusing = net_util::Refusing::new();
+                AsyncTcpStream::connect(refusing.addr).await.unwrap_err();
+                fahrenheit::spawn_blocking(|| {}).await.unwrap();
+            });
+        };
+        std::thread::spawn(session).join().unwrap();
+        session();
+    });
+    let Some(log) = log else { return };
+    assert!(count(&log)["close"] > 40, "{log}");
+    assert!(!log.contains("EBADF"), "{log}");
+}
+
+#[test]
+fn d4_every_descriptor_is_made_close_on_exec_at_once() {
+    let name = "d4_every_descriptor_is_made_close_on_exec_at_once";
+    let calls = "trace=socket,accept,accept4,?pipe,pipe2,eventfd2,?epoll_create,epoll_create1";
+    let log = traced(name, &["-e", calls], || {
+        go(net_util::exchange(5, 3)).unwrap();
+    });
+    let Some(log) = log else { return };
+    let made: Vec<_> = log.lines().filter(|line| line.contains(") = ")).collect();
+    assert!(made.len() >= 12, "{log}");
+    let leaky: Vec<_> = made
+        .iter()
+        .filter(|line| !line.contains("CLOEXEC"))
+        .collect();
+    assert!(leaky.is_empty(), "{leaky:?}");
+}
+
+#[test]
+fn sf9_waiting_for_a_timer_is_one_wait() {
+    let name = "sf9_waiting_for_a_timer_is_one_wait";
+    let calls = "trace=?select,pselect6,?epoll_wait,?epoll_pwait";
+    let log = traced(name, &["-e", calls], || {
+        go(fahrenheit::time::sleep(Duration::from_millis(300)));
+    });
+    let Some(log) = log else { return };
+    let n_waits = count(&log).values().sum::<i64>();
+    assert!((1..=2).contains(&n_waits), "{log}");
+}
