@@ -24,6 +24,25 @@ extern "C" fn count(_: libc::c_int) {
     N_SIGNALS.fetch_add(1, Ordering::Relaxed);
 }
 
+/// Counts what is logged as more than a matter of course.
+struct Complaints;
+
+static N_COMPLAINTS: AtomicUsize = AtomicUsize::new(0);
+
+impl log::Log for Complaints {
+    fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
+        metadata.target().starts_with("fahrenheit")
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        if self.enabled(record.metadata()) {
+            N_COMPLAINTS.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn flush(&self) {}
+}
+
 /// Runs `body` on a thread that gets a signal about every 700 us.
 fn under_fire(body: impl FnOnce() + Send + 'static) {
     let action = SigAction::new(
@@ -33,6 +52,8 @@ fn under_fire(body: impl FnOnce() + Send + 'static) {
     );
     // SAFETY: the handler does nothing but add to an atomic, which any handler may.
     unsafe { sigaction(Signal::SIGALRM, &action) }.unwrap();
+    log::set_logger(&Complaints).unwrap();
+    log::set_max_level(log::LevelFilter::Warn);
     let thread = std::thread::spawn(body);
     while !thread.is_finished() {
         // SAFETY: the thread has not been joined, so its name is valid.
@@ -43,6 +64,8 @@ fn under_fire(body: impl FnOnce() + Send + 'static) {
     thread.join().unwrap();
     let n = N_SIGNALS.load(Ordering::Relaxed);
     assert!(n > 100, "only {n} signals were delivered");
+    // A signal is no trouble: nothing is paused for it, and nobody is warned.
+    assert_eq!(N_COMPLAINTS.load(Ordering::Relaxed), 0);
 }
 
 #[test]

@@ -93,9 +93,15 @@ fn a4_dropping_a_descriptor_wakes_all_who_wait_for_it() {
 #[test]
 fn a12_se12_unread_data_does_not_spin_the_loop() {
     let (mut fd, mut theirs) = pair();
-    theirs.write_all(&[7; 1_000]).unwrap();
     go(async {
-        assert_eq!(fd.read(&mut [0]).await.unwrap(), 1);
+        // The data comes while somebody waits for it, so that there is an interest to leave behind.
+        let reader = fahrenheit::spawn(async move {
+            assert_eq!(fd.read(&mut [0]).await.unwrap(), 1);
+            fd
+        });
+        fahrenheit::yield_now().await;
+        theirs.write_all(&[7; 1_000]).unwrap();
+        let mut fd = reader.await.unwrap();
         let before = super::net_util::thread_cpu();
         sleep(Duration::from_secs(1)).await;
         let spent = super::net_util::thread_cpu() - before;
