@@ -183,19 +183,18 @@ impl Drop for Source {
 /// ```
 /// use fahrenheit::{prelude::*, AsyncFd};
 /// use std::io::Write;
+/// use std::os::unix::net::UnixStream;
 ///
-/// let (read, mut write) = std::io::pipe()?;
-/// fahrenheit::run(async move {
+/// fahrenheit::run(async {
+///     let (read, mut write) = UnixStream::pair()?;
 ///     let mut read = AsyncFd::new(read)?;
 ///     write.write_all(b"hello")?;
 ///     let mut bytes = [0; 5];
 ///     read.read_exact(&mut bytes).await?;
 ///     assert_eq!(&bytes, b"hello");
-///     Ok(())
+///     std::io::Result::Ok(())
 /// })
-/// # as std::io::Result<()>
-/// # ;
-/// # std::io::Result::Ok(())
+/// # .unwrap();
 /// ```
 #[derive(Debug)]
 pub struct AsyncFd<T: AsFd> {
