@@ -12,6 +12,7 @@ mod order;
 mod panics;
 mod tasks;
 mod tcp;
+mod tcp_faults;
 mod timers;
 mod turn;
 mod util;
