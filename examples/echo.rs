@@ -1,7 +1,8 @@
 //! An echo server with combinators: every connection is a future in one `for_each_concurrent`.
 //!
 //! Terminal 1: `cargo run --example echo` (or `cargo run --example echo 127.0.0.1:7000`)
-//! Terminal 2: `nc 127.0.0.1 7878`, or `socat - TCP:127.0.0.1:7878`; type a line, and it comes back.
+//! Terminal 2: `nc 127.0.0.1 7878`, or `socat - TCP:127.0.0.1:7878`; type a line, and it comes
+//! back.
 //!
 //! Shows SE19, SF1, SF4, SF5 and SF16. `echo_spawn` is the same server with a task per connection.
 

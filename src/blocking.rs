@@ -2,8 +2,8 @@
 //!
 //! A job runs on a thread of the [`pool`]; what it returns comes back through a slot and a waker.
 //!
-//! **Invariant.** Every job's future becomes ready: with the output, the panic, or the reason why it
-//! could not be started.
+//! **Invariant.** Every job's future becomes ready: with the output, the panic, or the reason why
+//! it could not be started.
 
 pub(crate) mod pool;
 
@@ -25,9 +25,9 @@ use std::task::{Context, Poll, Waker};
 ///
 /// The threads belong to the loop of this thread, are called `fahrenheit-blocking-N`, are started
 /// when they are needed (32 at the most, see [`Builder::blocking_threads`]) and end when they have
-/// been idle for five seconds. More jobs than threads wait for their turn. [`run`] does not wait for
-/// jobs that nobody awaits. Aborting a job that has not begun takes it out; one that has begun goes
-/// on, and its output is dropped on its own thread.
+/// been idle for five seconds. More jobs than threads wait for their turn. [`run`] does not wait
+/// for jobs that nobody awaits. Aborting a job that has not begun takes it out; one that has begun
+/// goes on, and its output is dropped on its own thread.
 ///
 /// # Errors
 /// The handle returns a [`JoinError`] if the job panics, and also if no thread could be started for
@@ -54,8 +54,8 @@ where
         .spawn_fallible(submit(Kind::Work, job))
 }
 
-/// Gives `job` to this loop's pool. The future is ready when it has ended; dropping it takes the job
-/// out if it has not begun.
+/// Gives `job` to this loop's pool. The future is ready when it has ended; dropping it takes the
+/// job out if it has not begun.
 pub(crate) fn submit<F, T>(kind: Kind, job: F) -> Pending<T>
 where
     F: FnOnce() -> T + Send + 'static,

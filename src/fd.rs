@@ -1,9 +1,9 @@
 //! Waiting for a descriptor: [`AsyncFd`] for any, and the `Source` under every socket.
 //!
 //! An operation tries its call, and on `WouldBlock` registers interest and returns `Pending`. After
-//! a read or write that took less than was offered, the next one registers at once instead of asking
-//! the system for a `WouldBlock`: `select` is level-triggered, so nothing can be missed, and a
-//! request costs one wait, one read and one write.
+//! a read or write that took less than was offered, the next one registers at once instead of
+//! asking the system for a `WouldBlock`: `select` is level-triggered, so nothing can be missed, and
+//! a request costs one wait, one read and one write.
 //!
 //! **Invariant.** A source is deregistered before its descriptor is closed: it is declared before
 //! the descriptor wherever the two live together, and fields are dropped in that order.
@@ -83,12 +83,16 @@ impl Source {
         is_short: impl FnOnce(&R) -> bool,
     ) -> Poll<io::Result<R>> {
         ready!(runtime::poll_budget(cx));
-        match with(|l| l.reactor.advice(self.token, direction)) {
-            Some(Advice::Try) => {}
+        let advice = with(|l| l.reactor.advice(self.token, direction));
+        match advice {
+            Some(Advice::Try | Advice::TryTwice) => {}
             Some(Advice::Wait) => return self.poll_wait(direction, false, cx),
             Some(Advice::Dead) | None => return Poll::Ready(Err(Errno::EBADF.into())),
         }
-        let outcome = sys::retry_io(&mut call);
+        let mut outcome = sys::retry_io(&mut call);
+        if advice == Some(Advice::TryTwice) && would_block(&outcome) {
+            outcome = sys::retry_io(&mut call);
+        }
         match &outcome {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 log::trace!("descriptor {}: would block", self.token.fd);
@@ -142,6 +146,12 @@ impl Source {
         })
         .await
     }
+}
+
+fn would_block<R>(outcome: &io::Result<R>) -> bool {
+    outcome
+        .as_ref()
+        .is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
 }
 
 impl Drop for Source {
@@ -207,8 +217,8 @@ impl<T: AsFd> AsyncFd<T> {
     /// Registers the descriptor of `io` with this thread's loop.
     ///
     /// # Errors
-    /// A [`RegisterError`], inside of the [`io::Error`], if the descriptor is not open, is registered
-    /// already, or is beyond what this system's `select` takes. `io` is dropped;
+    /// A [`RegisterError`], inside of the [`io::Error`], if the descriptor is not open, is
+    /// registered already, or is beyond what this system's `select` takes. `io` is dropped;
     /// [`try_new`](AsyncFd::try_new) gives it back.
     #[track_caller]
     pub fn new(io: T) -> io::Result<AsyncFd<T>> {

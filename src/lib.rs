@@ -27,20 +27,23 @@
 //! ```
 //!
 //! # What runs where
-//! Everything runs on the thread that calls [`run`] or [`block_on`]. Futures need not be `Send`. The
-//! loop belongs to the thread and comes into being by itself: tasks may be [`spawn`]ed and sockets
-//! bound before `run`, and they stay usable in the next `run`. There is no other thread, unless
+//! Everything runs on the thread that calls [`run`] or [`block_on`]. Futures need not be `Send`.
+//! The loop belongs to the thread and comes into being by itself: tasks may be [`spawn`]ed and
+//! sockets bound before `run`, and they stay usable in the next `run`. There is no other thread,
+//! unless
 //! [`spawn_blocking`] or a host *name* asks for one. Wakers and [`task::AbortHandle`]s may cross
 //! threads; nothing else needs to, and types that wait are not `Send`.
 //!
-//! `run` ends when its future **and all tasks** have ended; `block_on` ends with its future. A program
-//! that has a loop of its own drives this one with [`turn`] and [`interest`]. Polled by somebody
-//! else's executor on a thread whose loop does not turn, the futures of this crate wait for ever.
+//! `run` ends when its future **and all tasks** have ended; `block_on` ends with its future. A
+//! program that has a loop of its own drives this one with [`turn`] and [`interest`]. Polled by
+//! somebody else's executor on a thread whose loop does not turn, the futures of this crate wait
+//! for ever.
 //!
 //! # One turn of the loop
 //! 1. **Run** the tasks that were woken, batch after batch, up to about 200 polls.
 //! 2. **Done?** Return if the main future has ended and nothing else is waited for.
-//! 3. **How long** may the loop sleep? Not at all if a task is queued, else until the next deadline.
+//! 3. **How long** may the loop sleep? Not at all if a task is queued, else until the next
+//!    deadline.
 //! 4. **Wait** in `select`: the only place that blocks.
 //! 5. **Collect** who waits for what is ready, and whose time has come.
 //! 6. **Wake** them.
@@ -49,32 +52,32 @@
 //! times, so that no socket and no task can keep the others waiting.
 //!
 //! # The life of a read
-//! Nothing is logged unless the program installs a [`log`] logger; at `trace`, it says this of a task
-//! that reads from a socket, while another task writes to it a millisecond later:
+//! Nothing is logged unless the program installs a [`log`] logger; at `trace`, it says this of a
+//! task that reads from a socket, while another task writes to it a millisecond later:
 //!
 //! ```text
-//! DEBUG run: 0 tasks are waiting to start
-//! TRACE poll the main future
-//! TRACE register descriptor 7
-//! TRACE the main future spawned task 2
-//! TRACE the main future spawned task 3
-//! TRACE poll task 2
-//! TRACE descriptor 7: would block
-//! TRACE interest: descriptor 7, to read, task 2
-//! TRACE poll task 3
-//! TRACE select: 1 to read, 0 to write, 0 exceptional, 0 tenured; 2 tasks, 1 timers; for at most 993µs
-//! TRACE wake 1 waiters
-//! TRACE poll task 3
-//! TRACE task 3 has ended
-//! TRACE poll the main future
-//! TRACE select: 1 to read, 0 to write, 0 exceptional, 0 tenured; 1 tasks; no time limit
-//! TRACE ready: descriptor 7, to read
-//! TRACE wake 1 waiters
-//! TRACE poll task 2
-//! TRACE deregister descriptor 7
-//! TRACE task 2 has ended
-//! TRACE poll the main future
-//! DEBUG run: finished
+//! run: 0 tasks are waiting to start
+//! poll the main future
+//! register descriptor 7
+//! the main future spawned task 2
+//! the main future spawned task 3
+//! poll task 2
+//! descriptor 7: would block
+//! interest: descriptor 7, to read, task 2
+//! poll task 3
+//! select: 1 to read, 0 to write, 0 exceptional, 0 tenured; 2 tasks, 1 timers; for at most 993µs
+//! wake 1 waiters
+//! poll task 3
+//! task 3 has ended
+//! poll the main future
+//! select: 1 to read, 0 to write, 0 exceptional, 0 tenured; 1 tasks; no time limit
+//! ready: descriptor 7, to read
+//! wake 1 waiters
+//! poll task 2
+//! deregister descriptor 7
+//! task 2 has ended
+//! poll the main future
+//! run: finished
 //! ```
 //!
 //! # How it scales
@@ -84,9 +87,9 @@
 //! [`Poller`], which can also keep everything in `select`.
 //!
 //! # What is absent
-//! No work stealing, no channels or locks (those of `futures` work), no traits of its own, no global
-//! state beyond the thread, no `unsafe` outside of the module `sys`, and no panic that a peer could
-//! cause.
+//! No work stealing, no channels or locks (those of `futures` work), no traits of its own, no
+//! global state beyond the thread, no `unsafe` outside of the module `sys`, and no panic that a
+//! peer could cause.
 
 mod blocking;
 mod fd;

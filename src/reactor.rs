@@ -7,8 +7,8 @@
 //! # Young and tenured
 //! `select` costs a fifth of a microsecond for every descriptor in its sets, whatever is ready; the
 //! kernel's own queue (epoll, kqueue) costs nothing for a descriptor that it watches, but a system
-//! call to have it watched. Most connections live briefly, a few live long and mostly idle. So every
-//! descriptor is born **young**: its interests are in the maps. One that has taken part in
+//! call to have it watched. Most connections live briefly, a few live long and mostly idle. So
+//! every descriptor is born **young**: its interests are in the maps. One that has taken part in
 //! [`RENT`] selects has paid as much in rent as the queue costs, and is **tenured**: the queue
 //! watches it, edge-triggered in both directions, and its waiters are parked with it. The queue's
 //! own descriptor is one more member of the read set; when nobody young is left, the loop waits in
@@ -17,18 +17,23 @@
 //! An edge says that something has changed, so only those may be parked who have seen the state
 //! before: whose call returned `WouldBlock`, or took less than was offered. A plain `readable()`
 //! goes into the maps, and so do reads after the peer has hung up, when one edge may have stood for
-//! data and the end. Listeners are watched level-triggered, so that one `accept` per wait is enough.
+//! data and the end. Listeners are watched level-triggered, so that one `accept` per wait is
+//! enough.
 //!
-//! **Invariants.** An interest is one-shot: it leaves its place before its waker runs, so unread data
-//! cannot spin the loop. The directions never touch each other. Several tasks may wait for the same
-//! descriptor and direction. A token carries the generation of its registration, so an operation
-//! or an event through an old one finds nothing, whoever has the number now. Interests exist only
-//! for registered descriptors, and registrations and tenures end before the descriptor is closed.
+//! **Invariants.** An interest is one-shot: it leaves its place before its waker runs, so unread
+//! data cannot spin the loop. The directions never touch each other. Several tasks may wait for the
+//! same descriptor and direction. A token carries the generation of its registration, so an
+//! operation or an event through an old one finds nothing, whoever has the number now. Interests
+//! exist only for registered descriptors, and registrations and tenures end before the descriptor
+//! is closed.
 
 mod error;
+mod kinds;
 mod source;
 
 pub use error::RegisterError;
+pub use kinds::Poller;
+pub(crate) use kinds::{Advice, Direction, Token, Victim};
 
 use crate::sys::fd::is_open;
 use crate::sys::fork;
@@ -39,7 +44,6 @@ use crate::sys::{Event, Trigger};
 use source::{Source, Tenure, Waiters};
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::fmt;
 use std::os::fd::RawFd;
 use std::panic::Location;
 use std::task::Waker;
@@ -50,65 +54,6 @@ const RENT: u8 = 4;
 
 /// How many registrations one audit looks at.
 const AUDIT: usize = 64;
-
-/// How the loop waits for descriptors.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub enum Poller {
-    /// `select` for young descriptors, the kernel's queue (epoll, kqueue) for those that have waited
-    /// a few times. The default. Where there is no such queue, or it cannot be had, all stay in
-    /// `select`.
-    #[default]
-    Auto,
-    /// `select` for all: no kernel object but the wake-up pipe. The environment variable
-    /// `FAHRENHEIT_POLLER=select` does the same to every loop that starts after.
-    Select,
-}
-
-/// What a task waits for on a descriptor.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Direction {
-    Read,
-    Write,
-    /// Urgent data on a socket, packet mode of a pty.
-    Except,
-}
-
-impl fmt::Display for Direction {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Direction::Read => "to read",
-            Direction::Write => "to write",
-            Direction::Except => "exceptional",
-        })
-    }
-}
-
-/// One registration of a descriptor.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Token {
-    pub(crate) fd: RawFd,
-    generation: u64,
-}
-
-/// What an operation through a token should do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Advice {
-    /// Make the call.
-    Try,
-    /// Wait first: the call would.
-    Wait,
-    /// Fail with EBADF.
-    Dead,
-}
-
-/// A descriptor that was closed behind the loop.
-#[derive(Debug)]
-pub(crate) struct Victim {
-    pub(crate) fd: RawFd,
-    pub(crate) place: &'static Location<'static>,
-    pub(crate) waiters: Vec<Waker>,
-}
 
 /// All registrations and interests of one loop.
 #[derive(Debug)]
@@ -246,6 +191,7 @@ impl Reactor {
             None | Some(Source { dead: true, .. }) => Advice::Dead,
             Some(source) => match source.blocked.get(direction as usize) {
                 Some(true) => Advice::Wait,
+                _ if source.tenure == Tenure::Tenured => Advice::TryTwice,
                 _ => Advice::Try,
             },
         }
@@ -415,8 +361,8 @@ impl Reactor {
             }
         });
         if waited == Waited::BadFd {
-            // Somebody has closed the queue's descriptor. Closing it again would hit whoever has the
-            // number now.
+            // Somebody has closed the queue's descriptor. Closing it again would hit whoever has
+            // the number now.
             std::mem::forget(self.dissolve_queue());
         }
         (waited, rung)

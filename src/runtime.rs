@@ -3,8 +3,8 @@
 //! Four participants: the *queue* of tasks that were woken, the *reactor* with its interests, the
 //! *timers*, and the *inbox* for wakes from other threads. One turn of the loop, [`tick`], is:
 //!
-//! 1. **Run.** Take the tasks woken up to now as one batch and poll each once; what they wake is the
-//!    next batch. Go on until nothing is queued or about [`POLLS_PER_TICK`] polls are spent.
+//! 1. **Run.** Take the tasks woken up to now as one batch and poll each once; what they wake is
+//!    the next batch. Go on until nothing is queued or about [`POLLS_PER_TICK`] polls are spent.
 //! 2. **Done?** If the main future has ended, return: before waiting, or the loop sleeps for ever.
 //! 3. **How long?** Declare the loop asleep, then look at the inbox: not at all if anything is
 //!    queued; else to the next deadline; else without limit.
@@ -45,9 +45,9 @@ use std::time::{Duration, Instant};
 
 pub use crate::sys::wake_pipe::CreateError;
 
-/// About so many polls, and operations in them, before descriptors and timers are looked at again. Two tasks that
-/// talk to each other should not pay for a system call a word; a task that always wakes itself must
-/// not keep the others from their descriptors.
+/// About so many polls, and operations in them, before descriptors and timers are looked at again.
+/// Two tasks that talk to each other should not pay for a system call a word; a task that always
+/// wakes itself must not keep the others from their descriptors.
 const POLLS_PER_TICK: usize = 200;
 
 /// So many operations of ours may succeed in one poll of a task before it has to yield.
@@ -59,7 +59,7 @@ const TIMER_SLACK: Duration = Duration::from_micros(100);
 /// How often, at the most, tenured descriptors are looked at: are they still open?
 const AUDIT_PERIOD: Duration = Duration::from_millis(100);
 
-/// How long the loop pauses when `select` fails for lack of memory.
+/// How long the loop pauses when `select` fails.
 const PAUSE: Duration = Duration::from_millis(1);
 
 /// The event loop: four tables and what the tick needs.
@@ -103,9 +103,9 @@ pub(crate) fn with<R>(f: impl FnOnce(&mut EventLoop) -> R) -> Option<R> {
 /// Runs `main` on this thread, and returns its output when `main` **and every task that is not a
 /// daemon** have ended.
 ///
-/// `main` need not be `Send` or `'static`: it may borrow from the caller. It is dropped as soon as it
-/// is ready, while other tasks may go on. Tasks that were spawned before `run` start now, in the order
-/// in which they were spawned, and before `main`. Daemons (see
+/// `main` need not be `Send` or `'static`: it may borrow from the caller. It is dropped as soon as
+/// it is ready, while other tasks may go on. Tasks that were spawned before `run` start now, in the
+/// order in which they were spawned, and before `main`. Daemons (see
 /// [`task::Builder::daemon`](crate::task::Builder::daemon)) stay where they are when `run` returns,
 /// and go on in the next `run` on this thread.
 ///
@@ -270,9 +270,8 @@ fn run_queued(mut main: Option<(&Arc<TaskWaker>, &mut dyn Root)>, inbox: &Inbox)
     n_polls
 }
 
-/// Polls one task, or drops it if it was aborted. Returns how much of its budget it has spent.
+/// Polls one task, if it is still there, or drops it if it was aborted. Returns how much of its budget it has spent.
 fn poll_task(key: Key) -> usize {
-    // A name that nobody bears any more: a wake that came too late.
     let Some(Some(mut taken)) = with(|l| l.tasks.take(key)) else {
         return 0;
     };

@@ -15,7 +15,7 @@
 //! | [`unix::HERE`] | whether `select` has a limit, and what odd errnos mean |
 //! | `fd_set::Word` | the width of one word of an `fd_set`, taken from libc |
 //! | `select::raw` | the symbol to call |
-//! | `socket::NO_SIGNAL` and `socket::silence` | how a write to a closed socket is kept from raising `SIGPIPE` |
+//! | `socket::NO_SIGNAL`, `socket::silence` | how a write to a closed socket raises no `SIGPIPE` |
 //!
 //! `PLATFORMS.md` lists what remains different for a user.
 #![allow(unsafe_code)]

@@ -154,8 +154,8 @@ impl Drop for Sleep {
 
 /// Runs `future` for at most `limit`, counted from its first poll.
 ///
-/// `future` is polled first, so what is ready at once wins over a limit of zero, and the clock is not
-/// even looked at. It is never cut short, and may overrun by a turn of the loop.
+/// `future` is polled first, so what is ready at once wins over a limit of zero, and the clock is
+/// not even looked at. It is never cut short, and may overrun by a turn of the loop.
 ///
 /// # Errors
 /// [`Elapsed`] if the limit passes first; `future` is dropped together with this.
@@ -252,7 +252,8 @@ impl<F: Future> Future for Timeout<F> {
     }
 }
 
-/// A limit has passed. Converts into an [`io::Error`] of kind [`TimedOut`](io::ErrorKind::TimedOut).
+/// A limit has passed. Converts into an [`io::Error`] of kind
+/// [`TimedOut`](io::ErrorKind::TimedOut).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Elapsed(());
 

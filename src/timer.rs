@@ -77,8 +77,8 @@ impl Timers {
         self.queue.first_key_value().map(|(key, _)| key.deadline)
     }
 
-    /// When to wake up: at the first deadline, or at a later one that comes within `slack` of it, so
-    /// that one wake-up serves all in between. A timer that is alone is not made late.
+    /// When to wake up: at the first deadline, or at a later one that comes within `slack` of it,
+    /// so that one wake-up serves all in between. A timer that is alone is not made late.
     pub(crate) fn next_wake_up(&self, slack: Duration) -> Option<Instant> {
         let first = self.next_deadline()?;
         let last = first.checked_add(slack).unwrap_or(first);

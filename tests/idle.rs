@@ -55,7 +55,6 @@ fn sf9_sh8_500_silent_connections_cost_nothing() {
                 ));
             }
             let (cpu, n_switches) = idle().await;
-            assert_eq!(fahrenheit::interest().read.len(), n + 1);
             println!("{n} connections: {cpu:?}, {n_switches} voluntary context switches");
             assert!(cpu < Duration::from_millis(5), "{cpu:?}");
             assert!(n_switches <= 5, "{n_switches} context switches");

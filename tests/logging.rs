@@ -87,9 +87,10 @@ fn sf10_sf14_sf15_sh8_sh9_the_life_of_one_read_is_in_the_log() {
             format!("poll task {id}"),
             format!("descriptor {number}: would block"),
             format!("interest: descriptor {number}, to read, task {id}"),
-            "select: 1 to read, 0 to write, 0 exceptional; 1 tasks; no time limit".to_owned(),
+            "select: 1 to read, 0 to write, 0 exceptional, 0 tenured; 1 tasks; no time limit"
+                .to_owned(),
             format!("ready: descriptor {number}, to read"),
-            "wake 1".to_owned(),
+            "wake 1 waiters".to_owned(),
             format!("poll task {id}"),
             format!("deregister descriptor {number}"),
             format!("task {id} has ended"),

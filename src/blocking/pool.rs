@@ -1,11 +1,11 @@
 //! The blocking pool: a few threads.
 //!
 //! No thread is started before a job needs one, and an idle one leaves after a while. Jobs queue up
-//! when all threads are busy. Name look-ups may use half of the threads at most, so that a dead name
-//! server cannot hold up everything else. Knows no task and no loop: a job is a closure.
+//! when all threads are busy. Name look-ups may use half of the threads at most, so that a dead
+//! name server cannot hold up everything else. Knows no task and no loop: a job is a closure.
 //!
-//! **Invariant.** A job that was taken in runs: while it is queued, there is a thread that will get to
-//! it. All counting happens under one mutex.
+//! **Invariant.** A job that was taken in runs: while it is queued, there is a thread that will get
+//! to it. All counting happens under one mutex.
 
 use std::collections::VecDeque;
 use std::io;
@@ -67,8 +67,8 @@ impl Pool {
         }
     }
 
-    /// After a fork, in the child: the threads are the parent's, and so is the lock that one of them
-    /// may have held.
+    /// After a fork, in the child: the threads are the parent's, and so is the lock that one of
+    /// them may have held.
     pub(crate) fn after_fork(&mut self) {
         std::mem::forget(self.shared.take());
     }

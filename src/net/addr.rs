@@ -7,9 +7,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV
 
 /// What a connection can be made to: addresses, or a host name and a port.
 ///
-/// Implemented for [`SocketAddr`] and its kin, for slices of it, for `(IpAddr, u16)` and its kin, and
-/// for `"host:port"` and `("host", port)`. A host that is a numeric address is not looked up. The
-/// trait is sealed.
+/// Implemented for [`SocketAddr`] and its kin, for slices of it, for `(IpAddr, u16)` and its kin,
+/// and for `"host:port"` and `("host", port)`. A host that is a numeric address is not looked up.
+/// The trait is sealed.
 pub trait ToSocketAddrs: sealed::Sealed {}
 
 pub(crate) mod sealed {
@@ -31,8 +31,8 @@ use sealed::{Sealed, Target};
 
 /// The addresses of `host`, looked up by the system's resolver in the blocking pool.
 ///
-/// At least one address is returned. Numeric addresses are returned without a look-up, and without a
-/// thread.
+/// At least one address is returned. Numeric addresses are returned without a look-up, and without
+/// a thread.
 ///
 /// # Errors
 /// If the name is unknown, the resolver fails, `host` has no port, or no thread can be had.

@@ -26,9 +26,9 @@ use std::time::Duration;
 
 /// A TCP connection.
 ///
-/// Reads and writes as futures-io's `AsyncRead` and `AsyncWrite`; so does `&AsyncTcpStream`, so that
-/// one task may read while another writes. Nothing is buffered: what a write returned is with the
-/// kernel. `close` shuts down writing, and reading goes on; dropping closes.
+/// Reads and writes as futures-io's `AsyncRead` and `AsyncWrite`; so does `&AsyncTcpStream`, so
+/// that one task may read while another writes. Nothing is buffered: what a write returned is with
+/// the kernel. `close` shuts down writing, and reading goes on; dropping closes.
 ///
 /// Every operation may be cancelled by dropping its future: bytes move only when it is ready. A
 /// connection belongs to the thread that made it:
@@ -67,9 +67,9 @@ pub struct AsyncTcpStream {
 impl AsyncTcpStream {
     /// Connects to the first address of `addr` that answers.
     ///
-    /// A host name is looked up in the blocking pool; addresses need no thread. Of several addresses
-    /// the next is tried when one has failed or has been silent for 250 ms, IPv6 and IPv4 in turn, as
-    /// RFC 8305 ("happy eyeballs") has it. The system may try for minutes: see
+    /// A host name is looked up in the blocking pool; addresses need no thread. Of several
+    /// addresses the next is tried when one has failed or has been silent for 250 ms, IPv6 and IPv4
+    /// in turn, as RFC 8305 ("happy eyeballs") has it. The system may try for minutes: see
     /// [`connect_timeout`](AsyncTcpStream::connect_timeout).
     ///
     /// Connecting to a port of one's own machine that nobody listens on may, very rarely, connect

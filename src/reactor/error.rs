@@ -15,8 +15,8 @@ pub enum RegisterError {
         /// The number.
         fd: RawFd,
     },
-    /// Another `AsyncFd` or socket of this thread has this descriptor already (`EEXIST`). Many tasks
-    /// may wait through one owner, but there are not two owners.
+    /// Another `AsyncFd` or socket of this thread has this descriptor already (`EEXIST`). Many
+    /// tasks may wait through one owner, but there are not two owners.
     AlreadyRegistered {
         /// The descriptor.
         fd: RawFd,

@@ -37,11 +37,12 @@ impl Builder {
         self
     }
 
-    /// Sets by how much a timer may be late, from now on, on this thread's loop, so that one wake-up
-    /// serves several; 100 µs by default.
+    /// Sets by how much a timer may be late, from now on, on this thread's loop, so that one
+    /// wake-up serves several; 100 µs by default.
     ///
-    /// Only timers that are due so shortly after each other wait for each other: one that is alone is
-    /// not made late, and none is ever early. With zero every deadline gets a wake-up of its own.
+    /// Only timers that are due so shortly after each other wait for each other: one that is alone
+    /// is not made late, and none is ever early. With zero every deadline gets a wake-up of its
+    /// own.
     pub fn timer_slack(mut self, slack: Duration) -> Builder {
         self.timer_slack = Some(slack);
         self

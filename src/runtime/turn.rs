@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 /// queued, waits for at most `limit`, and wakes what has become ready. Returns how many wakers ran.
 ///
 /// With `Some(Duration::ZERO)` it never waits; with `None` it waits without limit. It does not wait
-/// either if it has polled something: what the caller wants may have happened. [`interest`] says what
-/// to wait for before the next call.
+/// either if it has polled something: what the caller wants may have happened. [`interest`] says
+/// what to wait for before the next call.
 ///
 /// # Errors
 /// - If the wake-up pipe cannot be made.

@@ -57,7 +57,8 @@ impl Queue {
 
     /// Gives up this process's share of a queue that belongs to its parent.
     pub(crate) fn leave_to_parent(self) {
-        // A child does not inherit the queue: there is nothing behind the number, or something else.
+        // A child does not inherit the queue: there is nothing behind the number, or something
+        // else.
         std::mem::forget(self);
     }
 

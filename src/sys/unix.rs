@@ -37,7 +37,8 @@ pub(crate) const HERE: Unix = if cfg!(any(target_os = "linux", target_os = "andr
 
 /// Which systems take the flags along when a descriptor is made: the one list of them.
 ///
-/// `--cfg fahrenheit_plain_flags` denies them everywhere, so that Linux can test what the others do.
+/// `--cfg fahrenheit_plain_flags` denies them everywhere, so that Linux can test what the others
+/// do.
 macro_rules! where_flags_come_along {
     ($($item:item)*) => {
         $(

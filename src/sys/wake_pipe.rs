@@ -133,8 +133,8 @@ impl WakePipe {
         };
         let (new_read, new_write) = making::pipe()?;
         for (new, old) in [(new_read, read), (new_write, write)] {
-            // SAFETY: `old` is ours and stays open; only what stands behind its number changes. What
-            // comes back is a second owner of that number, and is given up at once.
+            // SAFETY: `old` is ours and stays open; only what stands behind its number changes.
+            // What comes back is a second owner of that number, and is given up at once.
             let same = unsafe { nix::unistd::dup2_raw(new, old.as_raw_fd()) }?;
             let _ = same.into_raw_fd();
             super::fd::set_cloexec(old)?;
@@ -142,7 +142,8 @@ impl WakePipe {
         Ok(())
     }
 
-    /// Empties the pipe. Errors are no news: the read end stays ready, and the next tick tries again.
+    /// Empties the pipe. Errors are no news: the read end stays ready, and the next tick tries
+    /// again.
     pub(crate) fn drain(&self) {
         let Some((read, _)) = &self.ends else { return };
         let mut bytes = [0; 64];

@@ -1,4 +1,5 @@
-//! Nobody is starved: not descriptors by tasks that are always ready, and not timers by descriptors.
+//! Nobody is starved: not descriptors by tasks that are always ready, and not timers by
+//! descriptors.
 
 use crate::util::{echo, round_trip, round_trips_in, tcp_pair, within};
 use fahrenheit::prelude::*;

@@ -78,8 +78,8 @@ fn abort_a_task() -> Deed {
     }
 }
 
-/// All four deeds, at each of the three events, around what `target` makes. `n_struck` says how many
-/// of the twelve have to come to pass.
+/// All four deeds, at each of the three events, around what `target` makes. `n_struck` says how
+/// many of the twelve have to come to pass.
 fn twelve_cases<F: Future<Output = ()>>(n_expected: usize, target: impl Fn() -> F) {
     let deeds = [
         drop_a_socket_that_waits,

@@ -104,8 +104,8 @@ fn c5_c8_what_a_destructor_spawns_at_the_end_of_the_thread_is_dropped_and_cancel
     });
 }
 
-/// Makes 100,000 tasks, each of which wakes and aborts the next from its destructor; aborts the first
-/// of them, or all. Returns how many were dropped.
+/// Makes 100,000 tasks, each of which wakes and aborts the next from its destructor; aborts the
+/// first of them, or all. Returns how many were dropped.
 fn drop_a_chain(all_at_once: bool) -> usize {
     const N: usize = 100_000;
     let dropped = Arc::new(AtomicUsize::new(0));

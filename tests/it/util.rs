@@ -17,9 +17,9 @@ use std::task::{Context, Poll, RawWaker, RawWakerVTable, Wake, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Runs `test` on a thread of its own, with a loop of its own, and returns what it returns once that
-/// thread and its loop are gone. If that takes too long, the whole process is aborted: a hang is a
-/// result, not a stuck build.
+/// Runs `test` on a thread of its own, with a loop of its own, and returns what it returns once
+/// that thread and its loop are gone. If that takes too long, the whole process is aborted: a hang
+/// is a result, not a stuck build.
 #[track_caller]
 pub(crate) fn within<R: Send>(seconds: u64, test: impl FnOnce() -> R + Send) -> R {
     let place = std::panic::Location::caller();
@@ -224,8 +224,8 @@ fn strike(event: Event) {
     }
 }
 
-/// `inner`, in a waker that does what it was armed with when it is cloned, woken or dropped. By hand,
-/// because `std::task::Wake` has no say in a clone.
+/// `inner`, in a waker that does what it was armed with when it is cloned, woken or dropped. By
+/// hand, because `std::task::Wake` has no say in a clone.
 pub(crate) fn hostile(inner: &Waker) -> Waker {
     let data = Arc::into_raw(Arc::new(inner.clone())).cast();
     // SAFETY: `data` is an `Arc` of a waker, which is what the four functions take it for; wakers
@@ -259,8 +259,8 @@ static HOSTILE: RawWakerVTable = RawWakerVTable::new(
 );
 
 fn owned(data: *const ()) -> Arc<Waker> {
-    // SAFETY: only called with the data of a hostile waker, whose reference the caller takes over or
-    // gives back by `ManuallyDrop`.
+    // SAFETY: only called with the data of a hostile waker, whose reference the caller takes over
+    // or gives back by `ManuallyDrop`.
     unsafe { Arc::from_raw(data.cast::<Waker>()) }
 }
 

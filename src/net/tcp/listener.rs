@@ -55,8 +55,8 @@ const MOST_LOST: usize = 32;
 impl AsyncTcpListener {
     /// Listens on the first address of `addr` that can be had; port 0 lets the system choose.
     ///
-    /// Not async, as nothing waits; but a host *name* is looked up in place, and blocks. The address
-    /// may be taken again right after a restart (`SO_REUSEADDR`).
+    /// Not async, as nothing waits; but a host *name* is looked up in place, and blocks. The
+    /// address may be taken again right after a restart (`SO_REUSEADDR`).
     ///
     /// # Errors
     /// That of the look-up, or of the last address that was tried: `AddrInUse`, `PermissionDenied`…
@@ -126,8 +126,8 @@ impl AsyncTcpListener {
     /// # Errors
     /// When descriptors or memory run out (`EMFILE`, `ENFILE`, `ENOBUFS`, `ENOMEM`), the error is
     /// returned **once**; further calls wait, and try again when this crate closes a descriptor on
-    /// this thread, or after 10 ms, doubling to 1 s. So a loop that logs the error and goes on costs
-    /// nothing and recovers by itself. Other errors mean that the listener is unusable.
+    /// this thread, or after 10 ms, doubling to 1 s. So a loop that logs the error and goes on
+    /// costs nothing and recovers by itself. Other errors mean that the listener is unusable.
     ///
     /// # Cancel safety
     /// No connection is lost by dropping the future.
@@ -203,7 +203,8 @@ impl AsyncTcpListener {
 
     /// The connections to come, as a stream that never ends.
     ///
-    /// Its items are those of [`accept`](AsyncTcpListener::accept), errors included: go on after one.
+    /// Its items are those of [`accept`](AsyncTcpListener::accept), errors included: go on after
+    /// one.
     pub fn incoming(&self) -> Incoming<'_> {
         Incoming { listener: self }
     }

@@ -23,7 +23,8 @@ impl AsyncTcpStream {
 #[derive(Debug)]
 pub struct OwnedReadHalf(Rc<AsyncTcpStream>);
 
-/// The writing half of a connection. Dropping it shuts down writing, so that the peer reads the end.
+/// The writing half of a connection. Dropping it shuts down writing, so that the peer reads the
+/// end.
 #[derive(Debug)]
 pub struct OwnedWriteHalf {
     stream: Rc<AsyncTcpStream>,
