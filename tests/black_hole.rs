@@ -1,5 +1,6 @@
 //! A process of its own, because it lives in a network namespace of its own: an address in there
 //! swallows packets.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 #![cfg(target_os = "linux")]
 
 use fahrenheit::{AsyncTcpListener, AsyncTcpStream};

@@ -1,4 +1,5 @@
 //! A process of its own, because it forks: a child of the test harness would be a second harness.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 #![cfg(target_os = "linux")]
 #![allow(unsafe_code)]
 

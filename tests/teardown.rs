@@ -1,5 +1,6 @@
 //! The end of a process. `exit` ends the process that calls it, so every case runs in a child: this
 //! test binary again, with the name of the case in an environment variable.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 #[allow(dead_code)]
 #[path = "it/util.rs"]

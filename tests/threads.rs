@@ -1,5 +1,6 @@
 //! How many threads there are. They belong to the whole process, so that no other test may run in
 //! it, and this file has one test only.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 #![cfg(target_os = "linux")]
 
 #[allow(dead_code)]

@@ -1,6 +1,7 @@
 //! The house rules, held by reading the files of the repository: which module may use which, where
 //! `unsafe` and one Unix or another may be spoken of, how long things may be, and what must be
 //! written. A binary of its own, because it looks at the sources and runs none of them.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
