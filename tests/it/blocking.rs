@@ -54,7 +54,7 @@ fn sn3_jobs_run_at_the_same_time() {
             let jobs = (0..4).map(|_| {
                 let barrier = Arc::clone(&barrier);
                 // All four have to be there for one to go on.
-                spawn_blocking(move || drop(barrier.wait()))
+                spawn_blocking(move || barrier.wait().is_leader())
             });
             for job in join_all(jobs).await {
                 job.unwrap();

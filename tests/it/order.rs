@@ -35,7 +35,8 @@ fn c5_a_ring_of_destructors_that_wake_each_other_ends() {
                     .map(|i| {
                         let (wakers, count) = (Rc::clone(&wakers), Arc::clone(&count));
                         spawn(async move {
-                            wakers.borrow_mut().push(own_waker().await);
+                            let own = own_waker().await;
+                            wakers.borrow_mut().push(own);
                             let _guard = OnDrop(move || {
                                 count.fetch_add(1, Ordering::SeqCst);
                                 wakers.borrow()[(i + 1) % 10].wake_by_ref();
@@ -118,7 +119,8 @@ fn drop_a_chain(all_at_once: bool) -> usize {
             let (wakers, all) = (Rc::clone(&wakers), Rc::downgrade(&handles));
             let count = Arc::clone(&count);
             let task = spawn(async move {
-                wakers.borrow_mut().push(own_waker().await);
+                let own = own_waker().await;
+                wakers.borrow_mut().push(own);
                 let _guard = OnDrop(move || {
                     count.fetch_add(1, Ordering::SeqCst);
                     if let (Some(all), true) = (all.upgrade(), next < N) {

@@ -166,14 +166,19 @@ fn b7_wakers_that_outlive_their_loop_and_thread_may_be_used_and_dropped() {
             let theirs = Arc::clone(&wakers);
             let thread = thread::spawn(move || {
                 run(async {
-                    theirs.lock().unwrap().push(own_waker().await);
+                    let own = own_waker().await;
+                    theirs.lock().unwrap().push(own);
                     let (ended, left) = (Arc::clone(&theirs), Arc::clone(&theirs));
-                    spawn(async move { ended.lock().unwrap().push(own_waker().await) })
-                        .await
-                        .unwrap();
+                    spawn(async move {
+                        let own = own_waker().await;
+                        ended.lock().unwrap().push(own)
+                    })
+                    .await
+                    .unwrap();
                     let daemon = fahrenheit::task::Builder::new().daemon(true);
                     drop(daemon.spawn(async move {
-                        left.lock().unwrap().push(own_waker().await);
+                        let own = own_waker().await;
+                        left.lock().unwrap().push(own);
                         pending::<()>().await;
                     }));
                     yield_now().await;
@@ -184,7 +189,8 @@ fn b7_wakers_that_outlive_their_loop_and_thread_may_be_used_and_dropped() {
         }
         assert_eq!(kept.len(), 150);
         for waker in &kept {
-            waker.clone().wake();
+            let clone = waker.clone();
+            clone.wake_by_ref();
             waker.wake_by_ref();
         }
         thread::spawn(move || drop(kept)).join().unwrap();
