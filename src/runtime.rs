@@ -270,7 +270,7 @@ fn run_queued(mut main: Option<(&Arc<TaskWaker>, &mut dyn Root)>, inbox: &Inbox)
     n_polls
 }
 
-/// Polls one task, if it is still there, or drops it if it was aborted. Returns how much of its budget it has spent.
+/// Polls one task, or drops it if it was aborted. Returns how much of its budget it has spent.
 fn poll_task(key: Key) -> usize {
     let Some(Some(mut taken)) = with(|l| l.tasks.take(key)) else {
         return 0;
