@@ -20,7 +20,7 @@ const MOST_BYTES: usize = 1 << 30;
 /// The most slices that one call is given; POSIX promises 16, every system here takes 1,024.
 const MOST_SLICES: usize = 1_024;
 /// How many connections wait in the kernel before `accept`; it may allow fewer.
-const BACKLOG: i32 = 1_024;
+const BACKLOG: libc::c_int = 1_024;
 
 /// Keeps one write from raising `SIGPIPE`: POSIX has the flag since 2008. Where `nix` or macOS do
 /// not have it, the number may still be there, or [`silence`] has done it for all writes.
@@ -66,7 +66,10 @@ pub(crate) fn listen(addr: &SocketAddr) -> io::Result<OwnedFd> {
     let socket = tcp(addr)?;
     setsockopt(&socket, sockopt::ReuseAddr, &true)?;
     socket::bind(socket.as_raw_fd(), &SockaddrStorage::from(*addr))?;
-    socket::listen(&socket, socket::Backlog::new(BACKLOG)?)?;
+    // Not by `nix`, which refuses more than the header's SOMAXCONN: 128 with musl, on macOS and the
+    // BSDs. The kernel takes as much of it as it likes.
+    // SAFETY: `listen` touches no memory of ours.
+    Errno::result(unsafe { libc::listen(socket.as_raw_fd(), BACKLOG) })?;
     Ok(socket)
 }
 
