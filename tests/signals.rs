@@ -57,7 +57,7 @@ fn under_fire(body: impl FnOnce() + Send + 'static) {
     let thread = std::thread::spawn(body);
     while !thread.is_finished() {
         // SAFETY: the thread has not been joined, so its name is valid.
-        let sent = unsafe { libc::pthread_kill(thread.as_pthread_t(), libc::SIGALRM) };
+        let sent = unsafe { libc::pthread_kill(thread.as_pthread_t() as _, libc::SIGALRM) };
         assert!(sent == 0 || sent == libc::ESRCH);
         std::thread::sleep(Duration::from_micros(700));
     }

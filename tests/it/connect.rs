@@ -2,7 +2,6 @@
 #![allow(clippy::unwrap_used, reason = "test code")]
 
 use super::net_util::{Refusing, go, poll_once, silent, tcp_pair};
-use fahrenheit::prelude::*;
 use fahrenheit::{AsyncTcpListener, AsyncTcpStream};
 use std::io;
 use std::net::SocketAddr;
@@ -129,6 +128,7 @@ fn sf3_ipv6_addresses_connect_where_there_are_any() {
 #[cfg(target_os = "linux")]
 #[test]
 fn e5_a_connection_to_itself_is_told_by_its_addresses() {
+    use fahrenheit::prelude::*;
     use nix::sys::socket::*;
     let (family, kind) = (AddressFamily::Inet, SockType::Stream);
     let socket = socket(family, kind, SockFlag::empty(), None).unwrap();
