@@ -1,0 +1,198 @@
+//! This crate beside its peers, on the same work, in one run, on your machine.
+//!
+//! ```text
+//! cargo run --release --manifest-path benches/Cargo.toml               # all of it
+//! cargo run --release --manifest-path benches/Cargo.toml -- --quick
+//! cargo run --release --manifest-path benches/Cargo.toml -- --rows 'echo*,idle*' \
+//!     --runtimes fahrenheit,tokio,raw-epoll --rounds 9 --out results
+//! cargo run --release --manifest-path benches/Cargo.toml -- --list
+//! ```
+//!
+//! **What is measured.** CPU time per operation, user and kernel, of the whole process, from the
+//! kernel's own accounting: on a busy machine that is far steadier than time on the clock, and it
+//! is what a server costs. Latency is measured by the load generator, from outside. Memory is the
+//! growth of the resident set.
+//!
+//! **How.** For each measurement this program starts itself again: as the server, pinned to one
+//! core, and as the load generator, pinned to the other, which checks every byte. Runtimes take
+//! turns round by round, each round in another order; a ratio compares neighbours of one round,
+//! and the median of these ratios is what the table shows.
+//!
+//! **What is not shown.** io_uring runtimes keep buffers in the kernel, which no resident set
+//! counts. A latency means little when both cores are shared with other work. Loopback has no
+//! network card, no interrupts and no loss.
+//!
+//! This package is a workspace of its own, for Linux, so neither `cargo test` in the crate nor
+//! anyone who depends on it ever builds it or its many dependencies.
+
+mod child;
+mod cli;
+mod drive;
+mod histogram;
+mod load;
+mod raw;
+mod report;
+mod rows;
+mod runtimes;
+mod sample;
+mod server;
+mod sys;
+mod work;
+
+use std::env;
+use std::fs;
+use std::io::{self, Write};
+use std::process::{Command, ExitCode};
+use std::time::{Duration, Instant};
+
+use crate::child::CONTENDERS;
+use crate::cli::Options;
+use crate::drive::Effort;
+use crate::report::{Results, RowResults};
+use crate::rows::ROWS;
+
+fn main() -> ExitCode {
+    let words: Vec<String> = env::args().skip(1).collect();
+    if words.first().is_some_and(|word| word.starts_with("__")) {
+        return match child::run(&words) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("{error}");
+                ExitCode::FAILURE
+            }
+        };
+    }
+    if words.iter().any(|word| word == "--help" || word == "-h") {
+        print!("{}", cli::HELP);
+        return ExitCode::SUCCESS;
+    }
+    match Options::parse(&words) {
+        Ok(options) if options.list => list(),
+        Ok(options) => match run(&options) {
+            Ok(()) => return ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("fahrenheit-bench: {error}");
+                return ExitCode::FAILURE;
+            }
+        },
+        Err(error) => {
+            eprint!("fahrenheit-bench: {error}\n\n{}", cli::HELP);
+            return ExitCode::from(2);
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+fn list() {
+    println!("rows:");
+    for row in ROWS {
+        println!("  {:<18} {}", row.name, row.unit);
+    }
+    let names: Vec<_> = CONTENDERS.iter().map(|contender| contender.name).collect();
+    println!("runtimes:\n  {}", names.join(", "));
+}
+
+fn run(options: &Options) -> io::Result<()> {
+    let mut results = Results {
+        facts: facts(options),
+        ..Results::default()
+    };
+    let begun = Instant::now();
+    for (index, row) in options.rows.iter().enumerate() {
+        let progress = format!("[{}/{}] {}", index + 1, options.rows.len(), row.name);
+        results.rows.push(measure_row(row, options, &progress));
+        eprintln!(
+            "\r\x1b[K{progress}: done after {} s",
+            begun.elapsed().as_secs()
+        );
+    }
+    print!("{}", results.markdown());
+    if let Some(directory) = &options.out {
+        fs::create_dir_all(directory)?;
+        fs::write(directory.join("results.md"), results.markdown())?;
+        fs::write(directory.join("results.json"), results.json())?;
+    }
+    Ok(())
+}
+
+/// Measures one row: round by round, and in each round every runtime once.
+fn measure_row(row: &'static rows::Row, options: &Options, progress: &str) -> RowResults {
+    let mut results = RowResults::new(row);
+    let effort = if options.quick {
+        Effort {
+            measure: Duration::from_millis(300),
+            scale: 5,
+        }
+    } else {
+        Effort {
+            measure: Duration::from_millis(800),
+            scale: 1,
+        }
+    };
+    let able: Vec<_> = options.runtimes.iter().filter(|one| one.can(row)).collect();
+    let limit = sys::raise_limits();
+    for round in 0..options.rounds {
+        for turn in 0..able.len() {
+            let contender = able[(turn + round) % able.len()];
+            eprint!(
+                "\r\x1b[K{progress}, round {}: {}",
+                round + 1,
+                contender.name
+            );
+            let _ = io::stderr().flush();
+            let sample = if row.descriptors() > limit {
+                Err(format!(
+                    "needs {} descriptors, may have {limit}",
+                    row.descriptors()
+                ))
+            } else {
+                drive::measure(row, contender, effort)
+            };
+            if let Err(error) = &sample {
+                eprintln!("\r\x1b[K{progress}, {}: {error}", contender.name);
+            }
+            results.add(contender.name, sample);
+        }
+    }
+    results
+        .samples
+        .sort_by_key(|(name, _)| CONTENDERS.iter().position(|one| one.name == *name));
+    results
+}
+
+/// What a reader must know of the machine and the run.
+fn facts(options: &Options) -> Vec<(String, String)> {
+    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+    let cpu = read("/proc/cpuinfo");
+    let cpu = cpu.lines().find_map(|line| line.strip_prefix("model name"));
+    let kernel = read("/proc/sys/kernel/osrelease");
+    let commit = Command::new("git")
+        .args([
+            "-C",
+            env!("CARGO_MANIFEST_DIR"),
+            "describe",
+            "--always",
+            "--dirty",
+        ])
+        .output()
+        .map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let rounds = match options.quick {
+        true => format!("{}, short", options.rounds),
+        false => options.rounds.to_string(),
+    };
+    [
+        ("commit", commit.unwrap_or_default()),
+        (
+            "processor",
+            cpu.unwrap_or("unknown")
+                .trim_start_matches([' ', '\t', ':'])
+                .to_owned(),
+        ),
+        ("cores", cores.to_string()),
+        ("kernel", kernel),
+        ("rounds", rounds),
+    ]
+    .map(|(name, fact)| (name.to_owned(), fact.trim().to_owned()))
+    .to_vec()
+}

@@ -1,0 +1,145 @@
+//! What a child process does: one piece of work, one server, or one load.
+
+use std::io;
+use std::time::Duration;
+
+use crate::load::{self, Target};
+use crate::raw;
+use crate::rows::{Inside, Kind, Load, Row, find};
+use crate::runtimes::{Blocking, Executor, Fahrenheit, Net, Pool, Smol, Timed, Tokio};
+use crate::sample::Sample;
+use crate::server;
+use crate::sys;
+use crate::work;
+
+/// The first word of a child's command line.
+pub(crate) const INSIDE: &str = "__inside";
+pub(crate) const SERVE: &str = "__serve";
+pub(crate) const LOAD: &str = "__load";
+
+/// A runtime, or a loop, and what it can do.
+pub(crate) struct Contender {
+    pub(crate) name: &'static str,
+    inside: Option<fn(Inside, usize) -> Option<Sample>>,
+    serve: Option<fn(&'static Row, Load) -> io::Result<()>>,
+    /// Environment that the child gets.
+    pub(crate) environment: Option<(&'static str, &'static str)>,
+}
+
+const fn full<R: Timed + Blocking + Net>(name: &'static str) -> Contender {
+    Contender {
+        name,
+        inside: Some(every_work::<R>),
+        serve: Some(server::serve::<R>),
+        environment: None,
+    }
+}
+
+const fn hand_written(
+    name: &'static str,
+    serve: fn(&'static Row, Load) -> io::Result<()>,
+) -> Contender {
+    Contender {
+        name,
+        inside: None,
+        serve: Some(serve),
+        environment: None,
+    }
+}
+
+/// All that can be compared, in the order of the table.
+pub(crate) const CONTENDERS: &[Contender] = &[
+    full::<Fahrenheit>("fahrenheit"),
+    Contender {
+        environment: Some(("FAHRENHEIT_POLLER", "select")),
+        inside: None,
+        ..full::<Fahrenheit>("fahrenheit-select")
+    },
+    full::<Tokio>("tokio"),
+    full::<Smol>("smol"),
+    Contender {
+        name: "local-pool",
+        inside: Some(work::of_executor::<Pool>),
+        serve: None,
+        environment: None,
+    },
+    hand_written("raw-epoll", raw::serve_epoll),
+    hand_written("raw-select", raw::serve_select),
+];
+
+fn every_work<R: Timed + Blocking>(work: Inside, scale: usize) -> Option<Sample> {
+    of_executor_first::<R>(work, scale)
+        .or_else(|| work::of_timed::<R>(work, scale))
+        .or_else(|| work::of_blocking::<R>(work, scale))
+}
+
+fn of_executor_first<R: Executor>(work: Inside, scale: usize) -> Option<Sample> {
+    work::of_executor::<R>(work, scale)
+}
+
+impl Contender {
+    /// Whether this one can take part in a row, as far as its traits tell.
+    pub(crate) fn can(&self, row: &Row) -> bool {
+        let selects = ["fahrenheit-select", "raw-select"].contains(&self.name);
+        let of_tick = selects || ["fahrenheit", "tokio", "raw-epoll"].contains(&self.name);
+        let tick = row.name.starts_with("tick-");
+        match row.kind {
+            // Only the poller counts there.
+            Kind::Outside(_) if tick && !of_tick => false,
+            // A select over so many takes milliseconds: making the connections takes a minute.
+            Kind::Outside(_) if selects && row.idle() > 5_000 => false,
+            Kind::Inside(Inside::Spawn | Inside::Yield | Inside::Mpsc) => self.inside.is_some(),
+            Kind::Inside(Inside::Oneshot | Inside::ThreadWake) => self.inside.is_some(),
+            Kind::Inside(_) => self.inside.is_some() && self.serve.is_some(),
+            Kind::Outside(_) => self.serve.is_some(),
+        }
+    }
+}
+
+/// Does what the words say; the figures, if any, go to standard output.
+pub(crate) fn run(words: &[String]) -> Result<(), String> {
+    let [role, row, rest @ ..] = words else {
+        return Err("a child needs a role and a row".to_owned());
+    };
+    let row = find(row).ok_or("no such row")?;
+    let (server_core, load_core) = sys::cores();
+    sys::raise_limits();
+    sys::pin(match role == LOAD && !row.one_core {
+        true => load_core,
+        false => server_core,
+    });
+    match (role.as_str(), row.kind, rest) {
+        (INSIDE, Kind::Inside(work), [name, scale]) => {
+            sys::keep_freed_memory();
+            let inside = contender(name)?.inside.ok_or("an executor is needed")?;
+            let sample = inside(work, number(scale)? as usize).ok_or("not supported")?;
+            println!("{}", sample.line());
+            Ok(())
+        }
+        (SERVE, Kind::Outside(load), [name]) => {
+            let serve = contender(name)?.serve.ok_or("a server is needed")?;
+            serve(row, load).map_err(|error| error.to_string())
+        }
+        (LOAD, Kind::Outside(load), [port, pid, milliseconds]) => {
+            let target = Target {
+                port: number(port)? as u16,
+                pid: number(pid)? as u32,
+                measure: Duration::from_millis(number(milliseconds)?),
+            };
+            let sample = load::run(row, load, target).map_err(|error| error.to_string())?;
+            println!("{}", sample.line());
+            Ok(())
+        }
+        _ => Err("these words do not go together".to_owned()),
+    }
+}
+
+/// The contender of this name.
+pub(crate) fn contender(name: &str) -> Result<&'static Contender, String> {
+    let found = CONTENDERS.iter().find(|contender| contender.name == name);
+    found.ok_or_else(|| format!("no such runtime: {name}"))
+}
+
+fn number(word: &str) -> Result<u64, String> {
+    word.parse().map_err(|_| format!("not a number: {word}"))
+}

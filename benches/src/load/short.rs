@@ -1,0 +1,97 @@
+//! Connections that live for one request.
+
+use nix::errno::Errno;
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::socket::{MsgFlags, recv, send};
+use std::io;
+use std::net::{Shutdown, TcpStream};
+use std::os::fd::AsRawFd;
+use std::time::Instant;
+
+use super::echo::fill;
+use super::{Clock, PATIENCE, Target, too_slow, wrong};
+use crate::rows::REQUEST;
+use crate::sample::Sample;
+use crate::sys;
+
+/// Always this many connections at a time, each at its own step.
+pub(super) fn run(target: Target, parallel: usize) -> io::Result<Sample> {
+    let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+    let mut serial = 0;
+    let mut slots = Vec::new();
+    for slot in 0..parallel {
+        slots.push(Short::open(target, &epoll, slot, &mut serial)?);
+    }
+    let mut clock = Clock::start(target);
+    let mut events = [EpollEvent::empty(); 64];
+    let patience = EpollTimeout::try_from(PATIENCE).map_err(io::Error::other)?;
+    loop {
+        let n = epoll.wait(&mut events, patience)?;
+        if n == 0 {
+            return Err(too_slow());
+        }
+        for event in &events[..n] {
+            let slot = event.data() as usize;
+            if slots[slot].step()? {
+                clock.count(slots[slot].began.elapsed());
+                slots[slot] = Short::open(target, &epoll, slot, &mut serial)?;
+            }
+        }
+        if let Some(sample) = clock.tick(Instant::now())? {
+            return Ok(sample);
+        }
+    }
+}
+
+struct Short {
+    stream: TcpStream,
+    serial: u64,
+    got: usize,
+    began: Instant,
+}
+
+impl Short {
+    fn open(target: Target, epoll: &Epoll, slot: usize, serial: &mut u64) -> io::Result<Short> {
+        *serial += 1;
+        let began = Instant::now();
+        let stream = sys::connect(target.port, *serial as usize)?;
+        let mut request = [0; REQUEST];
+        fill(&mut request, *serial);
+        if send(stream.as_raw_fd(), &request, MsgFlags::MSG_NOSIGNAL)? != REQUEST {
+            return Err(wrong("a request was written in part"));
+        }
+        epoll.add(&stream, EpollEvent::new(EpollFlags::EPOLLIN, slot as u64))?;
+        Ok(Short {
+            stream,
+            serial: *serial,
+            got: 0,
+            began,
+        })
+    }
+
+    /// Reads what there is; true when the server has closed after the whole reply.
+    fn step(&mut self) -> io::Result<bool> {
+        let (mut reply, mut expected) = ([0; REQUEST + 1], [0; REQUEST]);
+        let fd = self.stream.as_raw_fd();
+        let n = match recv(
+            fd,
+            &mut reply[..=REQUEST - self.got],
+            MsgFlags::MSG_DONTWAIT,
+        ) {
+            Ok(0) if self.got == REQUEST => return Ok(true),
+            Ok(0) => return Err(wrong("the server closed before its reply was whole")),
+            Ok(n) => n,
+            Err(Errno::EAGAIN) => return Ok(false),
+            Err(error) => return Err(error.into()),
+        };
+        fill(&mut expected, self.serial);
+        if self.got + n > REQUEST || reply[..n] != expected[self.got..self.got + n] {
+            return Err(wrong("a reply is not its request"));
+        }
+        self.got += n;
+        if self.got == REQUEST {
+            self.stream.shutdown(Shutdown::Write)?;
+        }
+        Ok(false)
+    }
+}
