@@ -6,7 +6,8 @@ use std::time::Duration;
 use crate::load::{self, Target};
 use crate::raw;
 use crate::rows::{Inside, Kind, Load, Row, find};
-use crate::runtimes::{Blocking, Executor, Fahrenheit, Net, Pool, Smol, Timed, Tokio};
+use crate::runtimes::{Blocking, CompioPoll, CompioUring, Executor, Fahrenheit, Glommio};
+use crate::runtimes::{MonoioLegacy, MonoioUring, Net, Pool, Smol, Timed, Tokio};
 use crate::sample::Sample;
 use crate::server;
 use crate::sys;
@@ -57,6 +58,11 @@ pub(crate) const CONTENDERS: &[Contender] = &[
     },
     full::<Tokio>("tokio"),
     full::<Smol>("smol"),
+    full::<MonoioUring>("monoio-uring"),
+    full::<MonoioLegacy>("monoio-legacy"),
+    full::<CompioUring>("compio-uring"),
+    full::<CompioPoll>("compio-poll"),
+    full::<Glommio>("glommio"),
     Contender {
         name: "local-pool",
         inside: Some(work::of_executor::<Pool>),

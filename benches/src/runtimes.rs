@@ -4,8 +4,11 @@
 //! owned and handed back, because completion-based runtimes need that; to the others it costs
 //! a move of three words.
 
+mod compio;
 mod fahrenheit;
+mod glommio;
 mod local_pool;
+mod monoio;
 mod smol;
 mod tokio;
 
@@ -13,8 +16,11 @@ use std::io;
 use std::net::TcpListener;
 use std::time::Duration;
 
+pub(crate) use self::compio::{CompioPoll, CompioUring};
 pub(crate) use self::fahrenheit::Fahrenheit;
+pub(crate) use self::glommio::Glommio;
 pub(crate) use self::local_pool::Pool;
+pub(crate) use self::monoio::{MonoioLegacy, MonoioUring};
 pub(crate) use self::smol::Smol;
 pub(crate) use self::tokio::Tokio;
 
