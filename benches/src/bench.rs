@@ -30,6 +30,7 @@ mod cli;
 mod drive;
 mod histogram;
 mod load;
+mod plot;
 mod raw;
 mod report;
 mod rows;
@@ -111,6 +112,9 @@ fn run(options: &Options) -> io::Result<()> {
         fs::create_dir_all(directory)?;
         fs::write(directory.join("results.md"), results.markdown())?;
         fs::write(directory.join("results.json"), results.json())?;
+        for (name, picture) in plot::all(&results) {
+            fs::write(directory.join(name), picture)?;
+        }
     }
     Ok(())
 }

@@ -211,6 +211,14 @@ impl Row {
         }
     }
 
+    /// How many connections always have a request under way.
+    pub(crate) fn active(&self) -> usize {
+        match self.kind {
+            Kind::Outside(Load::Echo { active, .. }) => active,
+            _ => 0,
+        }
+    }
+
     /// How many bytes a connection's buffer has in the server.
     pub(crate) fn buffer(&self) -> usize {
         match self.kind {

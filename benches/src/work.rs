@@ -255,18 +255,29 @@ async fn task_memory<E: Timed>(n: usize) -> Sample {
     sample
 }
 
+/// How many tasks have not begun yet, and whom the last of them tells.
+type Left = RefCell<(usize, Option<oneshot::Sender<()>>)>;
+
+fn begin(left: &Left) {
+    let mut left = left.borrow_mut();
+    left.0 -= 1;
+    if left.0 == 0 {
+        let last = left.1.take().expect("only one task is the last");
+        last.send(()).expect("the main task waits");
+    }
+}
+
 /// Returns when all of so many tasks have begun to sleep.
 async fn sleep_for_ever<E: Timed>(n: usize) {
-    let begun = Rc::new(RefCell::new(0));
+    let (last, begun) = oneshot::channel();
+    let left = Rc::new(RefCell::new((n, Some(last))));
     for _ in 0..n {
-        let begun = Rc::clone(&begun);
+        let left = Rc::clone(&left);
         E::detach(async move {
-            *begun.borrow_mut() += 1;
-            drop(begun);
+            begin(&left);
+            drop(left);
             E::sleep(Duration::from_secs(3_600)).await;
         });
     }
-    while *begun.borrow() < n {
-        E::yield_now().await;
-    }
+    begun.await.expect("the last task tells");
 }
