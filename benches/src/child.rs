@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::load::{self, Target};
 use crate::raw;
 use crate::rows::{Inside, Kind, Load, Row, find};
-use crate::runtimes::{Blocking, CompioPoll, CompioUring, Executor, Fahrenheit, Glommio};
+use crate::runtimes::{Blocking, Calloop, CompioPoll, CompioUring, Executor, Fahrenheit, Glommio};
 use crate::runtimes::{MonoioLegacy, MonoioUring, Net, Pool, Smol, Timed, Tokio};
 use crate::sample::Sample;
 use crate::server;
@@ -23,6 +23,8 @@ pub(crate) struct Contender {
     pub(crate) name: &'static str,
     inside: Option<fn(Inside, usize) -> Option<Sample>>,
     serve: Option<fn(&'static Row, Load) -> io::Result<()>>,
+    /// Whether it knows the time and has a pool of threads.
+    complete: bool,
     /// Environment that the child gets.
     pub(crate) environment: Option<(&'static str, &'static str)>,
 }
@@ -32,6 +34,7 @@ const fn full<R: Timed + Blocking + Net>(name: &'static str) -> Contender {
         name,
         inside: Some(every_work::<R>),
         serve: Some(server::serve::<R>),
+        complete: true,
         environment: None,
     }
 }
@@ -44,6 +47,7 @@ const fn hand_written(
         name,
         inside: None,
         serve: Some(serve),
+        complete: false,
         environment: None,
     }
 }
@@ -64,9 +68,17 @@ pub(crate) const CONTENDERS: &[Contender] = &[
     full::<CompioPoll>("compio-poll"),
     full::<Glommio>("glommio"),
     Contender {
+        name: "calloop",
+        inside: Some(work::of_executor::<Calloop>),
+        serve: Some(server::serve::<Calloop>),
+        complete: false,
+        environment: None,
+    },
+    Contender {
         name: "local-pool",
         inside: Some(work::of_executor::<Pool>),
         serve: None,
+        complete: false,
         environment: None,
     },
     hand_written("raw-epoll", raw::serve_epoll),
@@ -96,7 +108,7 @@ impl Contender {
             Kind::Outside(_) if selects && row.idle() > 5_000 => false,
             Kind::Inside(Inside::Spawn | Inside::Yield | Inside::Mpsc) => self.inside.is_some(),
             Kind::Inside(Inside::Oneshot | Inside::ThreadWake) => self.inside.is_some(),
-            Kind::Inside(_) => self.inside.is_some() && self.serve.is_some(),
+            Kind::Inside(_) => self.inside.is_some() && self.complete,
             Kind::Outside(_) => self.serve.is_some(),
         }
     }

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use crate::child::CONTENDERS;
 use crate::report::{Results, RowResults};
 use crate::rows::{Row, find};
 use crate::sample::PERCENTILES;
@@ -87,9 +88,9 @@ fn lateness(results: &Results) -> Vec<Line> {
     lines.filter(|(_, points)| points.len() > 1).collect()
 }
 
-const COLORS: [&str; 13] = [
+const COLORS: [&str; 14] = [
     "#d62728", "#ff9896", "#1f77b4", "#2ca02c", "#9467bd", "#c5b0d5", "#8c564b", "#c49c94",
-    "#e377c2", "#7f7f7f", "#000000", "#bcbd22", "#17becf",
+    "#e377c2", "#7f7f7f", "#000000", "#bcbd22", "#17becf", "#ff7f0e",
 ];
 
 const WIDTH: f64 = 860.0;
@@ -144,7 +145,9 @@ impl Plot {
             text(&mut svg, at_x(*x), BOTTOM + 18.0, "middle", &number(*x));
         }
         for (index, (runtime, points)) in self.lines.iter().enumerate() {
-            let color = COLORS[index % COLORS.len()];
+            // The same color for the same runtime in every plot of every run.
+            let place = CONTENDERS.iter().position(|one| one.name == *runtime);
+            let color = COLORS[place.unwrap_or(0) % COLORS.len()];
             let path = points
                 .iter()
                 .map(|(x, y)| format!("{:.1},{:.1} ", at_x(*x), at_y(*y)));

@@ -4,6 +4,7 @@
 //! owned and handed back, because completion-based runtimes need that; to the others it costs
 //! a move of three words.
 
+mod calloop;
 mod compio;
 mod fahrenheit;
 mod glommio;
@@ -16,6 +17,7 @@ use std::io;
 use std::net::TcpListener;
 use std::time::Duration;
 
+pub(crate) use self::calloop::Calloop;
 pub(crate) use self::compio::{CompioPoll, CompioUring};
 pub(crate) use self::fahrenheit::Fahrenheit;
 pub(crate) use self::glommio::Glommio;
