@@ -28,6 +28,7 @@
 mod child;
 mod cli;
 mod drive;
+mod footprint;
 mod histogram;
 mod load;
 mod plot;
@@ -106,6 +107,14 @@ fn run(options: &Options) -> io::Result<()> {
             "\r\x1b[K{progress}: done after {} s",
             begun.elapsed().as_secs()
         );
+    }
+    if options.footprint {
+        for runtime in footprint::runtimes() {
+            eprintln!("footprint: {runtime}");
+            results
+                .footprint
+                .push((runtime, footprint::measure(runtime)));
+        }
     }
     print!("{}", results.markdown());
     if let Some(directory) = &options.out {

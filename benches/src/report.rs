@@ -13,6 +13,8 @@ pub(crate) const REFERENCE: &str = "tokio";
 #[derive(Default)]
 pub(crate) struct Results {
     pub(crate) rows: Vec<RowResults>,
+    /// Of a minimal echo server: `crates`, `seconds` and `bytes`.
+    pub(crate) footprint: Vec<(&'static str, Result<Sample, String>)>,
     /// What machine and what versions, one fact a line.
     pub(crate) facts: Vec<(String, String)>,
 }
@@ -114,6 +116,7 @@ impl Results {
             let (p50, p99) = (row.figure(runtime, "p50")?, row.figure(runtime, "p99")?);
             Some(format!("{} / {}", short(p50), short(p99)))
         });
+        self.footprints(&mut text);
         text.push_str("\n## What an operation is\n\n");
         for row in &self.rows {
             let _ = writeln!(text, "- `{}`: {}", row.name, row.unit);
@@ -143,6 +146,28 @@ impl Results {
         }
     }
 
+    fn footprints(&self, text: &mut String) {
+        if self.footprint.is_empty() {
+            return;
+        }
+        text.push_str("\n## Footprint of a minimal echo server\n\n");
+        text.push_str("| with | crates | clean build | stripped size |\n|---|---:|---:|---:|\n");
+        for (runtime, sample) in &self.footprint {
+            let line = match sample {
+                Ok(sample) => {
+                    let figure = |name| sample.get(name).unwrap_or_default();
+                    let (crates, seconds) = (figure("crates"), figure("seconds"));
+                    format!(
+                        "{crates} | {seconds:.1} s | {:.0} kB",
+                        figure("bytes") / 1e3
+                    )
+                }
+                Err(why) => format!("failed: {why} | – | –"),
+            };
+            let _ = writeln!(text, "| {runtime} | {line} |");
+        }
+    }
+
     fn failures(&self, text: &mut String) {
         let mut seen = BTreeMap::new();
         for row in &self.rows {
@@ -167,6 +192,10 @@ impl Results {
             .facts
             .iter()
             .map(|(name, fact)| format!("{}:{}", quote(name), quote(fact)));
+        let footprint = self
+            .footprint
+            .iter()
+            .map(|(runtime, sample)| format!("    {}: {}", quote(runtime), sample_json(sample)));
         let rows = self.rows.iter().map(|row| {
             let runtimes = row.samples.iter().map(|(runtime, samples)| {
                 let samples = samples
@@ -184,8 +213,9 @@ impl Results {
             )
         });
         format!(
-            "{{\n  \"facts\": {{{}}},\n  \"rows\": {{\n{}\n  }}\n}}\n",
+            "{{\n  \"facts\": {{{}}},\n  \"footprint\": {{\n{}\n  }},\n  \"rows\": {{\n{}\n  }}\n}}\n",
             facts.collect::<Vec<_>>().join(", "),
+            footprint.collect::<Vec<_>>().join(",\n"),
             rows.collect::<Vec<_>>().join(",\n")
         )
     }
