@@ -49,10 +49,8 @@ impl Timed for Glommio {
 }
 
 impl Blocking for Glommio {
-    fn unblock<T: Send + 'static>(
-        job: impl FnOnce() -> T + Send + 'static,
-    ) -> impl Future<Output = T> + 'static {
-        async move { glommio::executor().spawn_blocking(job).await }
+    async fn unblock<T: Send + 'static>(job: impl FnOnce() -> T + Send + 'static) -> T {
+        glommio::executor().spawn_blocking(job).await
     }
 }
 
