@@ -109,7 +109,11 @@ fn run(options: &Options) -> io::Result<()> {
         );
     }
     if options.footprint {
-        for runtime in footprint::runtimes() {
+        let asked = |server: &&str| {
+            let mut names = options.runtimes.iter().map(|runtime| runtime.name);
+            *server == "std" || names.any(|name| name.starts_with(server))
+        };
+        for runtime in footprint::runtimes().filter(asked) {
             eprintln!("footprint: {runtime}");
             results
                 .footprint
