@@ -96,6 +96,7 @@ mod fd;
 pub mod net;
 mod reactor;
 mod runtime;
+pub mod signal;
 mod sys;
 pub mod task;
 pub mod time;

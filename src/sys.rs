@@ -52,6 +52,7 @@ pub(crate) mod fd_set;
 pub(crate) mod fork;
 mod making;
 pub(crate) mod select;
+pub(crate) mod signal;
 pub(crate) mod socket;
 pub(crate) mod unix;
 pub(crate) mod wake_pipe;

@@ -28,4 +28,5 @@ pub(crate) fn watch() {
 
 extern "C" fn in_child() {
     FORKS.fetch_add(1, Ordering::Relaxed);
+    super::signal::in_child();
 }

@@ -8,7 +8,7 @@ use super::unix::SELECT_LIMIT;
 use super::{Errno, making, retry};
 use std::fmt;
 use std::io;
-use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
 
 /// How often a failed write is tried again before it is believed.
 const TRIES: usize = 8;
@@ -105,6 +105,13 @@ impl WakePipe {
         self.read
     }
 
+    /// The end that a signal handler writes to by itself.
+    pub(crate) fn write_fd(&self) -> RawFd {
+        self.ends
+            .as_ref()
+            .map_or(-1, |(_, write)| write.as_raw_fd())
+    }
+
     /// Makes the read end ready. An error means that it certainly is not.
     ///
     /// The protocol allows one byte a sleep, so a pipe that says it is full is not believed at
@@ -148,6 +155,17 @@ impl WakePipe {
         let Some((read, _)) = &self.ends else { return };
         let mut bytes = [0; 64];
         while retry(|| nix::unistd::read(read, &mut bytes)) == Ok(bytes.len()) {}
+    }
+}
+
+/// As the read end.
+impl AsFd for WakePipe {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        let (read, _) = self
+            .ends
+            .as_ref()
+            .expect("a pipe has ends until it is dropped");
+        read.as_fd()
     }
 }
 
