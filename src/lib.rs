@@ -104,7 +104,7 @@ mod timer;
 
 pub use blocking::spawn_blocking;
 pub use fd::{AsyncFd, RegisterError};
-pub use net::{AsyncTcpListener, AsyncTcpStream};
+pub use net::{AsyncTcpListener, AsyncTcpStream, AsyncUdpSocket};
 pub use reactor::Poller;
 pub use runtime::{Builder, CreateError, Interest, block_on, interest, run, turn};
 pub use task::{spawn, yield_now};

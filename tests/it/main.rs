@@ -16,5 +16,6 @@ mod tcp;
 mod tcp_faults;
 mod timers;
 mod turn;
+mod udp;
 mod util;
 mod wake;
