@@ -1,12 +1,15 @@
 //! TCP and UDP, and the names and addresses that they are called by.
 
+mod accept;
 mod addr;
 mod common;
+mod split;
+mod stream;
 mod tcp;
 mod udp;
 
+pub use accept::Incoming;
 pub use addr::{ToSocketAddrs, lookup_host};
-pub use tcp::{
-    AsyncTcpListener, AsyncTcpStream, Incoming, OwnedReadHalf, OwnedWriteHalf, ReuniteError,
-};
+pub use split::{OwnedReadHalf, OwnedWriteHalf, ReuniteError};
+pub use tcp::{AsyncTcpListener, AsyncTcpStream};
 pub use udp::AsyncUdpSocket;

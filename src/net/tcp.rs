@@ -1,27 +1,24 @@
-//! TCP: connecting, reading and writing; below it, listening, and the two halves of a connection.
+//! TCP: connections; below it, connecting and listening.
 
 mod connect;
 #[cfg(test)]
 mod limit_tests;
 mod listener;
-mod split;
 
-pub use listener::{AsyncTcpListener, Incoming};
-pub use split::{OwnedReadHalf, OwnedWriteHalf, ReuniteError};
+pub use listener::AsyncTcpListener;
 
 use super::addr::{self, ToSocketAddrs};
+use super::common::wraps;
+use super::split::{self, OwnedReadHalf, OwnedWriteHalf};
+use super::stream::{Duplex, reads, writes};
 use crate::fd::Source;
 use crate::reactor::Direction;
 use crate::sys::{Trigger, socket};
 use crate::time::{self, sleep};
-use futures_io::{AsyncRead, AsyncWrite};
-use std::fmt;
 use std::future::{Future, poll_fn};
-use std::io::{self, IoSlice, IoSliceMut, Read};
+use std::io;
 use std::net::{self, Shutdown, SocketAddr};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 /// A TCP connection.
@@ -295,6 +292,11 @@ impl AsyncTcpStream {
         socket::set_keepalive(&self.io, on)
     }
 
+    /// Splits the connection into halves that may go to different tasks.
+    pub fn into_split(self) -> (OwnedReadHalf, OwnedWriteHalf) {
+        split::split(self)
+    }
+
     /// The error that the system keeps for this socket, if any; asking clears it (`SO_ERROR`).
     ///
     /// # Errors
@@ -302,138 +304,18 @@ impl AsyncTcpStream {
     pub fn take_error(&self) -> io::Result<Option<io::Error>> {
         self.io.take_error()
     }
+}
 
-    fn poll_read_ref(&self, cx: &mut Context<'_>, bytes: &mut [u8]) -> Poll<io::Result<usize>> {
-        let len = bytes.len();
-        let call = || (&self.io).read(bytes);
-        self.source
-            .poll_io(Direction::Read, cx, call, |&n| 0 < n && n < len)
-    }
+impl Duplex for AsyncTcpStream {
+    const SHORT_READS_EMPTY: bool = true;
 
-    fn poll_read_vectored_ref(
-        &self,
-        cx: &mut Context<'_>,
-        slices: &mut [IoSliceMut<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let len: usize = slices.iter().map(|slice| slice.len()).sum();
-        let call = || (&self.io).read_vectored(slices);
-        self.source
-            .poll_io(Direction::Read, cx, call, |&n| 0 < n && n < len)
-    }
-
-    fn poll_write_ref(&self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let call = || socket::send(&self.io, bytes);
-        self.source
-            .poll_io(Direction::Write, cx, call, |&n| n < bytes.len())
-    }
-
-    fn poll_write_vectored_ref(
-        &self,
-        cx: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        // Not short when it takes less: so many slices may be more than one call takes.
-        let call = || socket::send_vectored(&self.io, slices);
-        self.source.poll_io(Direction::Write, cx, call, |_| false)
-    }
-
-    /// Shuts down writing. That it is done already, or that the peer is gone, is no error.
-    fn close_write(&self) -> io::Result<()> {
-        match self.io.shutdown(Shutdown::Write) {
-            Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(()),
-            outcome => outcome,
-        }
+    #[allow(private_interfaces, reason = "nobody else can call it")]
+    fn source(&self) -> &Source {
+        &self.source
     }
 }
 
-impl fmt::Debug for AsyncTcpStream {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.io.fmt(f)
-    }
-}
-
-impl TryFrom<net::TcpStream> for AsyncTcpStream {
-    type Error = io::Error;
-
-    fn try_from(stream: net::TcpStream) -> io::Result<AsyncTcpStream> {
-        AsyncTcpStream::from_std(stream)
-    }
-}
-
-impl AsFd for AsyncTcpStream {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.io.as_fd()
-    }
-}
-
-impl AsRawFd for AsyncTcpStream {
-    fn as_raw_fd(&self) -> RawFd {
-        self.io.as_raw_fd()
-    }
-}
-
-/// Implements reading for a type with a `stream()`.
-macro_rules! reads {
-    ($type:ty) => {
-        impl AsyncRead for $type {
-            fn poll_read(
-                self: Pin<&mut Self>,
-                cx: &mut Context<'_>,
-                bytes: &mut [u8],
-            ) -> Poll<io::Result<usize>> {
-                self.stream().poll_read_ref(cx, bytes)
-            }
-
-            fn poll_read_vectored(
-                self: Pin<&mut Self>,
-                cx: &mut Context<'_>,
-                slices: &mut [IoSliceMut<'_>],
-            ) -> Poll<io::Result<usize>> {
-                self.stream().poll_read_vectored_ref(cx, slices)
-            }
-        }
-    };
-}
-
-/// Implements writing for a type with a `stream()`.
-macro_rules! writes {
-    ($type:ty) => {
-        impl AsyncWrite for $type {
-            fn poll_write(
-                self: Pin<&mut Self>,
-                cx: &mut Context<'_>,
-                bytes: &[u8],
-            ) -> Poll<io::Result<usize>> {
-                self.stream().poll_write_ref(cx, bytes)
-            }
-
-            fn poll_write_vectored(
-                self: Pin<&mut Self>,
-                cx: &mut Context<'_>,
-                slices: &[IoSlice<'_>],
-            ) -> Poll<io::Result<usize>> {
-                self.stream().poll_write_vectored_ref(cx, slices)
-            }
-
-            fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-                Poll::Ready(Ok(()))
-            }
-
-            fn poll_close(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-                Poll::Ready(self.stream().close_write())
-            }
-        }
-    };
-}
-
-use {reads, writes};
-
-impl AsyncTcpStream {
-    fn stream(&self) -> &AsyncTcpStream {
-        self
-    }
-}
-
+wraps!(AsyncTcpStream, io, net::TcpStream);
 reads!(AsyncTcpStream);
 writes!(AsyncTcpStream);
 reads!(&AsyncTcpStream);

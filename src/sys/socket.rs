@@ -5,7 +5,7 @@ use super::{Errno, making};
 use nix::libc;
 use nix::sys::socket::{self, AddressFamily, MsgFlags, SockType, SockaddrLike, SockaddrStorage};
 use nix::sys::socket::{getsockopt, setsockopt, sockopt};
-use std::io::{self, IoSlice};
+use std::io::{self, IoSlice, IoSliceMut};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
@@ -132,6 +132,28 @@ fn peer(addr: &libc::sockaddr_storage, len: libc::socklen_t) -> nix::Result<Sock
 fn std_addr(addr: &SockaddrStorage) -> Option<SocketAddr> {
     let v4 = addr.as_sockaddr_in().map(|a| SocketAddr::V4((*a).into()));
     v4.or_else(|| addr.as_sockaddr_in6().map(|a| SocketAddr::V6((*a).into())))
+}
+
+/// Receives into `bytes`; returns how many came, 0 at the end.
+pub(crate) fn receive(socket: impl AsFd, bytes: &mut [u8]) -> io::Result<usize> {
+    let len = bytes.len().min(MOST_BYTES);
+    let fd = socket.as_fd().as_raw_fd();
+    Ok(socket::recv(fd, &mut bytes[..len], MsgFlags::empty())?)
+}
+
+/// Receives into several slices; those past what one call takes are left for the next.
+pub(crate) fn receive_vectored(
+    socket: impl AsFd,
+    slices: &mut [IoSliceMut<'_>],
+) -> io::Result<usize> {
+    let n_fitting = slices.len().min(MOST_SLICES);
+    Ok(nix::sys::uio::readv(socket, &mut slices[..n_fitting])?)
+}
+
+/// Shuts down writing, so that the peer reads the end.
+pub(crate) fn shutdown_write(socket: impl AsFd) -> io::Result<()> {
+    let fd = socket.as_fd().as_raw_fd();
+    Ok(socket::shutdown(fd, socket::Shutdown::Write)?)
 }
 
 /// Sends from `bytes` without `SIGPIPE`; returns how many were taken.

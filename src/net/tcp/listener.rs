@@ -1,22 +1,15 @@
-//! Listening, and what to do when descriptors run out.
+//! Listening for TCP connections.
 
 use super::AsyncTcpStream;
-use crate::fd::Source;
+use crate::net::accept::{Acceptor, Incoming, Listen};
 use crate::net::addr::{self, ToSocketAddrs};
-use crate::reactor::Direction;
-use crate::runtime::with;
-use crate::sys::{Trigger, socket};
-use crate::time::{Sleep, sleep};
-use futures_util::stream::{FusedStream, Stream};
-use std::cell::RefCell;
-use std::fmt;
-use std::future::{Future, poll_fn};
+use crate::net::common::wraps;
+use crate::sys::socket;
+use std::future::poll_fn;
 use std::io;
 use std::net::{self, SocketAddr};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::pin::Pin;
+use std::os::fd::OwnedFd;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 /// A TCP socket that listens for connections.
 ///
@@ -31,26 +24,8 @@ use std::time::Duration;
 /// # std::io::Result::Ok(())
 /// ```
 pub struct AsyncTcpListener {
-    // Before the socket: deregister, then close.
-    source: Source,
-    io: net::TcpListener,
-    shortage: RefCell<Option<Shortage>>,
+    acceptor: Acceptor<net::TcpListener>,
 }
-
-/// Descriptors have run out: accepting is tried again after a while, or when one is closed.
-#[derive(Debug)]
-struct Shortage {
-    delay: Duration,
-    retry: Sleep,
-    /// How many descriptors had been closed when it was noted.
-    n_closed: u64,
-}
-
-/// The first delay after descriptors have run out, and the longest; it doubles in between.
-const DELAYS: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
-
-/// So many lost connections in a row are passed over before the other tasks get a turn.
-const MOST_LOST: usize = 32;
 
 impl AsyncTcpListener {
     /// Listens on the first address of `addr` that can be had; port 0 lets the system choose.
@@ -72,11 +47,8 @@ impl AsyncTcpListener {
     }
 
     fn adopt(fd: OwnedFd) -> io::Result<AsyncTcpListener> {
-        let io = net::TcpListener::from(fd);
         Ok(AsyncTcpListener {
-            source: Source::owned(&io, Trigger::Level)?,
-            io,
-            shortage: RefCell::new(None),
+            acceptor: Acceptor::adopt(net::TcpListener::from(fd))?,
         })
     }
 
@@ -92,7 +64,7 @@ impl AsyncTcpListener {
 
     /// Gives the listener to std. It stays non-blocking.
     pub fn into_std(self) -> net::TcpListener {
-        self.io
+        self.acceptor.io
     }
 
     /// The address that is listened on, with the port that the system chose.
@@ -100,7 +72,7 @@ impl AsyncTcpListener {
     /// # Errors
     /// That of the system.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.io.local_addr()
+        self.acceptor.io.local_addr()
     }
 
     /// How many routers a packet may cross (`IP_TTL`); connections inherit it.
@@ -108,7 +80,7 @@ impl AsyncTcpListener {
     /// # Errors
     /// That of the system.
     pub fn ttl(&self) -> io::Result<u32> {
-        self.io.ttl()
+        self.acceptor.io.ttl()
     }
 
     /// Sets how many routers a packet may cross.
@@ -116,7 +88,7 @@ impl AsyncTcpListener {
     /// # Errors
     /// That of the system.
     pub fn set_ttl(&self, hops: u32) -> io::Result<()> {
-        self.io.set_ttl(hops)
+        self.acceptor.io.set_ttl(hops)
     }
 
     /// Waits for the next connection; returns it and the address of its peer.
@@ -143,62 +115,8 @@ impl AsyncTcpListener {
         &self,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<(AsyncTcpStream, SocketAddr)>> {
-        for _ in 0..MOST_LOST {
-            ready!(self.poll_shortage(cx));
-            let call = || socket::accept(&self.io);
-            // Short: one connection at a time is the common case.
-            let outcome = ready!(self.source.poll_io(Direction::Read, cx, call, |_| true));
-            let outcome = outcome.and_then(|(fd, peer)| Ok((AsyncTcpStream::fresh(fd)?, peer)));
-            match outcome {
-                Err(error) if socket::is_one_lost_connection(&error) => {
-                    log::debug!("a connection was lost before it was accepted: {error}");
-                }
-                Err(error) if socket::is_shortage(&error) => {
-                    if self.note_shortage() {
-                        return Poll::Ready(Err(error));
-                    }
-                }
-                outcome => {
-                    self.shortage.replace(None);
-                    return Poll::Ready(outcome);
-                }
-            }
-        }
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    }
-
-    /// Pending while descriptors are short and none has been closed.
-    fn poll_shortage(&self, cx: &mut Context<'_>) -> Poll<()> {
-        // Taken out meanwhile: polling the timer may run foreign code.
-        let Some(mut shortage) = self.shortage.take() else {
-            return Poll::Ready(());
-        };
-        let closed_since = with(|l| l.n_closed) != Some(shortage.n_closed);
-        let over = closed_since || Pin::new(&mut shortage.retry).poll(cx).is_ready();
-        self.shortage.replace(Some(shortage));
-        if over {
-            return Poll::Ready(());
-        }
-        let waker = cx.waker().clone();
-        let displaced = with(|l| l.starve(waker));
-        drop(displaced);
-        Poll::Pending
-    }
-
-    /// Notes that descriptors are short; whether that is news.
-    fn note_shortage(&self) -> bool {
-        let before = self.shortage.take();
-        let delay = before
-            .as_ref()
-            .map_or(DELAYS.0, |s| (2 * s.delay).min(DELAYS.1));
-        let n_closed = with(|l| l.n_closed).unwrap_or(0);
-        self.shortage.replace(Some(Shortage {
-            delay,
-            retry: sleep(delay),
-            n_closed,
-        }));
-        before.is_none()
+        let accepted = ready!(self.acceptor.poll_accept(cx, |io| socket::accept(io)));
+        Poll::Ready(accepted.and_then(|(fd, peer)| Ok((AsyncTcpStream::fresh(fd)?, peer))))
     }
 
     /// The connections to come, as a stream that never ends.
@@ -210,51 +128,12 @@ impl AsyncTcpListener {
     }
 }
 
-impl fmt::Debug for AsyncTcpListener {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.io.fmt(f)
+impl Listen for AsyncTcpListener {
+    type Connection = AsyncTcpStream;
+
+    fn poll_next_connection(&self, cx: &mut Context<'_>) -> Poll<io::Result<AsyncTcpStream>> {
+        self.poll_accept(cx).map_ok(|(stream, _)| stream)
     }
 }
 
-impl TryFrom<net::TcpListener> for AsyncTcpListener {
-    type Error = io::Error;
-
-    fn try_from(listener: net::TcpListener) -> io::Result<AsyncTcpListener> {
-        AsyncTcpListener::from_std(listener)
-    }
-}
-
-impl AsFd for AsyncTcpListener {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.io.as_fd()
-    }
-}
-
-impl AsRawFd for AsyncTcpListener {
-    fn as_raw_fd(&self) -> RawFd {
-        self.io.as_raw_fd()
-    }
-}
-
-/// The stream of [`AsyncTcpListener::incoming`].
-#[derive(Debug)]
-#[must_use = "streams do nothing unless polled"]
-pub struct Incoming<'a> {
-    listener: &'a AsyncTcpListener,
-}
-
-impl Stream for Incoming<'_> {
-    type Item = io::Result<AsyncTcpStream>;
-
-    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.listener
-            .poll_accept(cx)
-            .map(|outcome| Some(outcome.map(|(stream, _)| stream)))
-    }
-}
-
-impl FusedStream for Incoming<'_> {
-    fn is_terminated(&self) -> bool {
-        false
-    }
-}
+wraps!(AsyncTcpListener, acceptor.io, net::TcpListener);

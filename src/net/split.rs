@@ -1,50 +1,45 @@
 //! The two halves of a connection, for two tasks.
 
 use super::AsyncTcpStream;
-use futures_io::{AsyncRead, AsyncWrite};
+use super::stream::{Duplex, reads, writes};
 use std::fmt;
-use std::io::{self, IoSlice, IoSliceMut};
-use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
 
-impl AsyncTcpStream {
-    /// Splits the connection into halves that may go to different tasks.
-    pub fn into_split(self) -> (OwnedReadHalf, OwnedWriteHalf) {
-        let stream = Rc::new(self);
-        (
-            OwnedReadHalf(Rc::clone(&stream)),
-            OwnedWriteHalf { stream, open: true },
-        )
-    }
+/// The halves of `stream`.
+pub(super) fn split<S: Duplex>(stream: S) -> (OwnedReadHalf<S>, OwnedWriteHalf<S>) {
+    let stream = Rc::new(stream);
+    (
+        OwnedReadHalf(Rc::clone(&stream)),
+        OwnedWriteHalf { stream, open: true },
+    )
 }
 
 /// The reading half of a connection. The connection is closed when both halves are dropped.
 #[derive(Debug)]
-pub struct OwnedReadHalf(Rc<AsyncTcpStream>);
+pub struct OwnedReadHalf<S: Duplex = AsyncTcpStream>(Rc<S>);
 
 /// The writing half of a connection. Dropping it shuts down writing, so that the peer reads the
 /// end.
 #[derive(Debug)]
-pub struct OwnedWriteHalf {
-    stream: Rc<AsyncTcpStream>,
+pub struct OwnedWriteHalf<S: Duplex = AsyncTcpStream> {
+    stream: Rc<S>,
     /// Whether dropping it shuts down writing.
     open: bool,
 }
 
 /// Two halves that are not of one connection; both are given back.
 #[derive(Debug)]
-pub struct ReuniteError(pub OwnedReadHalf, pub OwnedWriteHalf);
+pub struct ReuniteError<S: Duplex = AsyncTcpStream>(pub OwnedReadHalf<S>, pub OwnedWriteHalf<S>);
 
-impl fmt::Display for ReuniteError {
+impl<S: Duplex> fmt::Display for ReuniteError<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("the halves are not of the same connection")
     }
 }
 
-impl std::error::Error for ReuniteError {}
+impl<S: Duplex + fmt::Debug> std::error::Error for ReuniteError<S> {}
 
-impl OwnedReadHalf {
+impl<S: Duplex> OwnedReadHalf<S> {
     /// Puts the halves together again.
     ///
     /// # Errors
@@ -53,25 +48,26 @@ impl OwnedReadHalf {
         clippy::missing_panics_doc,
         reason = "a connection has exactly two halves"
     )]
-    pub fn reunite(self, write: OwnedWriteHalf) -> Result<AsyncTcpStream, ReuniteError> {
+    pub fn reunite(self, write: OwnedWriteHalf<S>) -> Result<S, ReuniteError<S>> {
         if !Rc::ptr_eq(&self.0, &write.stream) {
             return Err(ReuniteError(self, write));
         }
         write.forget();
-        Ok(Rc::try_unwrap(self.0).expect("a connection has two halves"))
+        let stream = Rc::into_inner(self.0);
+        Ok(stream.expect("a connection has two halves"))
     }
 
-    fn stream(&self) -> &AsyncTcpStream {
+    fn connection(&self) -> &S {
         &self.0
     }
 }
 
-impl OwnedWriteHalf {
+impl<S: Duplex> OwnedWriteHalf<S> {
     /// As [`OwnedReadHalf::reunite`].
     ///
     /// # Errors
     /// The halves, if they are not of one connection.
-    pub fn reunite(self, read: OwnedReadHalf) -> Result<AsyncTcpStream, ReuniteError> {
+    pub fn reunite(self, read: OwnedReadHalf<S>) -> Result<S, ReuniteError<S>> {
         read.reunite(self)
     }
 
@@ -80,12 +76,12 @@ impl OwnedWriteHalf {
         self.open = false;
     }
 
-    fn stream(&self) -> &AsyncTcpStream {
+    fn connection(&self) -> &S {
         &self.stream
     }
 }
 
-impl Drop for OwnedWriteHalf {
+impl<S: Duplex> Drop for OwnedWriteHalf<S> {
     fn drop(&mut self) {
         if self.open {
             // The peer may have gone, which is its right.
@@ -95,18 +91,18 @@ impl Drop for OwnedWriteHalf {
 }
 
 /// The connection that this is a half of: its addresses, options and `peek`.
-impl AsRef<AsyncTcpStream> for OwnedReadHalf {
-    fn as_ref(&self) -> &AsyncTcpStream {
+impl<S: Duplex> AsRef<S> for OwnedReadHalf<S> {
+    fn as_ref(&self) -> &S {
         &self.0
     }
 }
 
 /// The connection that this is a half of: its addresses and options.
-impl AsRef<AsyncTcpStream> for OwnedWriteHalf {
-    fn as_ref(&self) -> &AsyncTcpStream {
+impl<S: Duplex> AsRef<S> for OwnedWriteHalf<S> {
+    fn as_ref(&self) -> &S {
         &self.stream
     }
 }
 
-super::reads!(OwnedReadHalf);
-super::writes!(OwnedWriteHalf);
+reads!(OwnedReadHalf<S>, S);
+writes!(OwnedWriteHalf<S>, S);
