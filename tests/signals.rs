@@ -117,7 +117,7 @@ mod injected {
     use std::time::Duration;
 
     /// The wait of the loop, whatever the C library and the loop call it.
-    const WAIT: &str = "?select,pselect6,?epoll_wait,?epoll_pwait";
+    const WAIT: &str = "?select,pselect6,?epoll_wait,?epoll_pwait,?epoll_pwait2";
 
     /// Runs `body` with `calls` failing as `fault` says, and checks that they did.
     fn injecting(name: &str, calls: &str, fault: &str, body: impl FnOnce()) {

@@ -99,7 +99,7 @@ fn a_round_trip_is_one_wait_one_read_one_write_and_nothing_else() {
     // Whether the first connection and the first word are there already differs from run to run.
     let slack = 3;
     let n_more = |call: &str| after.get(call).unwrap_or(&0) - before.get(call).unwrap_or(&0);
-    let waits = ["select", "pselect6", "epoll_wait", "epoll_pwait"];
+    let waits = ["select", "pselect6", "epoll_wait", "epoll_pwait", "epoll_pwait2"];
     let n_waits: i64 = waits.iter().map(|call| n_more(call)).sum();
     for (what, n) in [
         ("waits", n_waits),
@@ -209,7 +209,7 @@ fn d4_every_descriptor_is_made_close_on_exec_at_once() {
 #[test]
 fn sf9_waiting_for_a_timer_is_one_wait() {
     let name = "sf9_waiting_for_a_timer_is_one_wait";
-    let calls = "trace=?select,pselect6,?epoll_wait,?epoll_pwait";
+    let calls = "trace=?select,pselect6,?epoll_wait,?epoll_pwait,?epoll_pwait2";
     let log = traced(name, &["-e", calls], || {
         go(fahrenheit::time::sleep(Duration::from_millis(300)));
     });
