@@ -171,6 +171,62 @@ fn a3_sf10_a_descriptor_closed_behind_the_loop_concerns_its_owner_only() {
     });
 }
 
+/// As above, of a descriptor that the kernel's queue watches, if there is one: the queue forgets it
+/// without a word.
+#[cfg(target_os = "linux")]
+#[test]
+fn a3_a_tenured_descriptor_closed_behind_the_loop_is_found_as_well() {
+    use fahrenheit::time::{interval, sleep};
+    use std::time::Duration;
+
+    alone(
+        "a3_a_tenured_descriptor_closed_behind_the_loop_is_found_as_well",
+        || {
+            record(LevelFilter::Debug);
+            go(async {
+                let mut bytes = [0; 8];
+                let (mut victim, mut peer) = pair();
+                let number = victim.as_raw_fd();
+                for _ in 0..20 {
+                    let writes = async {
+                        sleep(Duration::from_millis(1)).await;
+                        peer.write_all(b"x").unwrap();
+                    };
+                    let (n, ()) = futures_util::join!(victim.read(&mut bytes), writes);
+                    assert_eq!(n.unwrap(), 1);
+                }
+                let before = net_util::thread_cpu();
+                let mut ticks = interval(Duration::from_millis(100));
+                let mut read = victim.read(&mut bytes);
+                let closes = async {
+                    sleep(Duration::from_millis(50)).await;
+                    nix::unistd::close(number).unwrap();
+                    // Whatever else the loop does goes on meanwhile.
+                    loop {
+                        ticks.tick().await;
+                    }
+                };
+                let closes = std::pin::pin!(closes);
+                let failed = match futures_util::future::select(&mut read, closes).await {
+                    futures_util::future::Either::Left((outcome, _)) => outcome,
+                    futures_util::future::Either::Right((never, _)) => never,
+                };
+                let spent = net_util::thread_cpu() - before;
+                let errno = failed.unwrap_err().raw_os_error();
+                assert_eq!(errno, Some(nix::libc::EBADF));
+                assert!(spent < Duration::from_millis(50), "{spent:?}");
+                std::mem::forget(victim.into_inner());
+                let lines = lines(log::Level::Warn);
+                assert_eq!(lines.len(), 1, "{lines:?}");
+                assert!(
+                    lines[0].starts_with(&format!("descriptor {number}, ")),
+                    "{lines:?}"
+                );
+            });
+        },
+    );
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn se6_a_wake_up_pipe_closed_behind_the_loop_is_warned_about_with_fd_and_errno() {

@@ -185,7 +185,10 @@ fn i4_an_accepted_socket_is_not_refused_for_a_stale_registration() {
 #[test]
 fn a18_a_high_number_costs_nothing_once_it_is_closed() {
     let name = "a18_a_high_number_costs_nothing_once_it_is_closed";
-    let options = ["-e", "trace=?select,pselect6,?epoll_wait,?epoll_pwait,?epoll_pwait2"];
+    let options = [
+        "-e",
+        "trace=?select,pselect6,?epoll_wait,?epoll_pwait,?epoll_pwait2",
+    ];
     let log = net_util::traced(name, &options, || {
         raise_fd_limit();
         go(async {

@@ -99,7 +99,13 @@ fn a_round_trip_is_one_wait_one_read_one_write_and_nothing_else() {
     // Whether the first connection and the first word are there already differs from run to run.
     let slack = 3;
     let n_more = |call: &str| after.get(call).unwrap_or(&0) - before.get(call).unwrap_or(&0);
-    let waits = ["select", "pselect6", "epoll_wait", "epoll_pwait", "epoll_pwait2"];
+    let waits = [
+        "select",
+        "pselect6",
+        "epoll_wait",
+        "epoll_pwait",
+        "epoll_pwait2",
+    ];
     let n_waits: i64 = waits.iter().map(|call| n_more(call)).sum();
     for (what, n) in [
         ("waits", n_waits),
