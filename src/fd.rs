@@ -85,7 +85,7 @@ impl Source {
         ready!(runtime::poll_budget(cx));
         let advice = with(|l| l.reactor.advice(self.token, direction));
         match advice {
-            Some(Advice::Try | Advice::TryTwice) => {}
+            Some(Advice::Try | Advice::TryTwice | Advice::TryHinted) => {}
             Some(Advice::Wait) => return self.poll_wait(direction, false, cx),
             Some(Advice::Dead) | None => return Poll::Ready(Err(Errno::EBADF.into())),
         }
@@ -97,7 +97,8 @@ impl Source {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 log::trace!("descriptor {}: would block", self.token.fd);
                 with(|l| l.reactor.set_blocked(self.token, direction, true));
-                return self.poll_wait(direction, false, cx);
+                let level = advice == Some(Advice::TryHinted);
+                return self.poll_wait(direction, level, cx);
             }
             Ok(value) if self.waits_first || is_short(value) => self.block(direction),
             _ => {}

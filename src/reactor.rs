@@ -17,8 +17,8 @@
 //! An edge says that something has changed, so only those may be parked who have seen the state
 //! before: whose call returned `WouldBlock`, or took less than was offered. A plain `readable()`
 //! goes into the maps, and so do reads after the peer has hung up, when one edge may have stood for
-//! data and the end. Listeners are watched level-triggered, so that one `accept` per wait is
-//! enough.
+//! data and the end, and whoever was told that the descriptor is ready and then found that it is
+//! not. Listeners are watched level-triggered, so that one `accept` per wait is enough.
 //!
 //! **Invariants.** An interest is one-shot: it leaves its place before its waker runs, so unread
 //! data cannot spin the loop. The directions never touch each other. Several tasks may wait for the
@@ -186,14 +186,21 @@ impl Reactor {
     }
 
     /// Whether an operation should be tried.
-    pub(crate) fn advice(&self, token: Token, direction: Direction) -> Advice {
-        match self.source(token) {
-            None | Some(Source { dead: true, .. }) => Advice::Dead,
-            Some(source) => match source.blocked.get(direction as usize) {
-                Some(true) => Advice::Wait,
-                _ if source.tenure == Tenure::Tenured => Advice::TryTwice,
-                _ => Advice::Try,
-            },
+    pub(crate) fn advice(&mut self, token: Token, direction: Direction) -> Advice {
+        let Some(source) = self.source_mut(token).filter(|source| !source.dead) else {
+            return Advice::Dead;
+        };
+        let direction = direction as usize;
+        match (source.blocked.get(direction), source.tenure) {
+            (Some(true), _) => Advice::Wait,
+            (_, Tenure::Tenured) => {
+                let hinted = source.hinted.get_mut(direction);
+                match hinted.is_some_and(std::mem::take) {
+                    true => Advice::TryHinted,
+                    false => Advice::TryTwice,
+                }
+            }
+            _ => Advice::Try,
         }
     }
 

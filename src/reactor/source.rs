@@ -83,6 +83,8 @@ pub(super) struct Source {
     /// By direction: the last call would have waited, or took less than was offered. The next waits
     /// until the descriptor is ready before it asks the system again.
     pub(super) blocked: [bool; 2],
+    /// By direction: it was said to be ready, and no call has been made since.
+    pub(super) hinted: [bool; 2],
     /// By direction: how often it has been ready.
     pub(super) n_ready: [u32; 3],
     /// By direction: who waits, while it is tenured.
@@ -107,6 +109,7 @@ impl Source {
             dead: false,
             hung_up: false,
             blocked: [false; 2],
+            hinted: [false; 2],
             n_ready: [0; 3],
             parked: [None, None],
         }
@@ -115,8 +118,9 @@ impl Source {
     /// Notes that it is ready in the direction of this number.
     pub(super) fn note_ready(&mut self, direction: usize) {
         self.n_ready[direction] = self.n_ready[direction].wrapping_add(1);
-        if let Some(blocked) = self.blocked.get_mut(direction) {
-            *blocked = false;
+        if direction < self.blocked.len() {
+            self.blocked[direction] = false;
+            self.hinted[direction] = true;
         }
     }
 }
