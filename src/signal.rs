@@ -1,4 +1,5 @@
-//! Signals as a stream: [`Signals`] for any set of them, [`ctrl_c`] for the one that everybody needs.
+//! Signals as a stream: [`Signals`] for any set of them, [`ctrl_c`] for the one that everybody
+//! needs.
 //!
 //! Each listener has a pipe of its own, which the signal handler writes to and which this thread's
 //! loop reads; nothing here needs the loop to know about signals.
@@ -117,8 +118,8 @@ impl fmt::Debug for Signal {
 /// A stream of the signals of a set, as they come; see the [module](self).
 ///
 /// It hears from when it is made, also while no loop runs, until it is dropped. It never ends,
-/// unless somebody closes its descriptor behind the loop. A listener belongs to the thread that made
-/// it.
+/// unless somebody closes its descriptor behind the loop. A listener belongs to the thread that
+/// made it.
 ///
 /// # Cancel safety
 /// Nothing is lost by dropping a future that waits for the next signal. What has come and was not
@@ -210,8 +211,8 @@ impl fmt::Debug for Signals {
 
 /// Waits for Ctrl-C (`SIGINT`), listening from the moment of the call.
 ///
-/// When the future is ready or dropped, and nobody else listens, the next Ctrl-C ends the program as
-/// usual. A program that wants to hear of several uses [`Signals`].
+/// When the future is ready or dropped, and nobody else listens, the next Ctrl-C ends the program
+/// as usual. A program that wants to hear of several uses [`Signals`].
 ///
 /// # Errors
 /// If it cannot be listened to; see [`Signals::new`].
@@ -220,8 +221,8 @@ impl fmt::Debug for Signals {
 /// Dropping the future before it is ready may lose a Ctrl-C that has just come.
 ///
 /// # Portability
-/// A shell starts background jobs without job control, and `nohup` some others, with Ctrl-C ignored;
-/// this hears it all the same.
+/// A shell starts background jobs without job control, and `nohup` some others, with Ctrl-C
+/// ignored; this hears it all the same.
 ///
 /// # Examples
 /// ```no_run

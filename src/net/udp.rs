@@ -12,9 +12,9 @@ use std::task::{Context, Poll};
 
 /// A UDP socket.
 ///
-/// Every operation takes `&self`, so one task may receive while others send. Datagrams arrive whole,
-/// in any order, twice, or not at all. One that is longer than the bytes given to receive it is
-/// **cut off**, and nothing says so: 65,535 bytes are always enough. A length of 0 is an empty
+/// Every operation takes `&self`, so one task may receive while others send. Datagrams arrive
+/// whole, in any order, twice, or not at all. One that is longer than the bytes given to receive it
+/// is **cut off**, and nothing says so: 65,535 bytes are always enough. A length of 0 is an empty
 /// datagram, and never an end.
 ///
 /// Every operation may be cancelled by dropping its future: a datagram is taken in the same poll

@@ -53,8 +53,8 @@ pub(crate) enum Advice {
     /// Make the call, and if it would block, once more: the kernel's queue tells of a change once,
     /// so a `WouldBlock` must not be believed lightly.
     TryTwice,
-    /// Make the call, the first since the queue said that the descriptor is ready. If it would block
-    /// all the same, no edge need follow: wait in `select`, which looks at the state.
+    /// Make the call, the first since the queue said that the descriptor is ready. If it would
+    /// block all the same, no edge need follow: wait in `select`, which looks at the state.
     TryHinted,
     /// Wait first: the call would.
     Wait,

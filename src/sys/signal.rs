@@ -1,12 +1,12 @@
 //! The signal handler, and those who listen to it.
 //!
 //! The handler does what a handler may: for each listener that wants the signal it sets a flag in a
-//! table of atomics and writes one byte into the listener's pipe; then it calls the handler that was
-//! there before. It takes no lock, allocates nothing, and leaves errno as it was.
+//! table of atomics and writes one byte into the listener's pipe; then it calls the handler that
+//! was there before. It takes no lock, allocates nothing, and leaves errno as it was.
 //!
 //! The pipe is a doorbell, not a letter box. The handler sets the flag, *then* rings; the listener
-//! empties the pipe, *then* looks at the flags. So a full pipe is a rung bell, no kind of signal can
-//! push another out, and after the last signal of a kind the listener always looks once more.
+//! empties the pipe, *then* looks at the flags. So a full pipe is a rung bell, no kind of signal
+//! can push another out, and after the last signal of a kind the listener always looks once more.
 //!
 //! Why not the crate signal-hook-registry: it never puts back what was there before, so after the
 //! first listener Ctrl-C would never again end the program by itself.
@@ -171,8 +171,8 @@ impl Node {
     }
 }
 
-/// Writes a byte into a pipe that is open as long as a handler is inside of its node. If the pipe is
-/// full, the listener has been told; there is nobody to tell of other errors.
+/// Writes a byte into a pipe that is open as long as a handler is inside of its node. If the pipe
+/// is full, the listener has been told; there is nobody to tell of other errors.
 fn ring(bell: c_int) {
     // SAFETY: `Node::close` waits for this handler before the descriptor is closed.
     let bell = unsafe { BorrowedFd::borrow_raw(bell) };
@@ -266,8 +266,8 @@ fn replace(signal: c_int, new: Option<&libc::sigaction>) -> nix::Result<libc::si
     let new = new.map_or(ptr::null(), ptr::from_ref);
     // SAFETY: all zeroes is a valid `sigaction`.
     let mut old: libc::sigaction = unsafe { zeroed() };
-    // SAFETY: `new` is null or points to an action of the caller, with a handler that may run at any
-    // time; `old` is ours to write to.
+    // SAFETY: `new` is null or points to an action of the caller, with a handler that may run at
+    // any time; `old` is ours to write to.
     Errno::result(unsafe { libc::sigaction(signal, new, &mut old) })?;
     Ok(old)
 }
