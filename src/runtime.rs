@@ -17,9 +17,11 @@
 //! the thread: step 4.
 
 mod builder;
+mod log_lines;
 mod turn;
 
 pub use builder::Builder;
+pub(crate) use log_lines::Current;
 pub use turn::{Interest, interest, turn};
 
 use crate::blocking::pool::Pool;
@@ -27,16 +29,16 @@ use crate::reactor::{Poller, Reactor, Victim};
 use crate::sys::fork;
 use crate::sys::select::Waited;
 use crate::task::error::Id;
-use crate::task::table::{Body, Ended, MAIN, Table};
+use crate::task::table::{Body, Ended, MAIN, Table, Taken};
 use crate::task::waker::{self, Inbox, Key, TaskWaker};
 use crate::timer::Timers;
 use futures_util::task::{ArcWake, waker_ref};
+use log_lines::{report, trace_ready, trace_wait};
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::fmt;
 use std::future::{Future, IntoFuture};
-use std::mem;
+use std::mem::{self, ManuallyDrop};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -58,9 +60,6 @@ const TIMER_SLACK: Duration = Duration::from_micros(100);
 
 /// How often, at the most, tenured descriptors are looked at: are they still open?
 const AUDIT_PERIOD: Duration = Duration::from_millis(100);
-
-/// How long the loop pauses when `select` fails.
-const PAUSE: Duration = Duration::from_millis(1);
 
 /// The event loop: four tables and what the tick needs.
 pub(crate) struct EventLoop {
@@ -88,8 +87,9 @@ pub(crate) struct EventLoop {
 
 thread_local! {
     static LOOP: RefCell<EventLoop> = RefCell::new(EventLoop::new());
-    /// What is being polled: the serial number of the task, and its place for the log.
-    static CURRENT: Cell<Option<Key>> = const { Cell::new(None) };
+    /// The waker of what is being polled; borrowed, and not changed, during the poll. It has left
+    /// before the thread ends, so this needs no destructor, and can be read in those of others.
+    static CURRENT: RefCell<Option<ManuallyDrop<Arc<TaskWaker>>>> = const { RefCell::new(None) };
     /// What is left of the budget of the poll that is running. Unlimited outside of our loop.
     static LEFT: Cell<u32> = const { Cell::new(u32::MAX) };
 }
@@ -216,7 +216,7 @@ fn drive(entered: &Entered, main: &mut dyn Root, alone: bool) {
         return;
     };
     let name = TaskWaker::new(key, Arc::clone(inbox));
-    name.queue_first();
+    ArcWake::wake_by_ref(&name);
     with(|l| l.main = Some(Arc::clone(&name)));
     log::debug!(
         "run: {} tasks are waiting to start",
@@ -261,7 +261,7 @@ fn run_queued(mut main: Option<(&Arc<TaskWaker>, &mut dyn Root)>, inbox: &Inbox)
                 if name.key() == key {
                     name.leave_queue();
                     log::trace!("poll the main future");
-                    n_polls += in_context(name, |cx| main.poll(cx)).1;
+                    n_polls += in_context(Arc::clone(name), |cx| main.poll(cx)).1;
                 }
             }
         }
@@ -272,24 +272,29 @@ fn run_queued(mut main: Option<(&Arc<TaskWaker>, &mut dyn Root)>, inbox: &Inbox)
 
 /// Polls one task, or drops it if it was aborted. Returns how much of its budget it has spent.
 fn poll_task(key: Key) -> usize {
-    let Some(Some(mut taken)) = with(|l| l.tasks.take(key)) else {
+    let Some(Some(taken)) = with(|l| l.tasks.take(key, &l.inbox)) else {
         return 0;
     };
+    let Taken {
+        mut body,
+        name,
+        aborted,
+    } = taken;
     let id = Id(key.serial);
-    let (polled, n_spent) = if taken.aborted {
+    let (polled, n_spent, name) = if aborted {
         log::trace!("drop task {id}: it was aborted");
-        taken.body.as_mut().cancel(id);
-        (Poll::Ready(()), 0)
+        body.as_mut().cancel(id);
+        (Poll::Ready(()), 0, name)
     } else {
         log::trace!("poll task {id}");
-        in_context(&taken.name, |cx| taken.body.as_mut().poll(id, cx))
+        in_context(name, |cx| body.as_mut().poll(id, cx))
     };
     if polled.is_pending() {
-        with(|l| l.tasks.put_back(key, taken.body));
+        with(|l| l.tasks.put_back(key, body, name));
         return n_spent;
     }
     log::trace!("task {id} has ended");
-    if let Some(ended) = with(|l| l.tasks.finish(key, taken.body)) {
+    if let Some(ended) = with(|l| l.tasks.finish(key, body, name)) {
         settle(id, ended);
     }
     n_spent
@@ -317,32 +322,40 @@ pub(crate) fn settle(id: Id, ended: Ended) {
 }
 
 /// Polls something that does not panic, with a fresh budget and the waker `name`. Returns also how
-/// much of the budget was spent: a poll of many operations counts for many polls.
-fn in_context<R>(name: &Arc<TaskWaker>, poll: impl FnOnce(&mut Context<'_>) -> R) -> (R, usize) {
-    CURRENT.set(Some(name.key()));
-    LEFT.set(BUDGET);
-    let polled = poll(&mut Context::from_waker(&waker_ref(name)));
-    let n_spent = BUDGET.saturating_sub(LEFT.replace(u32::MAX));
-    CURRENT.set(None);
-    (polled, n_spent as usize)
+/// much of the budget was spent, as a poll of many operations counts for many polls, and the waker.
+fn in_context<R>(
+    name: Arc<TaskWaker>,
+    poll: impl FnOnce(&mut Context<'_>) -> R,
+) -> (R, usize, Arc<TaskWaker>) {
+    CURRENT.with(|current| {
+        current.replace(Some(ManuallyDrop::new(name)));
+        LEFT.set(BUDGET);
+        let polled = match &*current.borrow() {
+            Some(name) => poll(&mut Context::from_waker(&waker_ref(name))),
+            None => unreachable!("it was put there above"),
+        };
+        let n_spent = BUDGET.saturating_sub(LEFT.replace(u32::MAX));
+        let name = current.take().expect("only this function takes it");
+        (polled, n_spent as usize, ManuallyDrop::into_inner(name))
+    })
 }
 
-/// Who is being polled, for the log.
-pub(crate) struct Current;
+/// The waker of the task `key`, if it is being polled.
+pub(crate) fn current_waker(key: Key) -> Option<Arc<TaskWaker>> {
+    CURRENT.with_borrow(|current| {
+        let name = current.as_deref().filter(|name| name.key() == key);
+        name.cloned()
+    })
+}
 
-impl fmt::Display for Current {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match CURRENT.get() {
-            None => f.write_str("a future outside of the loop"),
-            Some(Key { index: MAIN, .. }) => f.write_str("the main future"),
-            Some(key) => write!(f, "task {}", key.serial),
-        }
-    }
+/// What is being polled.
+fn current_key() -> Option<Key> {
+    CURRENT.with_borrow(|current| Some(current.as_deref()?.key()))
 }
 
 /// The task that is being polled, or 0.
 pub(crate) fn current_id() -> Id {
-    Id(CURRENT.get().map_or(0, |key| key.serial))
+    Id(current_key().map_or(0, |key| key.serial))
 }
 
 /// Whether an operation of ours may go on in this poll. If the budget is spent, the task is queued
@@ -452,59 +465,6 @@ pub(crate) fn wake_contained(waker: Waker) {
     }
 }
 
-/// Says what a failed wait means. The waiters of descriptors that were closed behind our back are
-/// woken, so that their operations fail.
-fn report(waited: Waited, victims: Vec<Victim>, woken: &mut Vec<Waker>) {
-    match waited {
-        Waited::Ready(_) => {}
-        Waited::BadFd if !victims.is_empty() => {}
-        Waited::BadFd => {
-            log::error!("select: bad descriptor, and none of ours: is the wake-up pipe closed?");
-            std::thread::sleep(PAUSE);
-        }
-        Waited::Trouble(errno) => {
-            log::warn!("select: {errno}; trying again");
-            std::thread::sleep(PAUSE);
-        }
-    }
-    for victim in victims {
-        log::error!(
-            "descriptor {}, registered at {}, was closed behind the loop; {} waited for it",
-            victim.fd,
-            victim.place,
-            victim.waiters.len()
-        );
-        woken.extend(victim.waiters);
-    }
-}
-
-fn trace_wait(wait: Option<Duration>) {
-    if log::log_enabled!(log::Level::Trace) {
-        let counts = with(|l| (l.reactor.n_interests(), l.timers.len(), l.tasks.n_running()));
-        let (([read, write, except], tenured), n_timers, n_tasks) = counts.unwrap_or_default();
-        let fds =
-            format!("{read} to read, {write} to write, {except} exceptional, {tenured} tenured");
-        match wait {
-            None => log::trace!("select: {fds}; {n_tasks} tasks; no time limit"),
-            Some(Duration::ZERO) => log::trace!("select: {fds}; {n_tasks} tasks; without waiting"),
-            Some(wait) => log::trace!(
-                "select: {fds}; {n_tasks} tasks, {n_timers} timers; for at most {wait:?}"
-            ),
-        }
-    }
-}
-
-fn trace_ready(rung: bool) {
-    if log::log_enabled!(log::Level::Trace) {
-        for (fd, direction) in with(|l| l.reactor.ready().collect::<Vec<_>>()).unwrap_or_default() {
-            log::trace!("ready: descriptor {fd}, {direction}");
-        }
-        if rung {
-            log::trace!("ready: the wake-up pipe");
-        }
-    }
-}
-
 /// Adds a task and queues it. If the thread is ending, the body is dropped and there is no key.
 pub(crate) fn add_task(
     body: Pin<Box<dyn Body>>,
@@ -514,7 +474,7 @@ pub(crate) fn add_task(
     let mut parts = Some((body, label));
     let added = with(|l| {
         let (body, label) = parts.take()?;
-        Some(l.tasks.insert(body, label, daemon, &l.inbox))
+        Some(l.tasks.insert(body, label, daemon))
     });
     let key = added.flatten()?;
     log::trace!("{Current} spawned task {}", key.serial);

@@ -42,9 +42,8 @@ const LARGE: usize = 16 * 1024;
 /// ```
 #[must_use = "dropping the handle detaches the task; say so with `drop`"]
 pub struct JoinHandle<T> {
-    id: Id,
-    /// `None` if the thread was ending and there never was a task.
-    key: Option<Key>,
+    /// [`Key::NOBODY`] if the thread was ending and there never was a task.
+    key: Key,
     joined: bool,
     // The task is on this thread, and so is the handle.
     _local: PhantomData<*mut T>,
@@ -66,24 +65,24 @@ impl<T> JoinHandle<T> {
     /// A handle that aborts the task from anywhere.
     pub fn abort_handle(&self) -> AbortHandle {
         AbortHandle {
-            id: self.id,
+            id: self.id(),
             name: self.name(),
         }
     }
 
     /// Whether the task has ended, in whatever way.
     pub fn is_finished(&self) -> bool {
-        let Some(key) = self.key else { return true };
-        self.joined || with(|l| l.tasks.is_finished(key)).unwrap_or(true)
+        self.joined || with(|l| l.tasks.is_finished(self.key)).unwrap_or(true)
     }
 
     /// What the task is called in the log and in errors.
     pub fn id(&self) -> Id {
-        self.id
+        Id(self.key.serial)
     }
 
     fn name(&self) -> Option<Arc<TaskWaker>> {
-        with(|l| l.tasks.name(self.key?)).flatten()
+        let name = with(|l| l.tasks.name(self.key, &l.inbox)).flatten();
+        name.or_else(|| runtime::current_waker(self.key))
     }
 }
 
@@ -95,11 +94,7 @@ impl<T: 'static> Future for JoinHandle<T> {
             !self.joined,
             "a `JoinHandle` was polled again after it was ready"
         );
-        let id = self.id;
-        let Some(key) = self.key else {
-            self.joined = true;
-            return Poll::Ready(Err(JoinError::cancelled(id)));
-        };
+        let key = self.key;
         ready!(runtime::poll_budget(cx));
         let mut output = None;
         match with(|l| l.tasks.join(key, cx.waker())).unwrap_or(Join::Gone) {
@@ -115,20 +110,20 @@ impl<T: 'static> Future for JoinHandle<T> {
         }
         runtime::spend_budget();
         self.joined = true;
-        Poll::Ready(output.unwrap_or_else(|| Err(JoinError::cancelled(id))))
+        Poll::Ready(output.unwrap_or_else(|| Err(JoinError::cancelled(Id(key.serial)))))
     }
 }
 
 impl<T> Drop for JoinHandle<T> {
     fn drop(&mut self) {
-        let Some(key) = self.key.filter(|_| !self.joined) else {
+        if self.joined {
             return;
-        };
-        if let Some(ended) = with(|l| l.tasks.detach(key)) {
+        }
+        if let Some(ended) = with(|l| l.tasks.detach(self.key)) {
             // The joiner that was to be woken is dropped, not woken: the task has not ended.
             let joiner = ended.joiner;
             runtime::settle(
-                self.id,
+                self.id(),
                 table::Ended {
                     joiner: None,
                     ..ended
@@ -142,7 +137,7 @@ impl<T> Drop for JoinHandle<T> {
 impl<T> fmt::Debug for JoinHandle<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("JoinHandle")
-            .field("id", &self.id.0)
+            .field("id", &self.key.serial)
             .field("is_finished", &self.is_finished())
             .finish()
     }
@@ -262,10 +257,8 @@ impl Builder {
         if key.is_none() {
             log::warn!("{place}: the thread is ending; the task that was spawned is dropped");
         }
-        let id = Id(key.map_or(0, |key| key.serial));
         JoinHandle {
-            id,
-            key,
+            key: key.unwrap_or(Key::NOBODY),
             joined: false,
             _local: PhantomData,
         }

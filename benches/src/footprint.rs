@@ -39,7 +39,8 @@ const SERVERS: [Server; 7] = [
     },
     Server {
         runtime: "monoio",
-        dependencies: "monoio = { version = \"0.2\", default-features = false, features = [\"legacy\", \"bytes\"] }",
+        dependencies: "monoio = { version = \"0.2\", default-features = false, \
+                       features = [\"legacy\", \"bytes\"] }",
         main: include_str!("footprint/monoio.txt"),
     },
     Server {

@@ -158,7 +158,8 @@ impl Plot {
             };
             let _ = writeln!(
                 svg,
-                "<polyline fill=\"none\" stroke=\"{color}\" stroke-width=\"{width}\" points=\"{}\"/>",
+                "<polyline fill=\"none\" stroke=\"{color}\" stroke-width=\"{width}\" \
+                 points=\"{}\"/>",
                 path.collect::<String>().trim_end()
             );
             let y = TOP + 10.0 + 22.0 * index as f64;

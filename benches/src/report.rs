@@ -213,7 +213,8 @@ impl Results {
             )
         });
         format!(
-            "{{\n  \"facts\": {{{}}},\n  \"footprint\": {{\n{}\n  }},\n  \"rows\": {{\n{}\n  }}\n}}\n",
+            "{{\n  \"facts\": {{{}}},\n  \"footprint\": {{\n{}\n  }},\n  \
+             \"rows\": {{\n{}\n  }}\n}}\n",
             facts.collect::<Vec<_>>().join(", "),
             footprint.collect::<Vec<_>>().join(",\n"),
             rows.collect::<Vec<_>>().join(",\n")

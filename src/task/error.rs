@@ -23,8 +23,9 @@ pub struct JoinError {
 
 enum Why {
     Cancelled,
-    // The mutex is never locked; it makes the payload, which is only `Send`, shareable.
-    Panicked(Mutex<Box<dyn Any + Send>>),
+    // The mutex makes the payload, which is only `Send`, shareable. The box keeps it out of every
+    // task, which has room for an output or an error.
+    Panicked(Box<Mutex<Box<dyn Any + Send>>>),
     NotStarted(io::Error),
 }
 
@@ -39,7 +40,7 @@ impl JoinError {
     pub(crate) fn panicked(id: Id, payload: Box<dyn Any + Send>) -> JoinError {
         JoinError {
             id,
-            why: Why::Panicked(Mutex::new(payload)),
+            why: Why::Panicked(Box::new(Mutex::new(payload))),
         }
     }
 

@@ -4,14 +4,16 @@
 //! so no foreign code ever runs while the table is borrowed.
 //!
 //! **Invariant.** A body leaves the table to be polled, joined or dropped; each happens with
-//! nothing borrowed. A key whose serial number does not match names nobody.
+//! nothing borrowed. A key whose serial number does not match names nobody. A task that has not been
+//! polled has no waker yet, unless an `AbortHandle` needed one: most that end at once never make one.
 
 use super::error::{Id, JoinError};
-use super::waker::{Inbox, Key, TaskWaker};
+use super::waker::{self, Inbox, Key, TaskWaker};
 use futures_util::task::ArcWake;
 use pin_project_lite::pin_project;
 use slab::Slab;
 use std::any::Any;
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
@@ -116,6 +118,7 @@ where
 /// A task that was taken out of the table to be polled.
 pub(crate) struct Taken {
     pub(crate) body: Pin<Box<dyn Body>>,
+    /// Its waker, to be brought back with the body.
     pub(crate) name: Arc<TaskWaker>,
     /// It is to be dropped instead.
     pub(crate) aborted: bool,
@@ -126,14 +129,15 @@ struct Slot {
     serial: u64,
     /// `None` while the task is being polled.
     body: Option<Pin<Box<dyn Body>>>,
-    /// The task's own waker.
-    name: Arc<TaskWaker>,
+    /// The task's own waker; `None` before the first poll, and while the task is being polled.
+    name: Option<Arc<TaskWaker>>,
     /// The task that awaits the handle.
     joiner: Option<Waker>,
-    label: Option<Box<str>>,
     finished: bool,
     detached: bool,
     daemon: bool,
+    /// It has a name in `labels`.
+    labelled: bool,
 }
 
 /// How a task ended, for the loop to act on with nothing borrowed.
@@ -159,6 +163,8 @@ pub(crate) enum Join {
 /// All tasks of one loop.
 pub(crate) struct Table {
     slots: Slab<Slot>,
+    /// What tasks are called, by serial number; few have a name.
+    labels: BTreeMap<u64, Box<str>>,
     /// Wakers of tasks that have ended and that nobody else held: they need not be made again.
     spare: Vec<Arc<TaskWaker>>,
     next_serial: u64,
@@ -169,6 +175,7 @@ impl Table {
     pub(crate) fn new() -> Table {
         Table {
             slots: Slab::new(),
+            labels: BTreeMap::new(),
             spare: Vec::new(),
             next_serial: 1,
             n_awaited: 0,
@@ -199,40 +206,49 @@ impl Table {
         body: Pin<Box<dyn Body>>,
         label: Option<Box<str>>,
         daemon: bool,
-        inbox: &Arc<Inbox>,
     ) -> Key {
         let serial = self.take_serial();
-        let entry = self.slots.vacant_entry();
-        let index = entry.key();
-        let key = Key { index, serial };
-        let spare = self.spare.pop().and_then(|spare| spare.rename(key));
-        let name = spare.unwrap_or_else(|| TaskWaker::new(key, Arc::clone(inbox)));
-        name.queue_first();
-        entry.insert(Slot {
+        let index = self.slots.insert(Slot {
             serial,
             body: Some(body),
-            name,
+            name: None,
             joiner: None,
-            label,
             finished: false,
             detached: false,
             daemon,
+            labelled: label.is_some(),
         });
+        if let Some(label) = label {
+            self.labels.insert(serial, label);
+        }
         self.n_awaited += usize::from(!daemon);
+        let key = Key { index, serial };
+        waker::push_local(key);
         key
     }
 
-    /// Queues every task that has not ended.
+    /// Queues every task that has not ended. One without a waker is in the queue already.
     pub(crate) fn wake_all(&self) {
         let running = self.slots.iter().filter(|(_, slot)| !slot.finished);
-        running.for_each(|(_, slot)| ArcWake::wake_by_ref(&slot.name));
+        let names = running.filter_map(|(_, slot)| slot.name.as_ref());
+        names.for_each(ArcWake::wake_by_ref);
     }
 
     /// Takes a task out to be polled; `None` if it has ended or is being polled.
-    pub(crate) fn take(&mut self, key: Key) -> Option<Taken> {
-        let slot = self.get_mut(key).filter(|slot| !slot.finished)?;
+    pub(crate) fn take(&mut self, key: Key, inbox: &Arc<Inbox>) -> Option<Taken> {
+        let slot = self
+            .slots
+            .get_mut(key.index)
+            .filter(|slot| slot.serial == key.serial && !slot.finished)?;
         let body = slot.body.take()?;
-        let name = Arc::clone(&slot.name);
+        let Some(name) = slot.name.take() else {
+            let spare = self.spare.pop().and_then(|spare| spare.rename(key));
+            return Some(Taken {
+                body,
+                name: spare.unwrap_or_else(|| TaskWaker::new(key, Arc::clone(inbox))),
+                aborted: false,
+            });
+        };
         let aborted = name.leave_queue();
         Some(Taken {
             body,
@@ -242,19 +258,29 @@ impl Table {
     }
 
     /// Puts a task back that is not done.
-    pub(crate) fn put_back(&mut self, key: Key, body: Pin<Box<dyn Body>>) {
+    pub(crate) fn put_back(&mut self, key: Key, body: Pin<Box<dyn Body>>, name: Arc<TaskWaker>) {
         let slot = self
             .get_mut(key)
             .expect("only the loop removes tasks that run");
         slot.body = Some(body);
+        slot.name = Some(name);
     }
 
     /// Notes that a task has ended.
-    pub(crate) fn finish(&mut self, key: Key, body: Pin<Box<dyn Body>>) -> Ended {
+    pub(crate) fn finish(
+        &mut self,
+        key: Key,
+        body: Pin<Box<dyn Body>>,
+        name: Arc<TaskWaker>,
+    ) -> Ended {
+        if !name.is_alone() {
+            name.finish();
+        } else if self.spare.len() < MOST_SPARE {
+            self.spare.push(name);
+        }
         let slot = self
             .get_mut(key)
             .expect("only the loop removes tasks that run");
-        slot.name.finish();
         slot.finished = true;
         let joiner = slot.joiner.take();
         let (daemon, detached) = (slot.daemon, slot.detached);
@@ -264,8 +290,7 @@ impl Table {
         };
         if detached {
             ended.unclaimed = Some(body);
-            ended.label = slot.label.take();
-            self.remove(key);
+            ended.label = self.remove(key);
         } else {
             slot.body = Some(body);
         }
@@ -310,22 +335,23 @@ impl Table {
                 ..Ended::default()
             };
         }
-        let (unclaimed, label) = (slot.body.take(), slot.label.take());
-        self.remove(key);
+        let unclaimed = slot.body.take();
         Ended {
             joiner,
             unclaimed,
-            label,
+            label: self.remove(key),
         }
     }
 
-    /// The waker of a task, to abort it by.
-    pub(crate) fn name(&self, key: Key) -> Option<Arc<TaskWaker>> {
-        let slot = self
-            .slots
-            .get(key.index)
-            .filter(|slot| slot.serial == key.serial)?;
-        Some(Arc::clone(&slot.name))
+    /// The waker of a task that has not ended, to abort it by; `None` also while it is polled.
+    pub(crate) fn name(&mut self, key: Key, inbox: &Arc<Inbox>) -> Option<Arc<TaskWaker>> {
+        let slot = self.get_mut(key)?;
+        if slot.name.is_none() && slot.body.is_some() && !slot.finished {
+            let name = TaskWaker::new(key, Arc::clone(inbox));
+            name.note_queued();
+            slot.name = Some(name);
+        }
+        slot.name.clone()
     }
 
     /// Whether the task has ended, or is not there.
@@ -340,16 +366,19 @@ impl Table {
     /// Everything, for the end of the loop.
     pub(crate) fn drain(&mut self) -> Vec<(Id, Ended)> {
         let slots = std::mem::take(&mut self.slots);
+        let mut labels = std::mem::take(&mut self.labels);
         self.n_awaited = 0;
         let ended = slots.into_iter().map(|(_, slot)| {
-            slot.name.finish();
+            if let Some(name) = &slot.name {
+                name.finish();
+            }
             let Slot {
                 serial,
                 joiner,
                 body: unclaimed,
-                label,
                 ..
             } = slot;
+            let label = labels.remove(&serial);
             (
                 Id(serial),
                 Ended {
@@ -368,11 +397,12 @@ impl Table {
             .filter(|slot| slot.serial == key.serial)
     }
 
-    fn remove(&mut self, key: Key) {
-        let mut slot = self.slots.remove(key.index);
-        if self.spare.len() < MOST_SPARE && Arc::get_mut(&mut slot.name).is_some() {
-            self.spare.push(slot.name);
-        }
+    /// Forgets a task that has ended; returns what it was called.
+    fn remove(&mut self, key: Key) -> Option<Box<str>> {
+        let slot = self.slots.remove(key.index);
+        slot.labelled
+            .then(|| self.labels.remove(&slot.serial))
+            .flatten()
     }
 
     fn take_serial(&mut self) -> u64 {

@@ -29,6 +29,14 @@ pub(crate) struct Key {
     pub(crate) serial: u64,
 }
 
+impl Key {
+    /// Names no task, ever.
+    pub(crate) const NOBODY: Key = Key {
+        index: usize::MAX,
+        serial: 0,
+    };
+}
+
 /// The name and the flags of one task; `Arc`s of it are its wakers.
 #[derive(Debug)]
 pub(crate) struct TaskWaker {
@@ -61,14 +69,18 @@ impl TaskWaker {
         Some(self)
     }
 
+    /// Whether nobody but the caller holds this, so that nobody can clone it meanwhile.
+    pub(crate) fn is_alone(self: &Arc<Self>) -> bool {
+        Arc::strong_count(self) == 1
+    }
+
     pub(crate) fn key(&self) -> Key {
         self.key
     }
 
-    /// Queues a task that has just been made, on its own thread.
-    pub(crate) fn queue_first(&self) {
-        self.flags.store(QUEUED, Ordering::Release);
-        push_local(self.key);
+    /// Notes that its task is in the queue already.
+    pub(crate) fn note_queued(&self) {
+        self.flags.fetch_or(QUEUED, Ordering::AcqRel);
     }
 
     /// Called when the task leaves the queue, before it is polled, so that a wake during the poll
@@ -114,7 +126,7 @@ thread_local! {
 }
 
 /// Queues a task of this thread. Does nothing once the thread is ending.
-fn push_local(key: Key) {
+pub(crate) fn push_local(key: Key) {
     let _ = QUEUE.try_with(|queue| queue.borrow_mut().push_back(key));
 }
 

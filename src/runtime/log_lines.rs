@@ -1,0 +1,79 @@
+//! What the loop says in the log: who is polled, what it waits for, what went wrong.
+
+use super::{current_key, with};
+use crate::reactor::Victim;
+use crate::sys::select::Waited;
+use crate::task::table::MAIN;
+use crate::task::waker::Key;
+use std::fmt;
+use std::task::Waker;
+use std::time::Duration;
+
+/// How long the loop pauses when `select` fails.
+const PAUSE: Duration = Duration::from_millis(1);
+
+/// Who is being polled, for the log.
+pub(crate) struct Current;
+
+impl fmt::Display for Current {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match current_key() {
+            None => f.write_str("a future outside of the loop"),
+            Some(Key { index: MAIN, .. }) => f.write_str("the main future"),
+            Some(key) => write!(f, "task {}", key.serial),
+        }
+    }
+}
+
+/// Says what a failed wait means. The waiters of descriptors that were closed behind our back are
+/// woken, so that their operations fail.
+pub(super) fn report(waited: Waited, victims: Vec<Victim>, woken: &mut Vec<Waker>) {
+    match waited {
+        Waited::Ready(_) => {}
+        Waited::BadFd if !victims.is_empty() => {}
+        Waited::BadFd => {
+            log::error!("select: bad descriptor, and none of ours: is the wake-up pipe closed?");
+            std::thread::sleep(PAUSE);
+        }
+        Waited::Trouble(errno) => {
+            log::warn!("select: {errno}; trying again");
+            std::thread::sleep(PAUSE);
+        }
+    }
+    for victim in victims {
+        log::error!(
+            "descriptor {}, registered at {}, was closed behind the loop; {} waited for it",
+            victim.fd,
+            victim.place,
+            victim.waiters.len()
+        );
+        woken.extend(victim.waiters);
+    }
+}
+
+pub(super) fn trace_wait(wait: Option<Duration>) {
+    if log::log_enabled!(log::Level::Trace) {
+        let counts = with(|l| (l.reactor.n_interests(), l.timers.len(), l.tasks.n_running()));
+        let (([read, write, except], tenured), n_timers, n_tasks) = counts.unwrap_or_default();
+        let fds =
+            format!("{read} to read, {write} to write, {except} exceptional, {tenured} tenured");
+        match wait {
+            None => log::trace!("select: {fds}; {n_tasks} tasks; no time limit"),
+            Some(Duration::ZERO) => log::trace!("select: {fds}; {n_tasks} tasks; without waiting"),
+            Some(wait) => log::trace!(
+                "select: {fds}; {n_tasks} tasks, {n_timers} timers; for at most {wait:?}"
+            ),
+        }
+    }
+}
+
+pub(super) fn trace_ready(rung: bool) {
+    if log::log_enabled!(log::Level::Trace) {
+        for (fd, direction) in with(|l| l.reactor.ready().collect::<Vec<_>>()).unwrap_or_default() {
+            log::trace!("ready: descriptor {fd}, {direction}");
+        }
+        if rung {
+            log::trace!("ready: the wake-up pipe");
+        }
+    }
+}
