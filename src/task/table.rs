@@ -4,8 +4,9 @@
 //! so no foreign code ever runs while the table is borrowed.
 //!
 //! **Invariant.** A body leaves the table to be polled, joined or dropped; each happens with
-//! nothing borrowed. A key whose serial number does not match names nobody. A task that has not been
-//! polled has no waker yet, unless an `AbortHandle` needed one: most that end at once never make one.
+//! nothing borrowed. A key whose serial number does not match names nobody. A task that has not
+//! been polled has no waker yet, unless an `AbortHandle` needed one: most that end in their first
+//! poll never make one.
 
 use super::error::{Id, JoinError};
 use super::waker::{self, Inbox, Key, TaskWaker};
