@@ -105,6 +105,14 @@ impl Sleep {
         }
     }
 
+    /// Has the task woken at the deadline.
+    fn arm(&mut self, cx: &Context<'_>) {
+        if let Some(deadline) = self.deadline {
+            let waker = cx.waker().clone();
+            self.armed = with(|l| l.timers.insert(deadline, waker));
+        }
+    }
+
     /// `poll` without the budget.
     fn poll_elapsed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Some(deadline) = self.deadline else {
@@ -114,8 +122,7 @@ impl Sleep {
             Some(key) => with(|l| l.timers.state(key, cx.waker())),
             None if deadline <= Instant::now() => Some(Armed::Fired),
             None => {
-                let waker = cx.waker().clone();
-                self.armed = with(|l| l.timers.insert(deadline, waker));
+                self.arm(cx);
                 return Poll::Pending;
             }
         };
@@ -242,7 +249,14 @@ impl<F: Future> Future for Timeout<F> {
             return Poll::Ready(Ok(output));
         }
         if let Limit::After(limit) = *this.limit {
-            *this.limit = Limit::Until(sleep(limit));
+            let mut sleep = sleep(limit);
+            if limit > Duration::ZERO {
+                // It cannot have passed: no need to look at the clock a second time.
+                sleep.arm(cx);
+                *this.limit = Limit::Until(sleep);
+                return Poll::Pending;
+            }
+            *this.limit = Limit::Until(sleep);
         }
         let Limit::Until(sleep) = this.limit else {
             return Poll::Pending;
