@@ -1,0 +1,119 @@
+//! What the steady state allocates: nothing. A process of its own, because it replaces the
+//! allocator.
+#![allow(unsafe_code)]
+
+use fahrenheit::{AsyncTcpListener, AsyncTcpStream, prelude::*};
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::io::{Read, Write};
+use std::time::Duration;
+
+thread_local! {
+    static N_ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
+}
+
+struct Counting;
+
+// SAFETY: every call goes to the system's allocator as it came.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        N_ALLOCATIONS.set(N_ALLOCATIONS.get() + 1);
+        // SAFETY: the caller has promised what `System` asks for.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: as above.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// What `body` allocates on this thread when it is done for the second and third time.
+async fn allocations(mut body: impl AsyncFnMut()) -> usize {
+    body().await;
+    let before = N_ALLOCATIONS.get();
+    body().await;
+    body().await;
+    N_ALLOCATIONS.get() - before
+}
+
+#[test]
+fn the_counter_counts() {
+    let n = fahrenheit::block_on(allocations(async || drop(std::hint::black_box(Box::new(1)))));
+    assert_eq!(n, 2);
+}
+
+#[test]
+fn turns_and_wakes_allocate_nothing() {
+    let n = fahrenheit::block_on(allocations(async || {
+        for _ in 0..1_000 {
+            fahrenheit::yield_now().await;
+        }
+    }));
+    assert_eq!(n, 0);
+}
+
+#[test]
+fn timers_that_come_and_go_allocate_nothing() {
+    let n = fahrenheit::block_on(allocations(async || {
+        for _ in 0..100 {
+            fahrenheit::time::sleep(Duration::from_micros(1)).await;
+            let once = fahrenheit::yield_now();
+            let limited = fahrenheit::time::timeout(Duration::from_secs(60), once);
+            limited.await.unwrap();
+        }
+    }));
+    assert_eq!(n, 0);
+}
+
+/// A server on this thread, a client on another, and so many bytes there and back.
+fn round_trips_allocate_nothing(n: usize) {
+    let listener = AsyncTcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let client = std::thread::spawn(move || {
+        let mut server = std::net::TcpStream::connect(address).unwrap();
+        server.set_nodelay(true).unwrap();
+        let limit = Some(Duration::from_secs(20));
+        server.set_read_timeout(limit).unwrap();
+        for _ in 0..3 * n {
+            server.write_all(b"x").unwrap();
+            server.read_exact(&mut [0]).unwrap();
+        }
+    });
+    let n_allocations = fahrenheit::block_on(async {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        allocations(async || echo(&mut stream, n).await).await
+    });
+    client.join().unwrap();
+    assert_eq!(n_allocations, 0);
+}
+
+async fn echo(stream: &mut AsyncTcpStream, n: usize) {
+    let mut bytes = [0];
+    for _ in 0..n {
+        stream.read_exact(&mut bytes).await.unwrap();
+        stream.write_all(&bytes).await.unwrap();
+    }
+}
+
+#[test]
+fn round_trips_on_a_connection_allocate_nothing() {
+    round_trips_allocate_nothing(1_000);
+}
+
+#[test]
+fn a_task_costs_one_allocation_however_often_it_is_polled() {
+    let n = fahrenheit::block_on(allocations(async || {
+        for i in 0..100 {
+            let task = fahrenheit::spawn(async move {
+                fahrenheit::yield_now().await;
+                i
+            });
+            assert_eq!(task.await.unwrap(), i);
+        }
+    }));
+    assert_eq!(n, 200);
+}
