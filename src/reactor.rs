@@ -273,12 +273,15 @@ impl Reactor {
 
     /// How many descriptors are waited for in `select`, by direction, and how many in the queue.
     pub(crate) fn n_interests(&self) -> ([usize; 3], usize) {
-        let parked = |source: &&Source| source.parked.iter().any(Option::is_some);
-        let n_parked = self.sources.iter().flatten().filter(parked).count();
-        (
-            [self.reads.len(), self.writes.len(), self.excepts.len()],
-            n_parked,
-        )
+        let parked = self.sources.iter().flatten().filter(|s| s.has_parked());
+        let n_young = [self.reads.len(), self.writes.len(), self.excepts.len()];
+        (n_young, parked.count())
+    }
+
+    /// Whether nobody waits for any descriptor.
+    pub(crate) fn waits_for_nothing(&self) -> bool {
+        let n_young = self.reads.len() + self.writes.len() + self.excepts.len();
+        n_young == 0 && !self.sources.iter().flatten().any(Source::has_parked)
     }
 
     /// The descriptors that somebody else would have to wait for in `direction`, in our stead. All

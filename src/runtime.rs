@@ -18,6 +18,7 @@
 
 mod builder;
 mod log_lines;
+mod stuck;
 mod turn;
 
 pub use builder::Builder;
@@ -33,13 +34,13 @@ use crate::task::table::{Body, Ended, MAIN, Table, Taken};
 use crate::task::waker::{self, Inbox, Key, TaskWaker};
 use crate::timer::Timers;
 use futures_util::task::{ArcWake, waker_ref};
-use log_lines::{report, trace_ready, trace_wait};
+use log_lines::{report, report_slow, trace_ready, trace_wait};
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::{Future, IntoFuture};
 use std::mem::{self, ManuallyDrop};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -76,6 +77,7 @@ pub(crate) struct EventLoop {
     batch: VecDeque<Key>,
     woken: Vec<Waker>,
     pub(crate) timer_slack: Duration,
+    pub(crate) panic_when_stuck: bool,
     /// When tenured descriptors were last looked at.
     audited: Option<Instant>,
     /// The waker of the last main future.
@@ -92,6 +94,8 @@ thread_local! {
     static CURRENT: RefCell<Option<ManuallyDrop<Arc<TaskWaker>>>> = const { RefCell::new(None) };
     /// What is left of the budget of the poll that is running. Unlimited outside of our loop.
     static LEFT: Cell<u32> = const { Cell::new(u32::MAX) };
+    /// A poll that takes longer than this is logged.
+    static SLOW_POLL: Cell<Option<Duration>> = const { Cell::new(None) };
 }
 
 /// Borrows this thread's loop, which comes into being on first use; `None` once the thread is
@@ -222,11 +226,13 @@ fn drive(entered: &Entered, main: &mut dyn Root, alone: bool) {
         "run: {} tasks are waiting to start",
         with(|l| l.tasks.n_running()).unwrap_or(0)
     );
+    let mut watch = stuck::Watch::new();
     loop {
         // Step 1.
-        run_queued(Some((&name, main)), inbox);
+        let n_polls = run_queued(Some((&name, main)), inbox);
         // Step 2.
         if main.is_done() {
+            with(|l| l.main = None);
             let enough = alone || main.has_panicked();
             let n_awaited = if enough {
                 0
@@ -239,7 +245,7 @@ fn drive(entered: &Entered, main: &mut dyn Root, alone: bool) {
             }
         }
         // Steps 3 to 6.
-        wait_and_wake(inbox, None);
+        wait_and_wake(inbox, watch.before_wait(n_polls));
     }
 }
 
@@ -330,12 +336,16 @@ fn in_context<R>(
     CURRENT.with(|current| {
         current.replace(Some(ManuallyDrop::new(name)));
         LEFT.set(BUDGET);
+        let limit = SLOW_POLL.get().map(|limit| (limit, Instant::now()));
         let polled = match &*current.borrow() {
             Some(name) => poll(&mut Context::from_waker(&waker_ref(name))),
             None => unreachable!("it was put there above"),
         };
         let n_spent = BUDGET.saturating_sub(LEFT.replace(u32::MAX));
         let name = current.take().expect("only this function takes it");
+        if let Some((limit, begun)) = limit {
+            report_slow(name.key(), limit, begun.elapsed());
+        }
         (polled, n_spent as usize, ManuallyDrop::into_inner(name))
     })
 }
@@ -470,11 +480,12 @@ pub(crate) fn add_task(
     body: Pin<Box<dyn Body>>,
     label: Option<Box<str>>,
     daemon: bool,
+    place: &'static Location<'static>,
 ) -> Option<Key> {
     let mut parts = Some((body, label));
     let added = with(|l| {
         let (body, label) = parts.take()?;
-        Some(l.tasks.insert(body, label, daemon))
+        Some(l.tasks.insert(body, label, daemon, place))
     });
     let key = added.flatten()?;
     log::trace!("{Current} spawned task {}", key.serial);
@@ -503,6 +514,11 @@ impl EventLoop {
             }
         }
         (woken, victims)
+    }
+
+    /// Whether only a wake, from here or from another thread, can end the next wait.
+    fn waits_for_nothing(&self) -> bool {
+        self.timers.is_empty() && self.starved.is_empty() && self.reactor.waits_for_nothing()
     }
 
     /// Has `waker` woken when a descriptor is closed. Returns it if that is so already.
@@ -534,6 +550,7 @@ impl EventLoop {
             batch: VecDeque::new(),
             woken: Vec::new(),
             timer_slack: TIMER_SLACK,
+            panic_when_stuck: false,
             audited: None,
             main: None,
             n_forks: fork::count(),

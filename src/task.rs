@@ -253,7 +253,7 @@ impl Builder {
         T: 'static,
     {
         let place = Location::caller();
-        let key = runtime::add_task(table::body(future), self.label, self.daemon);
+        let key = runtime::add_task(table::body(future), self.label, self.daemon, place);
         if key.is_none() {
             log::warn!("{place}: the thread is ending; the task that was spawned is dropped");
         }

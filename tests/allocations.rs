@@ -1,6 +1,7 @@
 //! What the steady state allocates: nothing. A process of its own, because it replaces the
 //! allocator.
 #![allow(unsafe_code)]
+#![allow(clippy::unwrap_used, reason = "test code")]
 
 use fahrenheit::{AsyncTcpListener, AsyncTcpStream, prelude::*};
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -42,7 +43,9 @@ async fn allocations(mut body: impl AsyncFnMut()) -> usize {
 
 #[test]
 fn the_counter_counts() {
-    let n = fahrenheit::block_on(allocations(async || drop(std::hint::black_box(Box::new(1)))));
+    let n = fahrenheit::block_on(allocations(async || {
+        drop(std::hint::black_box(Box::new(1)))
+    }));
     assert_eq!(n, 2);
 }
 

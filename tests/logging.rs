@@ -263,3 +263,44 @@ fn se6_a_loop_that_ends_in_order_warns_of_nothing() {
         assert_eq!(lines(log::Level::Warn), [""; 0]);
     });
 }
+
+#[test]
+fn a_loop_that_waits_for_ever_says_so_once() {
+    alone("a_loop_that_waits_for_ever_says_so_once", || {
+        record(LevelFilter::Warn);
+        // It never ends, unlike the process.
+        std::thread::spawn(|| fahrenheit::run(std::future::pending::<()>()));
+        let begun = std::time::Instant::now();
+        while lines(log::Level::Warn).is_empty() {
+            assert!(begun.elapsed() < std::time::Duration::from_secs(20));
+            std::thread::yield_now();
+        }
+        let lines = lines(log::Level::Warn);
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        assert!(
+            lines[0].contains("the main future was pending"),
+            "{lines:?}"
+        );
+    });
+}
+
+#[test]
+fn a_slow_poll_is_logged_with_its_task_if_that_was_asked_for() {
+    let name = "a_slow_poll_is_logged_with_its_task_if_that_was_asked_for";
+    alone(name, || {
+        record(LevelFilter::Warn);
+        let slow = || async {
+            let nap = async { std::thread::sleep(std::time::Duration::from_millis(5)) };
+            let task = fahrenheit::task::Builder::new().name("napper").spawn(nap);
+            task.await.unwrap();
+        };
+        fahrenheit::run(slow());
+        assert!(lines(log::Level::Warn).is_empty());
+        let limit = std::time::Duration::from_millis(2);
+        let run = fahrenheit::Builder::new().slow_poll(limit).run(slow());
+        run.unwrap();
+        let lines = lines(log::Level::Warn);
+        let of_task = |line: &&String| line.contains("napper") && line.contains("logging.rs");
+        assert_eq!(lines.iter().filter(of_task).count(), 1, "{lines:?}");
+    });
+}

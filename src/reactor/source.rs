@@ -115,6 +115,11 @@ impl Source {
         }
     }
 
+    /// Whether somebody waits for it in the kernel's queue.
+    pub(super) fn has_parked(&self) -> bool {
+        self.parked.iter().any(Option::is_some)
+    }
+
     /// Notes that it is ready in the direction of this number.
     pub(super) fn note_ready(&mut self, direction: usize) {
         self.n_ready[direction] = self.n_ready[direction].wrapping_add(1);

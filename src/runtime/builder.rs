@@ -1,6 +1,6 @@
 //! Settings of a loop.
 
-use super::{CreateError, Entered, Main, drive, with};
+use super::{CreateError, Entered, Main, SLOW_POLL, drive, with};
 use crate::reactor::Poller;
 use std::future::IntoFuture;
 use std::panic::resume_unwind;
@@ -21,6 +21,8 @@ pub struct Builder {
     poller: Option<Poller>,
     timer_slack: Option<Duration>,
     blocking_threads: Option<usize>,
+    panic_when_stuck: Option<bool>,
+    slow_poll: Option<Duration>,
 }
 
 impl Builder {
@@ -55,6 +57,28 @@ impl Builder {
     /// error.
     pub fn blocking_threads(mut self, most: usize) -> Builder {
         self.blocking_threads = Some(most);
+        self
+    }
+
+    /// Makes a run of this thread's loop that can never end panic, from now on, instead of waiting
+    /// for ever; for tests. By default it is a warning in the log.
+    ///
+    /// A loop is stuck if nothing is queued, no timer is armed, no descriptor is waited for, and
+    /// nobody outside of it holds a waker of its tasks: a future was pending without arranging to
+    /// be woken. It says so after a second, with the tasks concerned and where they were spawned.
+    /// Tasks that wait for each other by a channel or a lock are not recognised, because a waker
+    /// that lies in a channel might be held by another thread as well. Nor is [`turn`](crate::turn)
+    /// watched.
+    pub fn panic_when_stuck(mut self, panic: bool) -> Builder {
+        self.panic_when_stuck = Some(panic);
+        self
+    }
+
+    /// Logs a warning for every poll on this thread that takes longer than `limit`, from now on:
+    /// meanwhile nothing else runs. It names the task, and where it was spawned. Off by default,
+    /// because it reads the clock twice a poll; [`Duration::MAX`] turns it off again.
+    pub fn slow_poll(mut self, limit: Duration) -> Builder {
+        self.slow_poll = Some(limit);
         self
     }
 
@@ -99,6 +123,12 @@ impl Builder {
         }
         if let Some(most) = self.blocking_threads {
             with(|l| l.pool.set_limit(most));
+        }
+        if let Some(limit) = self.slow_poll {
+            SLOW_POLL.set((limit < Duration::MAX).then_some(limit));
+        }
+        if let Some(panic) = self.panic_when_stuck {
+            with(|l| l.panic_when_stuck = panic);
         }
         let future = pin!(Some(main.into_future()));
         let mut main = Main {

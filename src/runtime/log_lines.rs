@@ -25,6 +25,15 @@ impl fmt::Display for Current {
     }
 }
 
+/// Says that a poll took longer than `limit`, if it did.
+pub(super) fn report_slow(key: Key, limit: Duration, took: Duration) {
+    if took > limit {
+        let task = with(|l| l.tasks.who(key)).flatten();
+        let who = task.unwrap_or_else(|| "the main future".to_owned());
+        log::warn!("{who}: one poll took {took:?}, and nothing else ran meanwhile");
+    }
+}
+
 /// Says what a failed wait means. The waiters of descriptors that were closed behind our back are
 /// woken, so that their operations fail.
 pub(super) fn report(waited: Waited, victims: Vec<Victim>, woken: &mut Vec<Waker>) {

@@ -16,7 +16,7 @@ use slab::Slab;
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -134,6 +134,8 @@ struct Slot {
     name: Option<Arc<TaskWaker>>,
     /// The task that awaits the handle.
     joiner: Option<Waker>,
+    /// Where it was spawned.
+    place: &'static Location<'static>,
     finished: bool,
     detached: bool,
     daemon: bool,
@@ -159,6 +161,14 @@ pub(crate) enum Join {
     Unknown,
     /// There is no such task.
     Gone,
+}
+
+/// Something that nobody can wake any more.
+pub(crate) struct Stuck {
+    /// The task, what it is called, and where it was spawned.
+    pub(crate) who: String,
+    /// The task whose handle it awaits.
+    pub(crate) awaits: Option<Id>,
 }
 
 /// All tasks of one loop.
@@ -207,6 +217,7 @@ impl Table {
         body: Pin<Box<dyn Body>>,
         label: Option<Box<str>>,
         daemon: bool,
+        place: &'static Location<'static>,
     ) -> Key {
         let serial = self.take_serial();
         let index = self.slots.insert(Slot {
@@ -214,6 +225,7 @@ impl Table {
             body: Some(body),
             name: None,
             joiner: None,
+            place,
             finished: false,
             detached: false,
             daemon,
@@ -362,6 +374,54 @@ impl Table {
             .get(key.index)
             .filter(|slot| slot.serial == key.serial);
         slot.is_none_or(|slot| slot.finished)
+    }
+
+    /// All that run and `main`, if none of their wakers is held by anybody but this table, so that
+    /// none will ever be woken.
+    pub(crate) fn stuck(&self, main: Option<&Arc<TaskWaker>>) -> Option<Vec<Stuck>> {
+        // By the address of the waker: how many hold it besides us, and who it is.
+        let mut holders = BTreeMap::new();
+        if let Some(main) = main {
+            // The loop has one, and the function that runs it another.
+            let n_others = Arc::strong_count(main).saturating_sub(2);
+            let who = "the main future".to_owned();
+            holders.insert(Arc::as_ptr(main).cast(), (n_others, who, None));
+        }
+        let running = self.slots.iter().filter(|(_, slot)| !slot.finished);
+        for (_, slot) in running.clone() {
+            // Without a waker it is queued, or being polled.
+            let name = slot.name.as_ref()?;
+            let n_others = Arc::strong_count(name).saturating_sub(1);
+            let who = self.describe(slot);
+            holders.insert(Arc::as_ptr(name).cast(), (n_others, who, None));
+        }
+        // A waker that waits for one of them is held by this table, and no help.
+        for (_, slot) in running {
+            let address = slot.joiner.as_ref().map(Waker::data);
+            if let Some((n_others, _, awaits)) = address.and_then(|key| holders.get_mut(&key)) {
+                *n_others = n_others.saturating_sub(1);
+                *awaits = Some(Id(slot.serial));
+            }
+        }
+        let stuck = holders.into_values().map(|(n_others, who, awaits)| {
+            let stuck = Stuck { who, awaits };
+            (n_others == 0).then_some(stuck)
+        });
+        stuck.collect()
+    }
+
+    /// The task, what it is called, and where it was spawned.
+    pub(crate) fn who(&self, key: Key) -> Option<String> {
+        let slot = self.slots.get(key.index)?;
+        (slot.serial == key.serial).then(|| self.describe(slot))
+    }
+
+    fn describe(&self, slot: &Slot) -> String {
+        let (id, place) = (slot.serial, slot.place);
+        match self.labels.get(&id) {
+            Some(label) => format!("task {id} ({label:?}, spawned at {place})"),
+            None => format!("task {id} (spawned at {place})"),
+        }
     }
 
     /// Everything, for the end of the loop.

@@ -11,6 +11,7 @@ mod hostile;
 mod net_util;
 mod order;
 mod panics;
+mod stuck;
 mod tasks;
 mod tcp;
 mod tcp_faults;
