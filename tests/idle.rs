@@ -27,7 +27,7 @@ fn cpu(usage: &Usage) -> Duration {
 }
 
 /// Waits, and returns the CPU time and the context switches of that.
-async fn idle() -> (Duration, i64) {
+async fn idle() -> (Duration, std::ffi::c_long) {
     let seconds = std::env::var(SECONDS).map_or(3, |text| text.parse().unwrap());
     // What was spawned shall be waiting already.
     sleep(Duration::from_millis(50)).await;
@@ -41,7 +41,7 @@ async fn idle() -> (Duration, i64) {
 #[test]
 fn sf9_sh8_500_silent_connections_cost_nothing() {
     alone("sf9_sh8_500_silent_connections_cost_nothing", || {
-        let n = (raise_fd_limit() as usize).saturating_sub(64).min(1_000) / 2;
+        let n = raise_fd_limit().saturating_sub(64).min(1_000) / 2;
         // Without a watchdog, which is a thread; the process that waits for this one has a limit.
         fahrenheit::block_on(async {
             let listener = AsyncTcpListener::bind("127.0.0.1:0").unwrap();

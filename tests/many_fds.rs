@@ -39,7 +39,7 @@ fn high_pair(floor: RawFd) -> (AsyncTcpStream, AsyncTcpStream) {
 }
 
 fn echo_above(floor: RawFd) {
-    if raise_fd_limit() <= floor as u64 + 2 {
+    if raise_fd_limit() <= floor as usize + 2 {
         eprintln!("SKIPPED: this process may not have descriptors above {floor}");
         return;
     }
@@ -75,7 +75,7 @@ fn a1_j3_echo_on_a_descriptor_above_15000() {
 fn a1_j3_1500_connections_are_open_at_once_in_one_process() {
     let name = "a1_j3_1500_connections_are_open_at_once_in_one_process";
     alone(name, || {
-        let most = (raise_fd_limit() as usize).saturating_sub(64) / 2;
+        let most = raise_fd_limit().saturating_sub(64) / 2;
         let n = most.min(1_500);
         if n < 1_500 {
             eprintln!("CUT DOWN: the limit allows {n} connections of 1,500");

@@ -332,9 +332,9 @@ impl Drop for Log {
 
 /// Allows this process as many descriptors as it may have; returns how many.
 #[cfg(target_os = "linux")]
-pub(crate) fn raise_fd_limit() -> u64 {
+pub(crate) fn raise_fd_limit() -> usize {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
     setrlimit(Resource::RLIMIT_NOFILE, hard, hard).unwrap();
-    hard
+    usize::try_from(hard).unwrap_or(usize::MAX)
 }
