@@ -13,7 +13,8 @@ use std::io::{BufRead, BufReader, IoSlice, IoSliceMut, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-/// How often each call was made.
+/// How often each call was made. What only 32-bit x86 has, `recv` and `send`, is counted as what all
+/// others have instead.
 fn count(log: &str) -> BTreeMap<String, i64> {
     let mut counts = BTreeMap::new();
     for line in log.lines() {
@@ -23,6 +24,11 @@ fn count(log: &str) -> BTreeMap<String, i64> {
             .map_or("", |(_, call)| call.trim_start());
         if let Some((name, _)) = call.split_once('(') {
             if name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
+                let name = match name {
+                    "recv" => "recvfrom",
+                    "send" => "sendto",
+                    name => name,
+                };
                 *counts.entry(name.to_owned()).or_insert(0) += 1;
             }
         }
@@ -133,7 +139,7 @@ fn a_round_trip_is_one_wait_one_read_one_write_and_nothing_else() {
 #[test]
 fn sf5_vectored_reads_and_writes_are_one_call_each() {
     let name = "sf5_vectored_reads_and_writes_are_one_call_each";
-    let calls = "trace=readv,recvmsg,recvfrom,writev,sendmsg,sendto";
+    let calls = "trace=readv,recvmsg,?recv,recvfrom,writev,sendmsg,?send,sendto";
     let log = traced(name, &["-e", calls], || {
         go(async {
             let (mut a, mut b) = tcp_pair().await;
@@ -155,7 +161,7 @@ fn sf5_vectored_reads_and_writes_are_one_call_each() {
 #[test]
 fn e7_every_write_to_a_socket_forbids_the_signal() {
     let name = "e7_every_write_to_a_socket_forbids_the_signal";
-    let log = traced(name, &["-e", "trace=sendto,sendmsg,writev"], || {
+    let log = traced(name, &["-e", "trace=?send,sendto,sendmsg,writev"], || {
         go(async {
             let (mut a, _b) = tcp_pair().await;
             a.write_all(b"plain").await.unwrap();
