@@ -13,8 +13,8 @@ use std::io::{BufRead, BufReader, IoSlice, IoSliceMut, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-/// How often each call was made. What only 32-bit x86 has, `recv` and `send`, is counted as what all
-/// others have instead.
+/// How often each call was made. What only 32-bit x86 has, `recv` and `send`, is counted as what
+/// all others have instead.
 fn count(log: &str) -> BTreeMap<String, i64> {
     let mut counts = BTreeMap::new();
     for line in log.lines() {

@@ -1,6 +1,8 @@
 //! The kernel's queue on macOS and the BSDs: `kqueue(2)`.
 
 use super::select::Waited;
+use super::socket::is_socket;
+use super::unix::HERE;
 use super::{Errno, Event, Trigger};
 use nix::libc;
 use nix::sys::event::{EvFlags, EventFilter, FilterFlag, KEvent, Kqueue};
@@ -40,6 +42,9 @@ impl Queue {
 
     /// Watches `fd`, in both directions with `Edge` and to read with `Level`.
     pub(crate) fn add(&self, fd: RawFd, generation: u32, trigger: Trigger) -> nix::Result<()> {
+        if trigger == Trigger::Edge && HERE.queues_sockets_only() && !is_socket(fd) {
+            return Err(Errno::EINVAL);
+        }
         let flags = match trigger {
             Trigger::Level => EvFlags::EV_ADD,
             Trigger::Edge => EvFlags::EV_ADD | EvFlags::EV_CLEAR,

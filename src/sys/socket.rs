@@ -7,7 +7,7 @@ use nix::sys::socket::{self, AddressFamily, MsgFlags, SockType, SockaddrLike, So
 use nix::sys::socket::{getsockopt, setsockopt, sockopt};
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 
 // In seconds everywhere. Apple's plain option counts in ticks of a hundredth.
 #[cfg(not(target_vendor = "apple"))]
@@ -48,6 +48,16 @@ pub(crate) fn silence(socket: impl AsFd) -> nix::Result<()> {
     }
     let _ = socket;
     Ok(())
+}
+
+/// Whether `fd` is a socket, and not a pipe, a terminal or a file.
+#[allow(dead_code, reason = "only kqueue asks")]
+pub(crate) fn is_socket(fd: RawFd) -> bool {
+    // A reset connection may have no name any more, and is a socket still.
+    !matches!(
+        socket::getsockname::<SockaddrStorage>(fd),
+        Err(Errno::ENOTSOCK | Errno::EBADF)
+    )
 }
 
 /// A TCP socket for addresses like `addr`.
@@ -246,6 +256,18 @@ pub(crate) fn is_shortage(error: &io::Error) -> bool {
 mod tests {
     use super::*;
     use std::net::TcpListener;
+
+    #[test]
+    fn sockets_are_told_from_pipes_and_files() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (unix, _) = std::os::unix::net::UnixStream::pair().unwrap();
+        assert!(is_socket(listener.as_raw_fd()) && is_socket(unix.as_raw_fd()));
+        let (read, write) = making::pipe().unwrap();
+        let file = std::fs::File::open("/dev/null").unwrap();
+        for fd in [read.as_raw_fd(), write.as_raw_fd(), file.as_raw_fd(), -1] {
+            assert!(!is_socket(fd), "{fd}");
+        }
+    }
 
     #[test]
     fn e4_a_socket_that_is_neither_connected_nor_connecting_has_failed() {

@@ -105,6 +105,15 @@ impl Unix {
             _ => errno,
         }
     }
+
+    /// Whether the kernel's queue can be trusted with sockets only.
+    ///
+    /// macOS's tells of the data in a named pipe and never of its end, does not take `/dev/tty`,
+    /// and older releases took other terminals and then said nothing of them.
+    #[allow(dead_code, reason = "only kqueue asks")]
+    pub(crate) const fn queues_sockets_only(self) -> bool {
+        matches!(self, Unix::Apple)
+    }
 }
 
 /// Whether the connection may still come about after this errno of `connect`.
@@ -186,6 +195,15 @@ mod tests {
         ];
         assert!(four.iter().all(|errno| under_way.contains(errno)));
         assert_eq!(under_way.len(), four.len(), "{under_way:?}");
+    }
+
+    #[test]
+    fn only_macos_keeps_pipes_and_terminals_out_of_its_queue() {
+        let careful = ALL.map(|unix| (unix, unix.queues_sockets_only()));
+        let careful = careful
+            .into_iter()
+            .filter(|&(_, sockets_only)| sockets_only);
+        assert_eq!(careful.collect::<Vec<_>>(), [(Unix::Apple, true)]);
     }
 
     #[test]
