@@ -3,11 +3,12 @@
 #![cfg(target_os = "linux")]
 #![allow(unsafe_code)]
 
-use fahrenheit::{AsyncTcpListener, AsyncTcpStream, Builder, Poller, prelude::*, time};
+use fahrenheit::{AsyncFd, AsyncTcpListener, AsyncTcpStream, Builder, Poller, prelude::*, time};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::pin::pin;
 use std::process::{Command, exit};
 use std::time::Duration;
 
@@ -21,7 +22,7 @@ fn in_a_process_of_its_own(test: &str, scenario: fn()) {
         exit(0);
     }
     let status = Command::new("timeout")
-        .arg("30")
+        .arg("100")
         .arg(std::env::current_exe().expect("a test knows its own path"))
         .args(["--exact", test, "--nocapture", "--test-threads=1"])
         .env(SCENARIO, test)
@@ -77,6 +78,8 @@ fn all_exit_with(pids: Vec<Pid>, code: i32) {
 fn both_serve(poller: Poller) {
     let listener = AsyncTcpListener::bind("127.0.0.1:0").expect("a port is free");
     let addr = listener.local_addr().expect("it is bound");
+    // Every client inherits the end to write, and closes it when it exits: then all are done.
+    let (done, not_done) = nix::unistd::pipe().expect("a pipe can be made");
     // One connection is old enough to be tenured when the fork comes.
     let clients: Vec<Pid> = (0..40).map(|_| client(addr)).collect();
     let served = Builder::new().poller(poller).block_on(async {
@@ -88,7 +91,9 @@ fn both_serve(poller: Poller) {
         } else {
             Vec::new()
         };
-        let _served_after = time::timeout(Duration::from_secs(2), serve(&listener)).await;
+        drop(not_done);
+        let done = AsyncFd::new(done).expect("a pipe can be watched");
+        futures_util::future::select(pin!(serve(&listener)), pin!(done.readable())).await;
         (child, more)
     });
     let (child, more) = served.expect("a pipe can be made");
