@@ -103,7 +103,7 @@ pub(crate) struct Pending<T> {
     slot: Arc<Mutex<Slot<T>>>,
     error: Option<io::Error>,
     /// How many forks had been counted when the job was given away.
-    n_forks: u64,
+    n_forks: usize,
 }
 
 impl<T> Future for Pending<T> {

@@ -77,7 +77,7 @@ pub(crate) struct Reactor {
     audited: usize,
     limit: Option<usize>,
     /// How many forks had been counted when the queue was made.
-    n_forks: u64,
+    n_forks: usize,
 }
 
 impl Reactor {

@@ -83,7 +83,7 @@ pub(crate) struct EventLoop {
     /// The waker of the last main future.
     main: Option<Arc<TaskWaker>>,
     /// How many forks had been counted when pipe, queue and threads were made.
-    n_forks: u64,
+    n_forks: usize,
     running: bool,
 }
 

@@ -6,12 +6,13 @@
 
 use nix::libc;
 use std::sync::Once;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-static FORKS: AtomicU64 = AtomicU64::new(0);
+// As wide as a pointer: not every processor has atomics of 64 bits.
+static FORKS: AtomicUsize = AtomicUsize::new(0);
 
 /// How many forks lie between the first process and this one, as far as we were there to count.
-pub(crate) fn count() -> u64 {
+pub(crate) fn count() -> usize {
     FORKS.load(Ordering::Relaxed)
 }
 

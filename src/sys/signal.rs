@@ -23,7 +23,7 @@ use std::io;
 use std::mem::zeroed;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::ptr;
-use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 pub(crate) use nix::libc::{
@@ -104,7 +104,7 @@ struct Node {
     wanted: [AtomicU32; N_WORDS],
     raised: [AtomicU32; N_WORDS],
     /// How many forks had been counted when the pipe was made: in a child it is the parent's.
-    n_forks: AtomicU64,
+    n_forks: AtomicUsize,
     /// How many handlers are at work here, and may be about to ring.
     n_inside: AtomicUsize,
     next: OnceLock<&'static Node>,
@@ -123,7 +123,7 @@ impl Node {
             bell: AtomicI32::new(-1),
             wanted: [const { AtomicU32::new(0) }; N_WORDS],
             raised: [const { AtomicU32::new(0) }; N_WORDS],
-            n_forks: AtomicU64::new(0),
+            n_forks: AtomicUsize::new(0),
             n_inside: AtomicUsize::new(0),
             next: OnceLock::new(),
         }
