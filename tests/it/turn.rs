@@ -1,4 +1,5 @@
 //! A program that owns its loop: `turn` and `interest`.
+#![allow(unsafe_code)]
 
 use crate::util::{echo, round_trip, tcp_pair, text, within};
 use fahrenheit::prelude::*;
@@ -183,5 +184,71 @@ fn c9_a_nested_run_in_a_task_is_a_panic_of_that_task_only() {
             assert!(error.to_string().contains("`.await` the future"), "{error}");
             assert_eq!(spawn(async { 2 }).await.unwrap(), 2);
         });
+    });
+}
+
+/// Waits, by a `poll` of the test's own and as a program with nothing else to wait for would, until
+/// `task` has ended. Every descriptor is taken from `interest` alone. Returns how often it waited.
+fn drive_by_interest(task: &fahrenheit::task::JoinHandle<impl Sized + 'static>) -> usize {
+    let mut n_waits = 0;
+    while !task.is_finished() {
+        let wanted = interest();
+        // SAFETY: nothing runs on this thread, which owns the loop, until `poll` has returned, so
+        // none of these descriptors is closed meanwhile.
+        let borrow = |&fd: &RawFd| unsafe { BorrowedFd::borrow_raw(fd) };
+        let lists = [
+            (&wanted.read, PollFlags::POLLIN),
+            (&wanted.write, PollFlags::POLLOUT),
+            (&wanted.except, PollFlags::POLLPRI),
+        ];
+        let entries = lists
+            .iter()
+            .flat_map(|(fds, flags)| fds.iter().map(|fd| PollFd::new(borrow(fd), *flags)));
+        let mut entries: Vec<_> = entries.collect();
+        let limit = match wanted.time_left() {
+            // The watchdog is not to be what ends the wait.
+            None => PollTimeout::NONE,
+            // Rounded up: `poll` counts in milliseconds.
+            Some(left) => PollTimeout::try_from(left.as_nanos().div_ceil(1_000_000)).unwrap(),
+        };
+        poll(&mut entries, limit).unwrap();
+        turn(Some(Duration::ZERO)).unwrap();
+        n_waits += 1;
+    }
+    n_waits
+}
+
+#[test]
+fn se17_se18_a_wake_from_another_thread_ends_a_poll_outside_that_has_no_limit() {
+    within(30, || {
+        for round in 0..200 {
+            let (send, receive) = futures_channel::oneshot::channel();
+            let task = spawn(receive);
+            let (waits, wait) = std::sync::mpsc::channel();
+            let sender = thread::spawn(move || {
+                wait.recv().unwrap();
+                // Before, at about the time, and after the loop outside has begun to wait.
+                thread::sleep(Duration::from_micros(10 * (round % 20)));
+                send.send(round).unwrap();
+            });
+            if round % 2 == 1 {
+                // Not in the first round: then there is no pipe yet when `interest` is asked.
+                turn(Some(Duration::ZERO)).unwrap();
+            }
+            waits.send(()).unwrap();
+            let n_waits = drive_by_interest(&task);
+            assert!(n_waits <= 4, "the loop outside spins: {n_waits} waits");
+            sender.join().unwrap();
+            assert_eq!(run(task).unwrap(), Ok(round));
+        }
+    });
+}
+
+#[test]
+fn se17_the_first_interest_of_a_thread_already_names_what_other_threads_ring() {
+    within(30, || {
+        let now = interest();
+        assert_eq!((now.read.len(), now.queued), (1, false));
+        assert_eq!(now.time_left(), None);
     });
 }
