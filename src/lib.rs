@@ -31,8 +31,8 @@
 //! The loop belongs to the thread and comes into being by itself: tasks may be [`spawn`]ed and
 //! sockets bound before `run`, and they stay usable in the next `run`. There is no other thread,
 //! unless
-//! [`spawn_blocking`] or a host *name* asks for one. Wakers and [`task::AbortHandle`]s may cross
-//! threads; nothing else needs to, and types that wait are not `Send`.
+//! [`spawn_blocking`] or a host *name* asks for one. Wakers, [`task::AbortHandle`]s and
+//! [`Notifier`]s may cross threads; nothing else needs to, and types that wait are not `Send`.
 //!
 //! `run` ends when its future **and all tasks** have ended; `block_on` ends with its future. A
 //! program that has a loop of its own drives this one with [`turn`] and [`interest`]. Polled by
@@ -92,6 +92,7 @@
 //! peer could cause.
 
 mod blocking;
+mod event;
 mod fd;
 pub mod net;
 mod reactor;
@@ -103,6 +104,7 @@ pub mod time;
 mod timer;
 
 pub use blocking::spawn_blocking;
+pub use event::{Event, Notifier};
 pub use fd::{AsyncFd, RegisterError};
 pub use net::{AsyncTcpListener, AsyncTcpStream, AsyncUdpSocket};
 pub use reactor::Poller;

@@ -3,7 +3,9 @@
 #![cfg(target_os = "linux")]
 #![allow(unsafe_code)]
 
-use fahrenheit::{AsyncFd, AsyncTcpListener, AsyncTcpStream, Builder, Poller, prelude::*, time};
+use fahrenheit::{
+    AsyncFd, AsyncTcpListener, AsyncTcpStream, Builder, Event, Poller, prelude::*, time,
+};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork};
 use std::io::{Read, Write};
@@ -218,5 +220,54 @@ fn d3_a_blocking_job_stays_with_the_parent_and_the_child_is_told() {
     in_a_process_of_its_own(
         "d3_a_blocking_job_stays_with_the_parent_and_the_child_is_told",
         job_stays_behind,
+    );
+}
+
+async fn is_quiet(event: &Event) -> bool {
+    let limited = time::timeout(Duration::from_millis(20), event.wait());
+    limited.await.is_err()
+}
+
+fn events_stay_apart() {
+    fahrenheit::block_on(async {
+        let event = Event::new().expect("descriptors are left");
+        let notifier = event.notifier();
+        // Old enough to be tenured.
+        for _ in 0..20 {
+            notifier.notify().expect("it is open");
+            event.wait().await.expect("it is open");
+        }
+        let asleep = fahrenheit::spawn(async move {
+            event.wait().await.expect("it is open");
+            event
+        });
+        fahrenheit::yield_now().await;
+        let Some(child) = fork_here() else {
+            // Before the loop has turned, so that the pipe is still the parent's.
+            notifier.notify().expect("it is open");
+            let event = asleep.await.expect("no panic");
+            assert!(is_quiet(&event).await);
+            // The number that C code has is now that of the child's pipe.
+            assert_eq!(nix::unistd::write(&notifier, b"x"), Ok(1));
+            event.wait().await.expect("it is open");
+            let thread = std::thread::spawn(move || notifier.notify());
+            event.wait().await.expect("it is open");
+            thread.join().expect("no panic").expect("it is open");
+            exit(12);
+        };
+        all_exit_with(vec![child], 12);
+        time::sleep(Duration::from_millis(5)).await;
+        assert!(!asleep.is_finished(), "the child's signals came here");
+        notifier.notify().expect("it is open");
+        let event = asleep.await.expect("no panic");
+        assert!(is_quiet(&event).await);
+    });
+}
+
+#[test]
+fn d3_se18_signals_of_an_event_in_parent_and_child_stay_apart() {
+    in_a_process_of_its_own(
+        "d3_se18_signals_of_an_event_in_parent_and_child_stay_apart",
+        events_stay_apart,
     );
 }

@@ -7,7 +7,7 @@ mod net_util;
 
 use fahrenheit::prelude::*;
 use fahrenheit::time::sleep;
-use fahrenheit::{AsyncFd, AsyncTcpListener, AsyncTcpStream, Builder, CreateError};
+use fahrenheit::{AsyncFd, AsyncTcpListener, AsyncTcpStream, Builder, CreateError, Event};
 use net_util::{alone, go, thread_cpu, traced};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::cell::{Cell, RefCell};
@@ -57,6 +57,23 @@ fn se3_se4_a_loop_that_cannot_be_created_is_a_typed_error_that_says_why() {
         assert_eq!(inner, Some(&CreateError::TooManyOpenFiles));
         files.pop();
         assert_eq!(Builder::new().run(async { 7 }), Ok(7));
+    });
+}
+
+#[test]
+fn se3_se4_an_event_that_cannot_be_created_is_a_typed_error_that_says_why() {
+    let name = "se3_se4_an_event_that_cannot_be_created_is_a_typed_error_that_says_why";
+    alone(name, || {
+        let mut files = exhaust();
+        // One is not enough for a pipe, and does not get lost.
+        for _ in 0..2 {
+            let error = Event::new().unwrap_err();
+            let inner = error.get_ref().unwrap().downcast_ref::<CreateError>();
+            assert_eq!(inner, Some(&CreateError::TooManyOpenFiles));
+            assert!(error.to_string().ends_with("(EMFILE, errno 24)"), "{error}");
+            files.pop();
+        }
+        Event::new().unwrap();
     });
 }
 

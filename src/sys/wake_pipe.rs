@@ -133,6 +133,34 @@ impl WakePipe {
         }
     }
 
+    /// The end to write to.
+    pub(crate) fn write_end(&self) -> BorrowedFd<'_> {
+        let (_, write) = self
+            .ends
+            .as_ref()
+            .expect("a pipe has ends until it is dropped");
+        write.as_fd()
+    }
+
+    /// Empties the pipe; `WouldBlock` if it was empty. Others may write pieces of any size as fast
+    /// as they like, so this stops at what a pipe usually holds.
+    pub(crate) fn take(&self) -> io::Result<()> {
+        let mut bytes = [0; 4096];
+        let mut outcome = Err(Errno::EAGAIN);
+        for _ in 0..16 {
+            let read = retry(|| nix::unistd::read(self, &mut bytes));
+            match read {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Err(Errno::EAGAIN) => break,
+                _ => outcome = read,
+            }
+            if read != Ok(bytes.len()) {
+                break;
+            }
+        }
+        outcome.map(drop).map_err(io::Error::from)
+    }
+
     /// Puts a new pipe behind the same two numbers: in a child, the old one is its parent's.
     pub(crate) fn renew(&self) -> nix::Result<()> {
         let Some((read, write)) = &self.ends else {

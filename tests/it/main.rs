@@ -5,6 +5,7 @@
 
 mod blocking;
 mod connect;
+mod event;
 mod fairness;
 mod fd;
 mod hostile;
