@@ -3,11 +3,13 @@
 #![cfg(target_os = "linux")]
 #![allow(unsafe_code)]
 
+use fahrenheit::signal::{Signal, Signals};
 use fahrenheit::{
     AsyncFd, AsyncTcpListener, AsyncTcpStream, Builder, Event, Poller, prelude::*, time,
 };
+use nix::sys::signal::{Signal as Kind, kill};
 use nix::sys::wait::{WaitStatus, waitpid};
-use nix::unistd::{ForkResult, Pid, fork};
+use nix::unistd::{ForkResult, Pid, fork, getpid};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::pin::pin;
@@ -269,5 +271,36 @@ fn d3_se18_signals_of_an_event_in_parent_and_child_stay_apart() {
     in_a_process_of_its_own(
         "d3_se18_signals_of_an_event_in_parent_and_child_stay_apart",
         events_stay_apart,
+    );
+}
+
+fn signals_at_once() {
+    fahrenheit::block_on(async {
+        let mut signals = Signals::new([Signal::USR1, Signal::USR2]).expect("both can be caught");
+        for _ in 0..200 {
+            // What the parent was sent before is not the child's.
+            kill(getpid(), Kind::SIGUSR2).expect("we may");
+            let Some(child) = fork_here() else {
+                let next = time::timeout(Duration::from_secs(5), signals.next());
+                let code = match next.await {
+                    Ok(Some(Signal::USR1)) => 13,
+                    Ok(_) => 14,
+                    Err(_) => 15,
+                };
+                exit(code);
+            };
+            // The child has not run yet, or is about to: it hears this all the same.
+            kill(child, Kind::SIGUSR1).expect("it is ours");
+            all_exit_with(vec![child], 13);
+            assert_eq!(signals.next().await, Some(Signal::USR2));
+        }
+    });
+}
+
+#[test]
+fn d3_g11_a_child_hears_a_signal_that_it_is_sent_before_it_has_begun_to_run() {
+    in_a_process_of_its_own(
+        "d3_g11_a_child_hears_a_signal_that_it_is_sent_before_it_has_begun_to_run",
+        signals_at_once,
     );
 }

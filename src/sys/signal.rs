@@ -182,6 +182,7 @@ fn ring(bell: c_int) {
 /// The one handler.
 extern "C" fn handle(signal: c_int, info: *mut siginfo_t, context: *mut c_void) {
     let errno = Errno::last_raw();
+    fork::notice();
     let number = usize::try_from(signal).unwrap_or(0) % N_SIGNALS;
     for node in nodes() {
         node.tell(number / 32, 1 << (number % 32));
