@@ -1,7 +1,7 @@
 //! The loop by single turns, for programs that have a loop of their own.
 //!
-//! **Invariant.** Between [`interest`] and the next turn, the loop counts as asleep: whoever wakes a
-//! task from another thread rings the wake-up pipe, which the host has been told to wait for.
+//! **Invariant.** Between [`interest`] and the next turn, the loop counts as asleep: whoever wakes
+//! a task from another thread rings the wake-up pipe, which the host has been told to wait for.
 
 use super::{Entered, run_queued, wait_and_wake, with};
 use crate::reactor::Direction;
@@ -22,10 +22,12 @@ use std::time::{Duration, Instant};
 /// loaded into, does the following for ever, all of it on one thread:
 ///
 /// 1. It asks [`interest`] what to wait for, each time anew, and as the last thing before it waits:
-///    every call into this crate on this thread, and every drop of a socket, may change the answer.
-/// 2. It waits, in whichever way, until one of these descriptors is ready, or one of its own is, but
-///    no longer than [`Interest::time_left`] says. Readiness has to be level-triggered, as that of
-///    `poll` and `select` is; an epoll or kqueue of its own has to follow every change of the lists.
+///    every call into this crate on this thread, and every drop of a socket, may change the
+///    answer.
+/// 2. It waits, in whichever way, until one of these descriptors is ready, or one of its own is,
+///    but no longer than [`Interest::time_left`] says. Readiness has to be level-triggered, as that
+///    of `poll` and `select` is; an epoll or kqueue of its own has to follow every change of the
+///    lists.
 /// 3. It calls `turn(Some(Duration::ZERO))`, always: it need not find out which descriptor was
 ///    ready, or whether it was one of this crate's. A turn too many does no harm.
 /// 4. It does its own work, and may [`spawn`](crate::spawn) and abort tasks, drop sockets, and wake
