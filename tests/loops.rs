@@ -36,6 +36,8 @@ impl Running {
         let mut command = Command::new(&path);
         command.args(args).process_group(0);
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        // Never as much as would fill it.
+        command.stderr(Stdio::piped());
         let spawned = command.spawn();
         let mut child = spawned.unwrap_or_else(|error| panic!("{path:?}: {error}: `cargo test`"));
         let stdout = child.stdout.take().map(BufReader::new);
@@ -281,4 +283,50 @@ fn sf9_se12_a_poll_loop_by_hand_with_an_idle_client_uses_no_time() {
     thread::sleep(Duration::from_secs(1));
     let n_ticks = cpu_ticks(host.pid()) - before;
     assert!(n_ticks <= 10, "{n_ticks} ticks in an idle second");
+}
+
+#[test]
+fn sn1_sn2_sn4_sn9_sn16_sn17_sn19_the_node_like_loop_says_the_same_in_every_run() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/node.in");
+    let golden = include_str!("golden/node.out");
+    // At the same time, so that the machine is sometimes slow for one of them.
+    let runs: Vec<_> = (0..8).map(|_| Running::new("node", &[path])).collect();
+    for mut run in runs {
+        let mut stdout = run.stdout.take().unwrap();
+        let said = in_time("the end of node", move || {
+            let mut said = String::new();
+            stdout.read_to_string(&mut said).unwrap();
+            said
+        });
+        assert_eq!(said, golden);
+        assert_eq!(run.end().code(), Some(0));
+    }
+}
+
+#[test]
+fn node_and_the_servers_here_end_with_the_usage_and_2_or_a_sentence_and_1() {
+    for (name, args, code, begin) in [
+        ("node", &["a", "b"][..], 2, "usage: node [FILE]\n"),
+        ("node", &["/nowhere"], 1, "node: /nowhere: "),
+        (
+            "host_loop",
+            &["nonsense"],
+            2,
+            "usage: host_loop [ADDRESS:PORT]\n",
+        ),
+        ("prefork", &["a", "b"], 2, "usage: prefork [ADDRESS:PORT]\n"),
+    ] {
+        let mut run = Running::new(name, args);
+        let mut stderr = run.child.stderr.take().unwrap();
+        let text = in_time("stderr", move || {
+            let mut text = String::new();
+            stderr.read_to_string(&mut text).unwrap();
+            text
+        });
+        assert_eq!(run.end().code(), Some(code), "{text}");
+        assert!(
+            text.starts_with(begin) && text.lines().count() == 1,
+            "{text}"
+        );
+    }
 }

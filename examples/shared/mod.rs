@@ -48,6 +48,11 @@ pub(crate) fn print(bytes: &[u8]) {
     }
 }
 
+/// Writes a line to stdout, as [`print`] does.
+pub(crate) fn say_on_stdout(text: &str) {
+    print(format!("{text}\n").as_bytes());
+}
+
 /// As `eprintln!`, but a closed stderr is no reason to panic.
 pub(crate) fn say(text: &str) {
     let _ = writeln!(io::stderr(), "{text}");
