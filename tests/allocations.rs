@@ -3,7 +3,7 @@
 #![allow(unsafe_code)]
 #![allow(clippy::unwrap_used, reason = "test code")]
 
-use fahrenheit::{AsyncTcpListener, AsyncTcpStream, prelude::*};
+use fahrenheit::{AsyncTcpListener, AsyncTcpStream, Builder, Event, Poller, prelude::*};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::io::{Read, Write};
@@ -119,4 +119,36 @@ fn a_task_costs_one_allocation_however_often_it_is_polled() {
         }
     }));
     assert_eq!(n, 200);
+}
+
+/// A byte there and back over sockets, a signal, a timer that fires and one that does not.
+async fn rounds(near: &mut AsyncTcpStream, far: &mut AsyncTcpStream, event: &Event) {
+    let notifier = event.notifier();
+    let mut byte = [0];
+    // Longer than it takes until tenured descriptors are looked at again.
+    for _ in 0..1_000 {
+        near.write_all(b"x").await.unwrap();
+        far.read_exact(&mut byte).await.unwrap();
+        far.write_all(&byte).await.unwrap();
+        near.read_exact(&mut byte).await.unwrap();
+        fahrenheit::time::sleep(Duration::from_micros(100)).await;
+        notifier.notify().unwrap();
+        let limited = fahrenheit::time::timeout(Duration::from_secs(60), event.wait());
+        limited.await.unwrap().unwrap();
+    }
+}
+
+#[test]
+fn sn21_turns_for_sockets_events_and_timers_allocate_nothing_either_way() {
+    for poller in [Poller::Select, Poller::Auto] {
+        let n = Builder::new().poller(poller).block_on(async {
+            let listener = AsyncTcpListener::bind("127.0.0.1:0").unwrap();
+            let addr = listener.local_addr().unwrap();
+            let mut near = AsyncTcpStream::connect(addr).await.unwrap();
+            let (mut far, _) = listener.accept().await.unwrap();
+            let event = Event::new().unwrap();
+            allocations(async || rounds(&mut near, &mut far, &event).await).await
+        });
+        assert_eq!(n, Ok(0), "{poller:?}");
+    }
 }
