@@ -61,7 +61,7 @@ fn no_thread_stays() {
 }
 
 #[test]
-fn sn3_sn6_threads_come_when_asked_for_and_leave_with_their_loop() {
+fn sh10_sn3_sn6_threads_come_when_asked_for_and_leave_with_their_loop() {
     within(60, || {
         no_hidden_thread();
         no_thread_stays();

@@ -12,6 +12,7 @@ mod hostile;
 mod net_util;
 mod order;
 mod panics;
+mod pending;
 mod stuck;
 mod tasks;
 mod tcp;

@@ -191,7 +191,7 @@ fn sh1_sf18_a_hand_written_std_future_runs() {
 }
 
 #[test]
-fn sf17_every_thread_has_a_loop_of_its_own() {
+fn sf17_sn20_every_thread_has_a_loop_of_its_own() {
     let outputs = within(10, || {
         let threads: Vec<_> = (0..4)
             .map(|i| {
