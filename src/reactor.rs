@@ -518,7 +518,7 @@ impl Reactor {
         };
         self.audited = first + AUDIT;
         let last = self.audited.min(self.sources.len());
-        // Nothing is collected beforehand: this runs ten times a second, and is to allocate nothing.
+        // Nothing is collected beforehand: this runs often, and is to allocate nothing.
         let mut victims = Vec::new();
         for index in first..last {
             let source = self.sources.get(index).and_then(Option::as_ref);
