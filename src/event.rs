@@ -15,7 +15,7 @@ use std::future::poll_fn;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 /// Something that happens outside of the loop, and that a task on it waits for.
@@ -78,7 +78,7 @@ impl Event {
     pub fn new() -> io::Result<Event> {
         fork::watch();
         let bell = Bell {
-            n_forks: AtomicU64::new(fork::count()),
+            n_forks: AtomicUsize::new(fork::count()),
             early: AtomicBool::new(false),
             pipe: WakePipe::new()?,
         };
@@ -195,7 +195,7 @@ impl fmt::Debug for Notifier {
 /// What an event and its notifiers share.
 struct Bell {
     /// How many forks had been counted when the pipe was made: in a child it is the parent's.
-    n_forks: AtomicU64,
+    n_forks: AtomicUsize,
     /// Signalled in a child before the pipe was its own.
     early: AtomicBool,
     pipe: WakePipe,
