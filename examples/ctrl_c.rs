@@ -9,40 +9,41 @@ use fahrenheit::prelude::*;
 use fahrenheit::signal::{Signal, Signals};
 use fahrenheit::time::sleep;
 use futures_util::future::{Either, select};
+use shared::{fail, print};
 use std::cell::Cell;
-use std::process::exit;
 use std::time::Duration;
 
+mod shared;
+
 fn main() {
-    let mut args = std::env::args().skip(1);
-    let seconds = args.next().map_or(Ok(1), |word| word.parse());
-    let (Ok(seconds), None) = (seconds, args.next()) else {
-        eprintln!("usage: ctrl_c [SECONDS]");
-        exit(2);
+    let seconds = match &shared::args()[..] {
+        [] => Some(1),
+        [seconds] => seconds.parse().ok(),
+        _ => None,
     };
+    let seconds = seconds.unwrap_or_else(|| fail(2, "usage: ctrl_c [SECONDS]"));
     if let Err(error) = fahrenheit::run(work(Duration::from_secs(seconds))) {
-        eprintln!("ctrl_c: cannot listen to signals: {error}");
-        exit(1);
+        fail(1, &format!("ctrl_c: cannot listen to signals: {error}"));
     }
 }
 
 async fn work(job: Duration) -> std::io::Result<()> {
     let n_jobs = Cell::new(0);
     let told = listen(&n_jobs)?;
-    println!("ctrl_c: working; press Ctrl-C to end");
+    say("working; press Ctrl-C to end");
     let mut told = Box::pin(told);
     loop {
         match select(told, Box::pin(sleep(job))).await {
             Either::Left((signal, rest_of_the_job)) => {
-                println!("ctrl_c: {signal}: finishing the job in hand");
+                say(&format!("{signal}: finishing the job in hand"));
                 rest_of_the_job.await;
-                println!("ctrl_c: {} jobs done", n_jobs.get() + 1);
+                say(&format!("{} jobs done", n_jobs.get() + 1));
                 return Ok(());
             }
             Either::Right(((), listening)) => told = listening,
         }
         n_jobs.set(n_jobs.get() + 1);
-        println!("ctrl_c: job {} is done", n_jobs.get());
+        say(&format!("job {} is done", n_jobs.get()));
     }
 }
 
@@ -55,8 +56,12 @@ fn listen(n_jobs: &Cell<u64>) -> std::io::Result<impl Future<Output = Signal>> {
                 return signal;
             }
             n_jobs.set(0);
-            println!("ctrl_c: {signal}: counting again");
+            say(&format!("{signal}: counting again"));
         }
         std::future::pending().await
     })
+}
+
+fn say(text: &str) {
+    print(format!("ctrl_c: {text}\n").as_bytes());
 }

@@ -14,6 +14,10 @@
 //! they are taken become one; after the last of them there is always one more to take. Kinds do not
 //! push each other out.
 //!
+//! # Child programs
+//! A program that is started meanwhile begins with the default action for these signals, also for
+//! one that was ignored before it was listened to: the system has it so.
+//!
 //! # After `fork`
 //! A child's listeners are its own: it hears what the child is sent, and the parent does not.
 
@@ -41,7 +45,7 @@ pub struct Signal(i32);
 impl Signal {
     /// `SIGALRM`: a timer of the system is due.
     pub const ALRM: Signal = Signal(raw::SIGALRM);
-    /// `SIGCHLD`: a child has ended or stopped. the module `process` listens to it by itself.
+    /// `SIGCHLD`: a child has ended or stopped. [`process`](crate::process) listens to it by itself.
     pub const CHLD: Signal = Signal(raw::SIGCHLD);
     /// `SIGCONT`: go on after a stop.
     pub const CONT: Signal = Signal(raw::SIGCONT);
