@@ -95,6 +95,7 @@ mod blocking;
 mod event;
 mod fd;
 pub mod net;
+pub mod process;
 mod reactor;
 mod runtime;
 pub mod signal;

@@ -18,16 +18,22 @@ pub(crate) fn is_nonblocking(fd: impl AsFd) -> nix::Result<bool> {
     Ok(OFlag::from_bits_retain(flags).contains(OFlag::O_NONBLOCK))
 }
 
-/// What systems without `pipe2`, `accept4` and `SOCK_CLOEXEC` get: both flags, straight after.
+/// Both flags, straight after: for what systems without `pipe2`, `accept4` and `SOCK_CLOEXEC` make,
+/// and for what std has made.
 ///
 /// A `fork` and `exec` by another thread in between takes the descriptor along; those systems
 /// offer no way to close that window.
-#[allow(dead_code, reason = "the systems with atomic flags do not need it")]
 pub(crate) fn set_flags(fd: impl AsFd) -> nix::Result<()> {
     set_cloexec(&fd)?;
     let flags = OFlag::from_bits_retain(retry(|| fcntl(&fd, FcntlArg::F_GETFL))?);
     retry(|| fcntl(&fd, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK)))?;
     Ok(())
+}
+
+/// Has reads and writes on `fd` wait, as a program expects it that gets `fd` from us.
+pub(crate) fn set_blocking(fd: impl AsFd) -> nix::Result<()> {
+    let flags = OFlag::from_bits_retain(retry(|| fcntl(&fd, FcntlArg::F_GETFL))?);
+    retry(|| fcntl(&fd, FcntlArg::F_SETFL(flags & !OFlag::O_NONBLOCK))).map(drop)
 }
 
 /// Keeps `fd` out of programs that this process starts.

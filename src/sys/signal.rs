@@ -237,6 +237,34 @@ impl Previous {
     }
 }
 
+/// Sends a signal to one process, and to no group.
+pub(crate) fn send(pid: u32, signal: c_int) -> io::Result<()> {
+    let pid = libc::pid_t::try_from(pid).map_err(|_| Errno::ESRCH)?;
+    if pid < 1 {
+        return Err(Errno::ESRCH.into());
+    }
+    // SAFETY: takes two numbers and touches no memory of ours.
+    Errno::result(unsafe { libc::kill(pid, signal) })?;
+    Ok(())
+}
+
+/// Whether the system throws the exit statuses of children away, as the program wants it.
+pub(crate) fn children_are_ignored() -> io::Result<bool> {
+    let action = current(SIGCHLD)?;
+    Ok(action.sa_sigaction == libc::SIG_IGN || action.sa_flags & libc::SA_NOCLDWAIT != 0)
+}
+
+/// Whether listeners to `signal` can rely on hearing of it: nobody has taken our handler away, and
+/// this thread does not block it. Another thread may let it through; nobody can ask about that.
+pub(crate) fn is_heard(signal: c_int) -> bool {
+    let ours = current(signal).is_ok_and(|action| handler_of(&action) == Handler::Ours);
+    let blocked = || {
+        let mask = nix::sys::signal::SigSet::thread_get_mask()?;
+        Ok::<_, Errno>(mask.contains(nix::sys::signal::Signal::try_from(signal)?))
+    };
+    ours && blocked() == Ok(false)
+}
+
 /// Who handles a signal now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Handler {

@@ -1,0 +1,352 @@
+//! Child processes where handlers, ignored signals, the mask, forks or the number of descriptors
+//! matter. A binary of its own, each test of which runs itself again in a process of its own.
+#![allow(clippy::unwrap_used, reason = "test code")]
+#![allow(
+    unsafe_code,
+    reason = "to fork, and to set handlers as a C library would"
+)]
+
+#[path = "it/net_util.rs"]
+mod net_util;
+
+use fahrenheit::prelude::*;
+use fahrenheit::process::AsyncCommand;
+use fahrenheit::signal::{Signal, Signals};
+use fahrenheit::time::timeout;
+use futures_util::future::join;
+use net_util::{alone, go, watchdog};
+use nix::errno::Errno;
+use nix::libc;
+use nix::sys::signal::{self as sys, SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, kill};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::{ForkResult, Pid, fork};
+use std::io::ErrorKind;
+use std::os::unix::process::ExitStatusExt;
+use std::process::Stdio;
+use std::time::Duration;
+
+fn sh(script: &str) -> AsyncCommand {
+    let mut command = AsyncCommand::new("sh");
+    command.args(["-c", script]);
+    command
+}
+
+fn lasting() -> AsyncCommand {
+    let mut command = AsyncCommand::new("sleep");
+    command.arg("1000").kill_on_drop(true);
+    command
+}
+
+extern "C" fn foreign(_: libc::c_int) {}
+
+/// Sets what is done about SIGCHLD, and returns what was done before.
+fn set(handler: SigHandler, flags: SaFlags) -> SigAction {
+    let action = SigAction::new(handler, flags, SigSet::empty());
+    // SAFETY: the handler does nothing.
+    unsafe { sys::sigaction(sys::Signal::SIGCHLD, &action) }.unwrap()
+}
+
+/// Whether this process has children, if only zombies.
+fn has_children() -> bool {
+    let any = waitpid(None, Some(WaitPidFlag::WNOHANG));
+    any != Err(Errno::ECHILD)
+}
+
+#[test]
+fn g5_if_sigchld_is_ignored_starting_a_child_is_an_error_and_waiting_is_no_hang() {
+    const NAME: &str =
+        "g5_if_sigchld_is_ignored_starting_a_child_is_an_error_and_waiting_is_no_hang";
+    alone(NAME, || {
+        let ignored = [
+            (SigHandler::SigIgn, SaFlags::empty()),
+            (SigHandler::SigDfl, SaFlags::SA_NOCLDWAIT),
+            (SigHandler::Handler(foreign), SaFlags::SA_NOCLDWAIT),
+        ];
+        for (handler, flags) in ignored {
+            set(SigHandler::SigDfl, SaFlags::empty());
+            let mut early = go(async { lasting().spawn().unwrap() });
+            set(handler, flags);
+            let error = lasting().spawn().unwrap_err();
+            assert!(error.to_string().contains("SIGCHLD"), "{error}");
+            let error = go(sh("true").output()).unwrap_err();
+            assert!(error.to_string().contains("SIGCHLD"), "{error}");
+            // It was started before, and its exit status is thrown away.
+            early.kill().unwrap();
+            let error = go(early.wait()).unwrap_err();
+            assert!(error.to_string().contains("lost"), "{error}");
+            assert_eq!(early.id(), None);
+            // Nothing is sent to a number that may be another's.
+            early.kill().unwrap_err();
+            early.signal(Signal::TERM).unwrap_err();
+        }
+        set(SigHandler::SigDfl, SaFlags::empty());
+        assert!(go(sh("true").status()).unwrap().success());
+    });
+}
+
+#[test]
+fn g5_a_handler_over_ours_and_a_blocked_signal_do_not_make_waiting_hang() {
+    const NAME: &str = "g5_a_handler_over_ours_and_a_blocked_signal_do_not_make_waiting_hang";
+    alone(NAME, || {
+        let ends = || {
+            go(async {
+                let mut child = sh("sleep 0.05; exit 7").spawn().unwrap();
+                assert_eq!(child.wait().await.unwrap().code(), Some(7));
+            });
+        };
+        let mut early = go(async { lasting().spawn().unwrap() });
+        set(SigHandler::Handler(foreign), SaFlags::SA_RESTART);
+        ends();
+        early.kill().unwrap();
+        go(early.wait()).unwrap();
+        drop(early);
+        set(SigHandler::SigDfl, SaFlags::empty());
+        let mut mask = SigSet::empty();
+        mask.add(sys::Signal::SIGCHLD);
+        // On all threads of this process, as if its parent had blocked it: the other one waits for
+        // this one, and a signal for the process would be taken by it.
+        sys::pthread_sigmask(SigmaskHow::SIG_BLOCK, Some(&mask), None).unwrap();
+        ends();
+        assert!(go(sh("true").output()).unwrap().status.success());
+    });
+}
+
+#[test]
+fn waiting_for_a_child_arms_no_timer_unless_the_signal_is_blocked() {
+    alone(
+        "waiting_for_a_child_arms_no_timer_unless_the_signal_is_blocked",
+        || {
+            let _dog = watchdog();
+            let wait = |mut child: fahrenheit::process::AsyncChild| {
+                let task = fahrenheit::spawn(async move { child.wait().await });
+                for _ in 0..5 {
+                    fahrenheit::turn(Some(Duration::ZERO)).unwrap();
+                }
+                (task, fahrenheit::interest().deadline)
+            };
+            let (task, deadline) = wait(lasting().spawn().unwrap());
+            assert_eq!(deadline, None);
+            let mut mask = SigSet::empty();
+            mask.add(sys::Signal::SIGCHLD);
+            sys::pthread_sigmask(SigmaskHow::SIG_BLOCK, Some(&mask), None).unwrap();
+            let (other, deadline) = wait(lasting().spawn().unwrap());
+            assert!(deadline.is_some());
+            task.abort();
+            other.abort();
+            fahrenheit::run(async {});
+        },
+    );
+}
+
+#[test]
+fn g8_a_program_that_cannot_be_started_leaves_nothing_behind() {
+    alone(
+        "g8_a_program_that_cannot_be_started_leaves_nothing_behind",
+        || {
+            go(async {
+                let piped = |mut command: AsyncCommand| {
+                    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+                    command.stderr(Stdio::piped()).spawn().unwrap_err().kind()
+                };
+                let attempts = || {
+                    let absent = AsyncCommand::new("/nonexistent/program");
+                    assert_eq!(piped(absent), ErrorKind::NotFound);
+                    let forbidden = AsyncCommand::new("/dev/null");
+                    assert_eq!(piped(forbidden), ErrorKind::PermissionDenied);
+                    let mut nowhere = sh("true");
+                    nowhere.current_dir("/nonexistent");
+                    assert_eq!(piped(nowhere), ErrorKind::NotFound);
+                };
+                attempts();
+                #[cfg(target_os = "linux")]
+                let before = net_util::open_fds();
+                for _ in 0..20 {
+                    attempts();
+                }
+                #[cfg(target_os = "linux")]
+                assert_eq!(net_util::open_fds(), before);
+                let error = AsyncCommand::new("/nonexistent")
+                    .output()
+                    .await
+                    .unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::NotFound);
+            });
+            assert!(!has_children());
+        },
+    );
+}
+
+#[test]
+fn g9_d6_with_the_last_child_go_the_handler_and_the_descriptors() {
+    alone(
+        "g9_d6_with_the_last_child_go_the_handler_and_the_descriptors",
+        || {
+            let handler = || {
+                let found = set(SigHandler::SigDfl, SaFlags::empty());
+                // SAFETY: this is what it was.
+                unsafe { sys::sigaction(sys::Signal::SIGCHLD, &found) }.unwrap();
+                found.handler()
+            };
+            let _dog = watchdog();
+            // In select, as the kernel's queue is a descriptor that is made when it is needed.
+            let select = fahrenheit::Builder::new().poller(fahrenheit::Poller::Select);
+            let ended = select.run(async {
+                sh("true").output().await.unwrap();
+                #[cfg(target_os = "linux")]
+                let before = net_util::open_fds();
+                for _ in 0..20 {
+                    let mut first = lasting().spawn().unwrap();
+                    sh("echo").output().await.unwrap();
+                    assert!(matches!(handler(), SigHandler::SigAction(_)));
+                    first.kill().unwrap();
+                    first.wait().await.unwrap();
+                    drop(first);
+                    assert!(matches!(handler(), SigHandler::SigDfl));
+                    #[cfg(target_os = "linux")]
+                    assert_eq!(net_util::open_fds(), before);
+                }
+            });
+            ended.unwrap();
+            assert!(!has_children());
+        },
+    );
+}
+
+#[test]
+fn g10_a_child_that_is_stopped_has_not_ended() {
+    alone("g10_a_child_that_is_stopped_has_not_ended", || {
+        go(async {
+            let mut signals = Signals::new([Signal::CHLD]).unwrap();
+            // As `wait` closes its stdin, it would end if it were not stopped.
+            let mut child = AsyncCommand::new("cat");
+            let mut child = child.stdin(Stdio::piped()).spawn().unwrap();
+            child.signal(Signal::STOP).unwrap();
+            let pid = Pid::from_raw(child.id().unwrap().try_into().unwrap());
+            let mut wait = Box::pin(child.wait());
+            let soon = timeout(Duration::from_millis(50), &mut wait);
+            let (signal, waited) = join(signals.next(), soon).await;
+            assert_eq!(signal, Some(Signal::CHLD));
+            assert!(waited.is_err(), "a stopped child has ended: {waited:?}");
+            kill(pid, sys::Signal::SIGCONT).unwrap();
+            assert!(wait.await.unwrap().success());
+        });
+    });
+}
+
+#[test]
+fn d3_g11_a_fork_neither_waits_for_its_parents_children_nor_kills_them() {
+    alone(
+        "d3_g11_a_fork_neither_waits_for_its_parents_children_nor_kills_them",
+        || {
+            let _dog = watchdog();
+            let mut killed = lasting().spawn().unwrap();
+            let orphan = sh("sleep 0.2; exit 3").spawn().unwrap();
+            drop(orphan);
+            let mut waiting = lasting().spawn().unwrap();
+            let waits =
+                fahrenheit::spawn(async move { waiting.wait().await.map_err(|e| e.to_string()) });
+            fahrenheit::turn(Some(Duration::ZERO)).unwrap();
+            // SAFETY: the other thread of this process is the harness, which waits for the test and
+            // holds no lock; the child leaves without returning to it.
+            match unsafe { fork() }.unwrap() {
+                ForkResult::Child => {
+                    let lost = fahrenheit::block_on(waits).unwrap().is_err();
+                    let refused = killed.kill().is_err() && killed.signal(Signal::KILL).is_err();
+                    drop(killed);
+                    // It has children of its own.
+                    let own = fahrenheit::run(sh("exit 4").status()).unwrap().code();
+                    let good = lost && refused && own == Some(4);
+                    // SAFETY: ends the process at once.
+                    unsafe { libc::_exit(if good { 7 } else { 8 }) }
+                }
+                ForkResult::Parent { child } => {
+                    assert_eq!(waitpid(child, None), Ok(WaitStatus::Exited(child, 7)));
+                    go(async {
+                        assert_eq!(killed.try_wait().unwrap(), None, "the fork has killed it");
+                        killed.kill().unwrap();
+                        assert_eq!(killed.wait().await.unwrap().signal(), Some(9));
+                        assert!(!waits.is_finished());
+                        waits.abort();
+                    });
+                }
+            }
+        },
+    );
+}
+
+/// What a child says, of the same program and arguments, when std starts it and nothing else has
+/// happened, and when we do and much is open and listened to.
+#[cfg(target_os = "linux")]
+fn by_std_and_by_us(program: &str, args: &[&str]) -> [String; 2] {
+    let by_std = std::process::Command::new(program).args(args).output();
+    go(async {
+        let listener = fahrenheit::AsyncTcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = listener.local_addr().unwrap();
+        let stream = fahrenheit::AsyncTcpStream::connect(addr).await.unwrap();
+        let accepted = listener.accept().await.unwrap();
+        let udp = fahrenheit::AsyncUdpSocket::bind("127.0.0.1:0").unwrap();
+        let signals = Signals::new([Signal::HUP, Signal::USR1, Signal::PIPE]).unwrap();
+        let mut other = lasting();
+        other.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let other = other.stderr(Stdio::piped()).spawn().unwrap();
+        // Long enough that the loop has a kernel's queue.
+        fahrenheit::time::sleep(Duration::from_millis(20)).await;
+        let by_us = AsyncCommand::new(program).args(args).output().await;
+        drop((stream, accepted, udp, signals, other));
+        [by_std, by_us].map(|output| String::from_utf8(output.unwrap().stdout).unwrap())
+    })
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn d4_a_child_inherits_no_descriptor_of_ours() {
+    alone("d4_a_child_inherits_no_descriptor_of_ours", || {
+        let [by_std, by_us] = by_std_and_by_us("ls", &["/proc/self/fd"]);
+        let listed = ["0", "1", "2"].map(|fd| by_std.lines().any(|line| line == fd));
+        assert_eq!(listed, [true; 3], "{by_std}");
+        assert_eq!(by_us, by_std);
+    });
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn d8_a_child_has_the_mask_and_the_dispositions_that_std_gives_it() {
+    alone(
+        "d8_a_child_has_the_mask_and_the_dispositions_that_std_gives_it",
+        || {
+            let [by_std, by_us] = by_std_and_by_us("grep", &["^Sig[BIC]", "/proc/self/status"]);
+            assert_eq!(by_std.lines().count(), 3, "{by_std}");
+            assert_eq!(by_us, by_std);
+            let blocked = by_us.lines().next().unwrap();
+            assert_eq!(blocked, "SigBlk:\t0000000000000000");
+        },
+    );
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn g4_nothing_is_sent_to_a_number_whose_child_is_reaped() {
+    let name = "g4_nothing_is_sent_to_a_number_whose_child_is_reaped";
+    let options = ["-e", "trace=kill,tkill,tgkill,pidfd_send_signal"];
+    let log = net_util::traced(name, &options, || {
+        go(async {
+            let mut child = lasting().spawn().unwrap();
+            child.signal(Signal::TERM).unwrap();
+            child.wait().await.unwrap();
+            child.kill().unwrap();
+            child.signal(Signal::TERM).unwrap_err();
+            drop(child);
+            // Has ended and has not been waited for: reaped first, so nothing is sent either.
+            let mut child = sh("true").kill_on_drop(true).spawn().unwrap();
+            let pid = Pid::from_raw(child.id().unwrap().try_into().unwrap());
+            let look = WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT;
+            nix::sys::wait::waitid(nix::sys::wait::Id::Pid(pid), look).unwrap();
+            child.kill().unwrap();
+            drop(child);
+        });
+    });
+    if let Some(log) = log {
+        let sent: Vec<_> = log.lines().filter(|line| line.contains("kill(")).collect();
+        assert!(sent.len() == 1 && sent[0].contains("SIGTERM"), "{log}");
+    }
+}
