@@ -7,8 +7,8 @@
 //! Why not a pidfd or a kqueue for each child: that is one more descriptor a child and two more
 //! ways to test, for something that costs nothing unless hundreds of children live at a time.
 //!
-//! **Invariants.** Children are asked about by pid, each its own, so that nobody else's is reaped. A
-//! ring that comes after a look is not missed by the one who looked: he says which he has heard.
+//! **Invariants.** Children are asked about by pid, each its own, so that nobody else's is reaped.
+//! A ring that comes after a look is not missed by the one who looked: he says which he has heard.
 
 use crate::runtime;
 use crate::signal::{Signal, Signals};

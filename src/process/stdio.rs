@@ -1,7 +1,7 @@
 //! The pipes to and from a child.
 //!
-//! Only our own ends are non-blocking: that is a property of one end of a pipe, and the other is the
-//! child's, who expects it to block.
+//! Only our own ends are non-blocking: that is a property of one end of a pipe, and the other is
+//! the child's, who expects it to block.
 
 use crate::fd::AsyncFd;
 use crate::sys;
