@@ -8,9 +8,9 @@
 //! # Whose children
 //! Nothing here waits for a child that it has not started or been given: libraries that start
 //! processes by themselves keep theirs. A child that is dropped goes on, unless
-//! [`kill_on_drop`](AsyncCommand::kill_on_drop) says otherwise, and is reaped when it has ended, for
-//! as long as a loop turns on a thread that has children. Only those that end later than that stay
-//! behind as zombies until the program ends.
+//! [`kill_on_drop`](AsyncCommand::kill_on_drop) says otherwise, and is reaped when it has ended:
+//! by the loop of the thread that dropped it, or of another that has children, whichever turns
+//! first. Only if none turns any more, it is a zombie until the program ends.
 //!
 //! # `SIGCHLD`
 //! As long as there are children, this listens to `SIGCHLD`, and every listener of the program goes
@@ -25,8 +25,8 @@
 //! thread; the loop never blocks one.
 //!
 //! # After `fork`
-//! The parent's children are not the child's: there, waiting for them is an error, and dropping them
-//! does nothing, also if they were to be killed.
+//! The parent's children are not the child's: there, waiting for them is an error, and dropping
+//! them does nothing, also if they were to be killed.
 
 mod children;
 mod stdio;
