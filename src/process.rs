@@ -355,8 +355,8 @@ impl AsyncChild {
 
     /// Waits for the end of the child, and returns its exit status, again and again if asked.
     ///
-    /// Closes the child's stdin first, so that it does not wait for us. If its stdout or stderr is a
-    /// pipe that nobody reads, it may never end: see
+    /// Closes the child's stdin first, so that it does not wait for us. If its stdout or stderr is
+    /// a pipe that nobody reads, it may never end: see
     /// [`wait_with_output`](AsyncChild::wait_with_output).
     ///
     /// # Errors
