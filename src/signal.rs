@@ -45,7 +45,7 @@ pub struct Signal(i32);
 impl Signal {
     /// `SIGALRM`: a timer of the system is due.
     pub const ALRM: Signal = Signal(raw::SIGALRM);
-    /// `SIGCHLD`: a child has ended or stopped. [`process`](crate::process) listens to it by itself.
+    /// `SIGCHLD`: a child has ended or stopped; [`process`](crate::process) listens to it itself.
     pub const CHLD: Signal = Signal(raw::SIGCHLD);
     /// `SIGCONT`: go on after a stop.
     pub const CONT: Signal = Signal(raw::SIGCONT);
