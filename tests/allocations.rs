@@ -1,5 +1,6 @@
 //! What the steady state allocates: nothing. A process of its own, because it replaces the
 //! allocator.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 #![allow(unsafe_code)]
 #![allow(clippy::unwrap_used, reason = "test code")]
 
