@@ -88,8 +88,9 @@
 //!
 //! # What is absent
 //! No work stealing, no channels or locks (those of `futures` work), no traits of its own, no
-//! global state beyond the thread, no `unsafe` outside of the module `sys`, and no panic that a
-//! peer could cause.
+//! global state beyond the thread but for what the system has one of (signal handlers, children
+//! that nobody waits for), no `unsafe` outside of the module `sys`, and no panic that a peer could
+//! cause.
 
 mod blocking;
 mod event;

@@ -280,7 +280,12 @@ impl From<Command> for AsyncCommand {
 ///
 /// Dropping it leaves the child alone, or kills it if it was started with
 /// [`kill_on_drop`](AsyncCommand::kill_on_drop); in both cases no zombie stays, see the
-/// [module](self). It belongs to the thread that made it.
+/// [module](self). It belongs to the thread that made it:
+///
+/// ```compile_fail
+/// fn must_be_send<T: Send>() {}
+/// must_be_send::<fahrenheit::process::AsyncChild>();
+/// ```
 #[derive(Debug)]
 pub struct AsyncChild {
     /// The child's standard input, if it was set to [`Stdio::piped`] and has not been taken.
