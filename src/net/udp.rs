@@ -113,7 +113,8 @@ impl AsyncUdpSocket {
     ///
     /// # Errors
     /// If the socket is not connected; `EMSGSIZE` if the datagram is longer than the system sends
-    /// (65,507 bytes over IPv4 at most); an earlier datagram's failure, once.
+    /// (65,507 bytes over IPv4 at most); an earlier datagram's failure, once. Where the network is
+    /// slower than the sender, Linux waits or drops; macOS and the BSDs return `ENOBUFS`.
     ///
     /// # Cancel safety
     /// If the future is dropped before it is ready, nothing has been sent.
