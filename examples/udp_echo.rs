@@ -4,22 +4,24 @@
 //! Terminal 2: `socat - UDP:127.0.0.1:7878`, or `nc -u 127.0.0.1 7878`; type a line, and it comes
 //! back.
 
+mod shared;
+
 use fahrenheit::AsyncUdpSocket;
-use std::process::exit;
+use std::net::SocketAddr;
 
 fn main() {
-    let mut args = std::env::args().skip(1);
-    let addr = args.next().unwrap_or_else(|| "127.0.0.1:7878".to_owned());
-    if args.next().is_some() || addr.starts_with('-') {
-        eprintln!("usage: udp_echo [ADDRESS:PORT]");
-        exit(2);
-    }
-    let socket = AsyncUdpSocket::bind(&addr).unwrap_or_else(|error| {
-        eprintln!("udp_echo: cannot bind to {addr}: {error}");
-        exit(1);
+    let mut args = shared::args();
+    args.extend(args.is_empty().then(|| "127.0.0.1:7878".to_owned()));
+    let addr: Option<SocketAddr> = args[0].parse().ok().filter(|_| args.len() == 1);
+    let Some(addr) = addr else {
+        shared::fail(2, "usage: udp_echo [ADDRESS:PORT]")
+    };
+    let socket = AsyncUdpSocket::bind(addr).unwrap_or_else(|error| {
+        shared::fail(1, &format!("udp_echo: cannot bind to {addr}: {error}"))
     });
-    let addr = socket.local_addr().map_or(addr, |addr| addr.to_string());
-    println!("udp_echo: receiving on {addr}; try: socat - UDP:{addr}");
+    let addr = socket.local_addr().unwrap_or(addr);
+    let text = format!("udp_echo: listening on {addr}; try: socat - UDP:{addr}\n");
+    shared::print(text.as_bytes());
     fahrenheit::run(serve(&socket));
 }
 
@@ -33,7 +35,7 @@ async fn serve(socket: &AsyncUdpSocket) {
         };
         // One client's trouble is not the end of the others.
         if let Err(error) = echoed {
-            eprintln!("udp_echo: {error}");
+            shared::say(&format!("udp_echo: {error}"));
         }
     }
 }
