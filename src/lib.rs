@@ -109,6 +109,7 @@ pub use blocking::spawn_blocking;
 pub use event::{Event, Notifier};
 pub use fd::{AsyncFd, RegisterError};
 pub use net::{AsyncTcpListener, AsyncTcpStream, AsyncUdpSocket};
+pub use net::{AsyncUnixDatagram, AsyncUnixListener, AsyncUnixStream};
 pub use reactor::Poller;
 pub use runtime::{Builder, CreateError, Interest, block_on, interest, run, turn};
 pub use task::{spawn, yield_now};

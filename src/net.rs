@@ -1,4 +1,4 @@
-//! TCP and UDP, and the names and addresses that they are called by.
+//! TCP, UDP and Unix sockets, and the names and addresses that they are called by.
 
 mod accept;
 mod addr;
@@ -7,9 +7,11 @@ mod split;
 mod stream;
 mod tcp;
 mod udp;
+mod unix;
 
 pub use accept::Incoming;
 pub use addr::{ToSocketAddrs, lookup_host};
 pub use split::{OwnedReadHalf, OwnedWriteHalf, ReuniteError};
 pub use tcp::{AsyncTcpListener, AsyncTcpStream};
 pub use udp::AsyncUdpSocket;
+pub use unix::{AsyncUnixDatagram, AsyncUnixListener, AsyncUnixStream, ReceivedFds, UCred};

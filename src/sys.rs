@@ -16,6 +16,8 @@
 //! | `fd_set::Word` | the width of one word of an `fd_set`, taken from libc |
 //! | `select::raw` | the symbol to call |
 //! | `socket::NO_SIGNAL`, `socket::silence` | how a write to a closed socket raises no `SIGPIPE` |
+//! | `unix_socket::peer` | how the user at the other end is asked for |
+//! | `unix_socket::CLOSE_ON_EXEC` | whether descriptors are close-on-exec when they arrive |
 //!
 //! `PLATFORMS.md` lists what remains different for a user.
 #![allow(unsafe_code)]
@@ -55,6 +57,7 @@ pub(crate) mod select;
 pub(crate) mod signal;
 pub(crate) mod socket;
 pub(crate) mod unix;
+pub(crate) mod unix_socket;
 pub(crate) mod wake_pipe;
 
 pub(crate) use nix::errno::Errno;

@@ -5,9 +5,10 @@
 #[path = "it/net_util.rs"]
 mod net_util;
 
-use fahrenheit::AsyncTcpListener;
+use fahrenheit::{AsyncTcpListener, AsyncUnixDatagram, AsyncUnixListener, AsyncUnixStream};
 use net_util::{alone, go, tcp_pair};
 use std::collections::BTreeSet;
+use std::os::fd::AsFd;
 use std::process::{Command, Stdio};
 
 /// What a child has open. `ls` itself opens one more each time, in the lowest free place.
@@ -30,6 +31,17 @@ fn d4_a_child_inherits_no_descriptor_of_ours() {
             let n_open = net_util::open_fds().len();
             let listener = AsyncTcpListener::bind("127.0.0.1:0").unwrap();
             let (connected, accepted) = tcp_pair().await;
+            let unix = AsyncUnixStream::pair().unwrap();
+            unix.0.send_fds(b"x", &[listener.as_fd()]).await.unwrap();
+            let received = unix.1.recv_fds(&mut [0], 1).await.unwrap();
+            assert_eq!(received.fds.len(), 1);
+            let folder = std::path::Path::new("/tmp");
+            let path = folder.join(format!("fahrenheit-cloexec-{}", std::process::id()));
+            let unix_listener = AsyncUnixListener::bind(&path).unwrap();
+            let unix_client = AsyncUnixStream::connect(&path).await.unwrap();
+            let unix_server = unix_listener.accept().await.unwrap();
+            std::fs::remove_file(&path).unwrap();
+            let datagrams = AsyncUnixDatagram::unbound().unwrap();
             // A name has been looked up, a thread has waited, and another loop has its own pipe.
             let mut found = fahrenheit::net::lookup_host("localhost:1").await.unwrap();
             assert!(found.next().is_some());
@@ -45,9 +57,10 @@ fn d4_a_child_inherits_no_descriptor_of_ours() {
             );
             assert!(waits.await.is_err());
             let (read, write) = connected.into_split();
-            assert!(net_util::open_fds().len() >= n_open + 3);
+            assert!(net_util::open_fds().len() >= n_open + 10);
             assert_eq!(of_a_child(), before);
-            drop((read, write));
+            drop((read, write, unix, received, datagrams));
+            drop((unix_listener, unix_client, unix_server));
         });
     });
 }

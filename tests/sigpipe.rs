@@ -9,12 +9,13 @@
 #[path = "it/net_util.rs"]
 mod net_util;
 
-use fahrenheit::AsyncTcpStream;
 use fahrenheit::prelude::*;
+use fahrenheit::{AsyncTcpStream, AsyncUdpSocket, AsyncUnixDatagram, AsyncUnixStream};
 use net_util::{alone, go, tcp_pair};
 use nix::sys::signal::{SigHandler, Signal, signal};
 use std::io::{self, IoSlice};
 use std::net::Shutdown;
+use std::os::fd::AsFd;
 
 fn with_default_sigpipe(name: &str, body: impl FnOnce()) {
     alone(name, || {
@@ -86,6 +87,47 @@ fn e7_j7_a_write_after_shutdown_and_through_a_half_is_an_error_and_no_signal() {
             assert!(is_refusal(
                 &write.write_vectored(&slices).await.unwrap_err()
             ));
+        });
+    });
+}
+
+#[test]
+fn e7_j7_a_write_to_a_unix_socket_without_a_peer_is_an_error_and_no_signal() {
+    let name = "e7_j7_a_write_to_a_unix_socket_without_a_peer_is_an_error_and_no_signal";
+    with_default_sigpipe(name, || {
+        go(async {
+            let (stream, peer) = AsyncUnixStream::pair().unwrap();
+            drop(peer);
+            assert!(is_refusal(&(&stream).write(b"x").await.unwrap_err()));
+            let slices = [IoSlice::new(b"x"), IoSlice::new(b"y")];
+            let error = (&stream).write_vectored(&slices).await.unwrap_err();
+            assert!(is_refusal(&error));
+            let error = stream.send_fds(b"x", &[stream.as_fd()]).await.unwrap_err();
+            assert!(is_refusal(&error));
+        });
+    });
+}
+
+#[test]
+fn e7_a_datagram_after_shutdown_is_an_error_and_no_signal() {
+    let name = "e7_a_datagram_after_shutdown_is_an_error_and_no_signal";
+    with_default_sigpipe(name, || {
+        go(async {
+            let (socket, _peer) = AsyncUnixDatagram::pair().unwrap();
+            socket.shutdown(Shutdown::Write).unwrap();
+            assert!(is_refusal(&socket.send(b"x").await.unwrap_err()));
+            let socket = AsyncUdpSocket::bind("127.0.0.1:0").unwrap();
+            let itself = socket.local_addr().unwrap();
+            socket.connect(itself).await.unwrap();
+            let socket = socket.into_std();
+            nix::sys::socket::shutdown(
+                std::os::fd::AsRawFd::as_raw_fd(&socket),
+                nix::sys::socket::Shutdown::Write,
+            )
+            .unwrap();
+            let socket = AsyncUdpSocket::from_std(socket).unwrap();
+            assert!(is_refusal(&socket.send(b"x").await.unwrap_err()));
+            assert!(is_refusal(&socket.send_to(b"x", itself).await.unwrap_err()));
         });
     });
 }

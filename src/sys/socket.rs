@@ -16,7 +16,7 @@ use sockopt::Linger;
 use sockopt::LingerSec as Linger;
 
 /// The most that one call is asked to move: some systems refuse more than `INT_MAX`.
-const MOST_BYTES: usize = 1 << 30;
+pub(super) const MOST_BYTES: usize = 1 << 30;
 /// The most slices that one call is given; POSIX promises 16, every system here takes 1,024.
 const MOST_SLICES: usize = 1_024;
 /// How many connections wait in the kernel before `accept`; it may allow fewer.
@@ -25,9 +25,9 @@ const BACKLOG: libc::c_int = 1_024;
 /// Keeps one write from raising `SIGPIPE`: POSIX has the flag since 2008. Where `nix` or macOS do
 /// not have it, the number may still be there, or [`silence`] has done it for all writes.
 #[cfg(not(target_vendor = "apple"))]
-const NO_SIGNAL: MsgFlags = MsgFlags::from_bits_retain(libc::MSG_NOSIGNAL);
+pub(super) const NO_SIGNAL: MsgFlags = MsgFlags::from_bits_retain(libc::MSG_NOSIGNAL);
 #[cfg(target_vendor = "apple")]
-const NO_SIGNAL: MsgFlags = MsgFlags::empty();
+pub(super) const NO_SIGNAL: MsgFlags = MsgFlags::empty();
 
 /// Keeps every write to this socket from raising `SIGPIPE`, where no flag does so for one write.
 pub(crate) fn silence(socket: impl AsFd) -> nix::Result<()> {

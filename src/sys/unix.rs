@@ -114,6 +114,13 @@ impl Unix {
     pub(crate) const fn queues_sockets_only(self) -> bool {
         matches!(self, Unix::Apple)
     }
+
+    /// Whether an errno of sending a datagram over a Unix socket means that the receiver has not
+    /// taken the earlier ones yet: macOS and the BSDs say ENOBUFS, the others EAGAIN.
+    pub(crate) fn receiver_is_full(self, errno: Errno) -> bool {
+        let is_bsd = !matches!(self, Unix::Linux | Unix::Other);
+        is_bsd && errno == Errno::ENOBUFS
+    }
 }
 
 /// Whether the connection may still come about after this errno of `connect`.
@@ -179,6 +186,13 @@ mod tests {
             [(Unix::Apple, Errno::ECONNABORTED)]
         );
         assert_eq!(changes(Unix::accepted_error, Errno::EMFILE), []);
+    }
+
+    #[test]
+    fn e15_enobufs_of_a_datagram_is_a_full_receiver_on_macos_and_the_bsds_only() {
+        let full = ALL.map(|unix| unix.receiver_is_full(Errno::ENOBUFS));
+        assert_eq!(full, [false, true, true, true, true, false]);
+        assert!(!ALL.iter().any(|unix| unix.receiver_is_full(Errno::ENOMEM)));
     }
 
     #[test]

@@ -20,5 +20,8 @@ mod tcp_faults;
 mod timers;
 mod turn;
 mod udp;
+mod unix;
+mod unix_datagram;
+mod unix_fds;
 mod util;
 mod wake;
