@@ -83,6 +83,11 @@ pub(crate) struct Event {
     pub(crate) hung_up: bool,
 }
 
+/// The ends of a new pipe, to read and to write.
+pub(crate) fn pipe() -> nix::Result<(std::os::fd::OwnedFd, std::os::fd::OwnedFd)> {
+    making::pipe()
+}
+
 /// Repeats `call` for as long as a signal cuts it short.
 pub(crate) fn retry<T>(mut call: impl FnMut() -> nix::Result<T>) -> nix::Result<T> {
     loop {

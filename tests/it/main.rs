@@ -9,6 +9,7 @@ mod event;
 mod fairness;
 mod fd;
 mod hostile;
+mod io;
 mod net_util;
 mod order;
 mod panics;

@@ -1,0 +1,12 @@
+//! Pipes, the standard streams, and copying both ways between two streams.
+//!
+//! Built on [`AsyncFd`]'s registration. Knows no task. **Invariant.** `O_NONBLOCK` is set only on
+//! descriptors that were made here; those that the process was started with are shared with other
+//! processes, so their flags are left as they are.
+
+mod copy;
+mod pipe;
+
+pub use crate::fd::AsyncFd;
+pub use copy::copy_bidirectional;
+pub use pipe::{PipeReader, PipeWriter, pipe};
