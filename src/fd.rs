@@ -1,9 +1,9 @@
 //! Waiting for a descriptor: [`AsyncFd`] for any, and the `Source` under every socket.
 //!
 //! An operation tries its call, and on `WouldBlock` registers interest and returns `Pending`. After
-//! a read or write that took less than was offered, the next one registers at once instead of
-//! asking the system for a `WouldBlock`: `select` is level-triggered, so nothing can be missed, and
-//! a request costs one wait, one read and one write.
+//! a read or write on a socket that took less than was offered, the next one registers at once
+//! instead of asking the system for a `WouldBlock`: nothing can be there that no edge will tell of,
+//! and a request costs one wait, one read and one write.
 //!
 //! **Invariant.** A source is deregistered before its descriptor is closed: it is declared before
 //! the descriptor wherever the two live together, and fields are dropped in that order.
@@ -375,10 +375,10 @@ where
         cx: &mut Context<'_>,
         bytes: &mut [u8],
     ) -> Poll<io::Result<usize>> {
-        let len = bytes.len();
+        // Not short when it reads less: a terminal gives one line, inotify whole events, a packet
+        // pipe one packet, and the next is there without an edge that tells of it.
         let call = || (&self.io).read(bytes);
-        self.source
-            .poll_io(Direction::Read, cx, call, |&n| 0 < n && n < len)
+        self.source.poll_io(Direction::Read, cx, call, |_| false)
     }
 
     fn poll_read_vectored(
@@ -386,10 +386,8 @@ where
         cx: &mut Context<'_>,
         slices: &mut [IoSliceMut<'_>],
     ) -> Poll<io::Result<usize>> {
-        let len: usize = slices.iter().map(|slice| slice.len()).sum();
         let call = || (&self.io).read_vectored(slices);
-        self.source
-            .poll_io(Direction::Read, cx, call, |&n| 0 < n && n < len)
+        self.source.poll_io(Direction::Read, cx, call, |_| false)
     }
 }
 
@@ -404,8 +402,7 @@ where
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let call = || (&self.io).write(bytes);
-        self.source
-            .poll_io(Direction::Write, cx, call, |&n| n < bytes.len())
+        self.source.poll_io(Direction::Write, cx, call, |_| false)
     }
 
     fn poll_write_vectored(
@@ -413,10 +410,8 @@ where
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let len: usize = slices.iter().map(|slice| slice.len()).sum();
         let call = || (&self.io).write_vectored(slices);
-        self.source
-            .poll_io(Direction::Write, cx, call, |&n| n < len)
+        self.source.poll_io(Direction::Write, cx, call, |_| false)
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

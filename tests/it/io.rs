@@ -356,3 +356,32 @@ fn copy_bidirectional_says_write_zero_when_a_side_takes_nothing() {
         });
     });
 }
+
+/// A terminal gives one line to a read, however much more there is, and no edge tells of the rest.
+#[test]
+fn a14_lines_that_came_at_once_are_read_one_by_one_also_by_a_tenured_descriptor() {
+    use nix::fcntl::{FcntlArg, OFlag, fcntl};
+    within(20, || {
+        run(async {
+            let ends = nix::pty::openpty(None, None).unwrap();
+            let flags = fcntl(&ends.slave, FcntlArg::F_GETFL).unwrap();
+            let flags = OFlag::from_bits_retain(flags) | OFlag::O_NONBLOCK;
+            fcntl(&ends.slave, FcntlArg::F_SETFL(flags)).unwrap();
+            let mut keyboard = File::from(ends.master);
+            let mut terminal = AsyncFd::new(File::from(ends.slave)).unwrap();
+            let mut line = [0; 64];
+            for _ in 0..20 {
+                // It has to wait for the first line, and must not for the second.
+                let typing = async {
+                    fahrenheit::yield_now().await;
+                    fahrenheit::time::sleep(std::time::Duration::from_millis(1)).await;
+                    keyboard.write_all(b"one\ntwo\n").unwrap();
+                };
+                let (n, ()) = join(terminal.read(&mut line), typing).await;
+                assert_eq!(&line[..n.unwrap()], b"one\n");
+                let n = terminal.read(&mut line).await.unwrap();
+                assert_eq!(&line[..n], b"two\n");
+            }
+        });
+    });
+}
