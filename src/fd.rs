@@ -56,6 +56,19 @@ impl Source {
         Ok(source)
     }
 
+    /// Registers a descriptor of ours that never leaves `select`, because it is shared with other
+    /// processes. One that `waits_first` blocks unless it is ready.
+    #[track_caller]
+    pub(crate) fn shared(fd: impl AsFd, waits_first: bool) -> Result<Source, RegisterError> {
+        let mut source = Source::register(fd.as_fd().as_raw_fd(), true, None)?;
+        source.waits_first = waits_first;
+        if waits_first {
+            source.block(Direction::Read);
+            source.block(Direction::Write);
+        }
+        Ok(source)
+    }
+
     #[track_caller]
     fn register(fd: RawFd, owned: bool, trigger: Option<Trigger>) -> Result<Source, RegisterError> {
         let place = Location::caller();

@@ -6,7 +6,9 @@
 
 mod copy;
 mod pipe;
+mod stdio;
 
 pub use crate::fd::AsyncFd;
 pub use copy::copy_bidirectional;
 pub use pipe::{PipeReader, PipeWriter, pipe};
+pub use stdio::{Stderr, Stdin, Stdout, stderr, stdin, stdout};

@@ -15,6 +15,7 @@
 //! | [`unix::HERE`] | whether `select` has a limit, and what odd errnos mean |
 //! | `fd_set::Word` | the width of one word of an `fd_set`, taken from libc |
 //! | `select::raw` | the symbol to call |
+//! | `shared::path_of` | how a terminal or a pipe is opened anew |
 //! | `socket::NO_SIGNAL`, `socket::silence` | how a write to a closed socket raises no `SIGPIPE` |
 //! | `unix_socket::peer` | how the user at the other end is asked for |
 //! | `unix_socket::CLOSE_ON_EXEC` | whether descriptors are close-on-exec when they arrive |
@@ -54,6 +55,7 @@ pub(crate) mod fd_set;
 pub(crate) mod fork;
 mod making;
 pub(crate) mod select;
+pub(crate) mod shared;
 pub(crate) mod signal;
 pub(crate) mod socket;
 pub(crate) mod unix;

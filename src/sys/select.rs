@@ -6,7 +6,7 @@
 use super::Errno;
 use super::fd_set::FdSet;
 use nix::libc;
-use std::os::fd::RawFd;
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::time::Duration;
 
 /// No wait is longer than this; the loop simply asks again. Darwin refuses more than 10^8 s.
@@ -71,6 +71,19 @@ impl Sets {
             }
         }
     }
+}
+
+/// Whether a call on `fd` would not wait now, perhaps because it would fail. May say no when a
+/// signal comes.
+pub(crate) fn is_ready(fd: impl AsFd, to_write: bool) -> bool {
+    let fd = fd.as_fd().as_raw_fd();
+    let mut sets = Sets::default();
+    sets.reset(fd);
+    match to_write {
+        true => sets.write.insert(fd),
+        false => sets.read.insert(fd),
+    }
+    sets.wait(Some(Duration::ZERO)) != Waited::Ready(0)
 }
 
 /// Rounds up to a microsecond, so that no wait ends early, and clamps.

@@ -151,6 +151,13 @@ pub(crate) fn receive(socket: impl AsFd, bytes: &mut [u8]) -> io::Result<usize> 
     Ok(socket::recv(fd, &mut bytes[..len], MsgFlags::empty())?)
 }
 
+/// `receive` on a socket that may block, without waiting.
+pub(crate) fn receive_now(socket: impl AsFd, bytes: &mut [u8]) -> io::Result<usize> {
+    let len = bytes.len().min(MOST_BYTES);
+    let fd = socket.as_fd().as_raw_fd();
+    Ok(socket::recv(fd, &mut bytes[..len], MsgFlags::MSG_DONTWAIT)?)
+}
+
 /// Receives into several slices; those past what one call takes are left for the next.
 pub(crate) fn receive_vectored(
     socket: impl AsFd,
@@ -170,6 +177,14 @@ pub(crate) fn shutdown_write(socket: impl AsFd) -> io::Result<()> {
 pub(crate) fn send(socket: impl AsFd, bytes: &[u8]) -> io::Result<usize> {
     let bytes = &bytes[..bytes.len().min(MOST_BYTES)];
     Ok(socket::send(socket.as_fd().as_raw_fd(), bytes, NO_SIGNAL)
+        .map_err(|errno| HERE.write_error(errno))?)
+}
+
+/// `send` on a socket that may block, without waiting.
+pub(crate) fn send_now(socket: impl AsFd, bytes: &[u8]) -> io::Result<usize> {
+    let bytes = &bytes[..bytes.len().min(MOST_BYTES)];
+    let flags = NO_SIGNAL | MsgFlags::MSG_DONTWAIT;
+    Ok(socket::send(socket.as_fd().as_raw_fd(), bytes, flags)
         .map_err(|errno| HERE.write_error(errno))?)
 }
 

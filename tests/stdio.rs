@@ -1,0 +1,302 @@
+//! The standard streams of a process of its own: on a terminal, a pipe, a socket, a file and
+//! /dev/null. They belong to the whole process, so each test starts one: the example
+//! `stdin_lines`, which numbers lines, or itself.
+#![allow(clippy::unwrap_used, reason = "test code")]
+
+#[path = "it/net_util.rs"]
+mod net_util;
+
+use fahrenheit::io::stdin;
+use fahrenheit::prelude::*;
+use net_util::{again, go, watchdog};
+use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
+use nix::sys::termios::{Termios, tcgetattr};
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+fn example() -> PathBuf {
+    let mut path = std::env::current_exe().unwrap();
+    path.pop();
+    path.set_file_name("examples");
+    path.push("stdin_lines");
+    assert!(
+        path.exists(),
+        "{path:?} is missing: `cargo build --examples`"
+    );
+    path
+}
+
+/// A process that ends with the test, whatever happens.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Numbers the lines from `stdin`, on `stdout`. The descriptors are given away.
+fn number(stdin: impl Into<OwnedFd>, stdout: impl Into<OwnedFd>) -> Killed {
+    let mut command = Command::new(example());
+    command.stdin(stdin.into()).stdout(stdout.into());
+    Killed(command.spawn().unwrap())
+}
+
+/// What anybody who has the same open file sees of its flags.
+fn flags(fd: impl AsFd) -> OFlag {
+    OFlag::from_bits_retain(fcntl(fd.as_fd(), FcntlArg::F_GETFL).unwrap())
+}
+
+/// A pipe that blocks, as shells make them; close-on-exec, so that no other child keeps it open.
+fn pipe() -> (File, File) {
+    let (read, write) = fahrenheit::io::pipe().unwrap();
+    let (read, write) = (read.into_blocking_fd(), write.into_blocking_fd());
+    (read.unwrap().into(), write.unwrap().into())
+}
+
+fn pty() -> (File, OwnedFd) {
+    let ends = nix::pty::openpty(None, None).unwrap();
+    for end in [&ends.master, &ends.slave] {
+        fcntl(end, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).unwrap();
+    }
+    (ends.master.into(), ends.slave)
+}
+
+/// The state of a terminal that a shell would find afterwards.
+fn state(terminal: &OwnedFd) -> (OFlag, Termios) {
+    (flags(terminal), tcgetattr(terminal).unwrap())
+}
+
+/// Reads until `wanted` has come.
+#[track_caller]
+fn expect(screen: &mut File, wanted: &str) {
+    let mut bytes = vec![0; wanted.len()];
+    screen.read_exact(&mut bytes).unwrap();
+    assert_eq!(String::from_utf8_lossy(&bytes), wanted);
+}
+
+#[test]
+fn se10_se13_i1_on_a_terminal_lines_come_one_by_one_and_its_flags_stay() {
+    let _dog = watchdog();
+    let (mut keyboard, terminal) = pty();
+    let before = state(&terminal);
+    let copy = || terminal.try_clone().unwrap();
+    let mut child = number(copy(), copy());
+    for (line, echoed) in [
+        ("one\n", "one\r\n1: one\r\n"),
+        ("two\n", "two\r\n2: two\r\n"),
+    ] {
+        keyboard.write_all(line.as_bytes()).unwrap();
+        expect(&mut keyboard, echoed);
+        assert_eq!(state(&terminal), before, "while it runs");
+    }
+    // Control-D.
+    keyboard.write_all(&[4]).unwrap();
+    assert!(child.0.wait().unwrap().success());
+    assert_eq!(state(&terminal), before, "after its end");
+}
+
+#[test]
+fn i1_a_killed_process_leaves_the_terminal_as_it_was() {
+    let _dog = watchdog();
+    let (mut keyboard, terminal) = pty();
+    let before = state(&terminal);
+    let copy = || terminal.try_clone().unwrap();
+    let mut child = number(copy(), copy());
+    keyboard.write_all(b"one\n").unwrap();
+    expect(&mut keyboard, "one\r\n1: one\r\n");
+    child.0.kill().unwrap();
+    assert!(!child.0.wait().unwrap().success());
+    assert_eq!(state(&terminal), before);
+}
+
+#[test]
+fn i6_a_terminal_that_goes_away_is_the_end_of_input() {
+    let _dog = watchdog();
+    let (mut keyboard, terminal) = pty();
+    let (mut numbered, out) = pipe();
+    let mut child = number(terminal, out);
+    keyboard.write_all(b"one\n").unwrap();
+    expect(&mut numbered, "1: one\n");
+    drop(keyboard);
+    assert!(child.0.wait().unwrap().success());
+}
+
+#[test]
+fn se12_se13_two_mib_of_lines_reach_a_slow_reader_whole_and_in_order() {
+    let _dog = watchdog();
+    let (stdin, mut write) = pipe();
+    let (mut read, stdout) = pipe();
+    let (stdin, stdout) = (OwnedFd::from(stdin), OwnedFd::from(stdout));
+    let before = (flags(&stdin), flags(&stdout));
+    let mut child = number(stdin.try_clone().unwrap(), stdout.try_clone().unwrap());
+    let text: Vec<String> = (0..40_000).map(|i| format!("{:x<50}{i}", "")).collect();
+    let sent = text.join("\n");
+    let writer = std::thread::spawn(move || write.write_all(sent.as_bytes()).unwrap());
+    let mut received = Vec::new();
+    let mut bytes = [0; 3_000];
+    // As long as we have a copy of its stdout, we do not see its end.
+    let mut left: usize = (1..)
+        .zip(&text)
+        .map(|(n, l)| format!("{n}: {l}\n").len())
+        .sum();
+    left -= 1;
+    while left > 0 {
+        std::thread::sleep(std::time::Duration::from_micros(200));
+        let n = read.read(&mut bytes).unwrap();
+        received.extend_from_slice(&bytes[..n]);
+        left -= n;
+        if left % 50 == 0 {
+            assert_eq!((flags(&stdin), flags(&stdout)), before);
+        }
+    }
+    writer.join().unwrap();
+    assert!(child.0.wait().unwrap().success());
+    assert_eq!((flags(&stdin), flags(&stdout)), before);
+    let received = String::from_utf8(received).unwrap();
+    for ((n, line), received) in (1..).zip(&text).zip(received.split('\n')) {
+        assert_eq!(received, format!("{n}: {line}"));
+    }
+}
+
+#[test]
+fn i1_a_pipe_that_somebody_else_made_non_blocking_is_waited_for_and_stays_so() {
+    let _dog = watchdog();
+    let (stdin, mut write) = pipe();
+    let (mut read, stdout) = pipe();
+    let stdin = OwnedFd::from(stdin);
+    fcntl(&stdin, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).unwrap();
+    let mut child = number(stdin.try_clone().unwrap(), stdout);
+    for n in 1..=10 {
+        // The answer shows that it was read, so that the next finds somebody who waits.
+        write.write_all(b"x\n").unwrap();
+        expect(&mut read, &format!("{n}: x\n"));
+    }
+    drop(write);
+    assert!(child.0.wait().unwrap().success());
+    assert!(flags(&stdin).contains(OFlag::O_NONBLOCK));
+}
+
+#[test]
+fn i1_a_socket_is_read_and_written_as_inetd_gives_it() {
+    let _dog = watchdog();
+    let (mut near, far) = UnixStream::pair().unwrap();
+    let far = OwnedFd::from(far);
+    let before = flags(&far);
+    let mut child = number(far.try_clone().unwrap(), far.try_clone().unwrap());
+    let sent = "a line of text\n".repeat(50_000);
+    let mut theirs = near.try_clone().unwrap();
+    let writer = std::thread::spawn(move || {
+        theirs.write_all(sent.as_bytes()).unwrap();
+        theirs.shutdown(std::net::Shutdown::Write).unwrap();
+    });
+    let lines = (1..=50_000).map(|n| format!("{n}: a line of text\n"));
+    let wanted: String = lines.collect();
+    let mut received = vec![0; wanted.len()];
+    near.read_exact(&mut received).unwrap();
+    assert!(received == wanted.as_bytes());
+    writer.join().unwrap();
+    assert!(child.0.wait().unwrap().success());
+    assert_eq!(flags(&far), before);
+}
+
+/// What `sh` prints when it runs `script`, in which `$1` is the example and `$2` a file of lines.
+fn shell(name: &str, script: &str) -> (String, String) {
+    let _dog = watchdog();
+    let path =
+        PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", std::process::id()));
+    std::fs::write(&path, "first\nsecond\nlast without newline").unwrap();
+    let mut command = Command::new("sh");
+    command.args(["-c", script, "sh"]).arg(example()).arg(&path);
+    let output = command.stdin(Stdio::null()).output().unwrap();
+    std::fs::remove_file(&path).unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (text(output.stdout), text(output.stderr))
+}
+
+const NUMBERED: &str = "1: first\n2: second\n3: last without newline";
+
+#[test]
+fn se13_a_file_is_read_to_its_end_and_written() {
+    let script = r#"echo before >"$2.out"; "$1" <"$2" >>"$2.out"; cat "$2.out"; rm "$2.out""#;
+    assert_eq!(
+        shell("file", script),
+        (format!("before\n{NUMBERED}"), String::new())
+    );
+}
+
+#[test]
+fn se13_dev_null_is_empty_and_takes_everything() {
+    let script = r#""$1" </dev/null && "$1" <"$2" >/dev/null && echo good"#;
+    assert_eq!(shell("null", script), ("good\n".to_owned(), String::new()));
+}
+
+#[test]
+fn i1_cat_example_head_1_gives_one_line_and_ends_without_a_complaint() {
+    let script = r#"cat "$2" | { "$1"; echo "code $?" >&2; } | head -n 1"#;
+    let (out, errors) = shell("head", script);
+    assert_eq!((out.as_str(), errors.as_str()), ("1: first\n", "code 0\n"));
+    // Input without end: it ends because nobody reads any more.
+    let (out, errors) = shell("yes", r#"yes | { "$1"; echo "code $?" >&2; } | head -n 1"#);
+    assert_eq!((out.as_str(), errors.as_str()), ("1: y\n", "code 0\n"));
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn se10_waiting_for_input_takes_no_thread() {
+    let _dog = watchdog();
+    let (stdin, mut write) = pipe();
+    let (mut read, stdout) = pipe();
+    let mut child = number(stdin, stdout);
+    write.write_all(b"x\n").unwrap();
+    expect(&mut read, "1: x\n");
+    let tasks = format!("/proc/{}/task", child.0.id());
+    assert_eq!(std::fs::read_dir(tasks).unwrap().count(), 1);
+    drop(write);
+    assert!(child.0.wait().unwrap().success());
+}
+
+#[test]
+fn what_was_read_ahead_goes_to_the_next_stdin_and_there_is_one_at_a_time() {
+    const NAME: &str = "what_was_read_ahead_goes_to_the_next_stdin_and_there_is_one_at_a_time";
+    let body = || {
+        go(async {
+            let mut first = stdin().unwrap();
+            assert_eq!(stdin().unwrap_err().kind(), io::ErrorKind::ResourceBusy);
+            let mut line = String::new();
+            first.read_line(&mut line).await.unwrap();
+            assert_eq!(line, "one\n");
+            drop(first);
+            // Bytes that lie in the buffer come before those of the pipe, and no more than asked.
+            let mut second = stdin().unwrap();
+            let mut bytes = [0; 6];
+            second.read_exact(&mut bytes).await.unwrap();
+            assert_eq!(&bytes, b"two\nth");
+            drop(second);
+            // Also on another thread.
+            let rest = std::thread::spawn(|| {
+                fahrenheit::run(async {
+                    let mut rest = String::new();
+                    stdin().unwrap().read_to_string(&mut rest).await.unwrap();
+                    rest
+                })
+            });
+            assert_eq!(rest.join().unwrap(), "ree\n");
+        });
+    };
+    if net_util::is_alone(NAME) {
+        net_util::alone(NAME, body);
+        return;
+    }
+    let (stdin, mut write) = pipe();
+    write.write_all(b"one\ntwo\nthree\n").unwrap();
+    drop(write);
+    let mut command = again(NAME);
+    command.stdin(OwnedFd::from(stdin));
+    net_util::finish(NAME, command);
+}
