@@ -111,7 +111,7 @@ impl<T> Future for Pending<T> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let id = runtime::current_id();
-        if self.n_forks != fork::count() {
+        if self.stayed_with_parent() {
             let text = "the process has forked: the job has stayed with the parent";
             return Poll::Ready(Err(JoinError::not_started(id, io::Error::other(text))));
         }
@@ -138,10 +138,31 @@ impl<T> Future for Pending<T> {
     }
 }
 
+impl<T> Pending<T> {
+    /// Has the job run in any case, without anybody who waits for it.
+    pub(crate) fn detach(mut self) {
+        if let Some(error) = self.error.take() {
+            log::error!("a job that nobody waits for is lost: {error}");
+        }
+        self.slot = Arc::new(Mutex::new(Slot::Gone));
+    }
+
+    /// Whether this is a child, and the job and whatever it has locked are the parent's.
+    pub(crate) fn stayed_with_parent(&self) -> bool {
+        self.n_forks != fork::count()
+    }
+}
+
+impl<T> std::fmt::Debug for Pending<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pending").finish_non_exhaustive()
+    }
+}
+
 impl<T> Drop for Pending<T> {
     fn drop(&mut self) {
         // In a child, a thread that does not exist here may have held the lock.
-        if self.n_forks == fork::count() {
+        if !self.stayed_with_parent() {
             let outcome = std::mem::replace(&mut *lock(&self.slot), Slot::Gone);
             drop(outcome);
         }

@@ -192,7 +192,7 @@ impl Drop for Source {
 ///
 /// # Regular files
 /// `select` says that a regular file is always ready: operations never wait, and block the thread
-/// for as long as the disk takes. Use [`spawn_blocking`](crate::spawn_blocking) for files.
+/// for as long as the disk takes. Use [`fs::File`](crate::fs::File) for files.
 ///
 /// # Ownership
 /// A descriptor has one `AsyncFd`; any number of tasks may wait through it. Dropping it wakes them.

@@ -95,6 +95,7 @@
 mod blocking;
 mod event;
 mod fd;
+pub mod fs;
 pub mod io;
 pub mod net;
 pub mod process;

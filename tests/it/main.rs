@@ -8,6 +8,7 @@ mod connect;
 mod event;
 mod fairness;
 mod fd;
+mod fs;
 mod hostile;
 mod io;
 mod net_util;
