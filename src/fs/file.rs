@@ -168,8 +168,8 @@ impl File {
         self.with_file(|file| file.sync_data()).await
     }
 
-    /// Cuts the file off after `len` bytes, or fills it up with zeroes. Where it stands for the next
-    /// read or write stays the same.
+    /// Cuts the file off after `len` bytes, or fills it up with zeroes. Where it stands for the
+    /// next read or write stays the same.
     ///
     /// # Errors
     /// If an earlier write has failed, or the file is not open to be written.

@@ -37,8 +37,8 @@ fn input() -> MutexGuard<'static, Input> {
 ///
 /// Works on terminals, pipes, sockets, devices and files alike, without a thread. There is one at a
 /// time; dropping it lets another be made, which goes on where this one has stopped: also with what
-/// had been read ahead for lines. Do not use it and [`std::io::stdin`] at the same time, as that one
-/// has a buffer of its own.
+/// had been read ahead for lines. Do not use it and [`std::io::stdin`] at the same time, as that
+/// one has a buffer of its own.
 ///
 /// # Errors
 /// [`ResourceBusy`](io::ErrorKind::ResourceBusy) if there is another [`Stdin`] in this process; or
@@ -87,8 +87,8 @@ pub fn stdin() -> io::Result<Stdin> {
 /// the last: one may read on. A terminal that has gone away is at its end.
 ///
 /// # Cancel safety
-/// Bytes move only when a read is ready. `read_line` and `lines` of futures-util keep what they have
-/// of a line in the caller's string and in the stream.
+/// Bytes move only when a read is ready. `read_line` and `lines` of futures-util keep what they
+/// have of a line in the caller's string and in the stream.
 #[derive(Debug)]
 pub struct Stdin {
     stream: Standard,
@@ -150,9 +150,9 @@ impl Drop for Stdin {
 /// own buffer.
 ///
 /// A write of up to [`PIPE_BUF`](https://man7.org/linux/man-pages/man7/pipe.7.html) bytes (at least
-/// 512; 4096 on Linux) reaches a pipe whole. Tasks that write more at a time to one pipe or terminal
-/// have to take turns, for example with one `Stdout` in a futures `Mutex`, or their texts may be
-/// mixed.
+/// 512; 4096 on Linux) reaches a pipe whole. Tasks that write more at a time to one pipe or
+/// terminal have to take turns, for example with one `Stdout` in a futures `Mutex`, or their texts
+/// may be mixed.
 ///
 /// # Errors
 /// If it cannot be registered: see [`RegisterError`](crate::RegisterError).
