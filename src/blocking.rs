@@ -41,6 +41,17 @@ use std::task::{Context, Poll, Waker};
 /// });
 /// ```
 ///
+/// What a job takes along and returns goes to another thread, so it has to be `Send`:
+///
+/// ```compile_fail
+/// let local = std::rc::Rc::new(5);
+/// drop(fahrenheit::spawn_blocking(move || *local));
+/// ```
+///
+/// ```compile_fail
+/// drop(fahrenheit::spawn_blocking(|| std::rc::Rc::new(5)));
+/// ```
+///
 /// [`Builder::blocking_threads`]: crate::Builder::blocking_threads
 /// [`run`]: crate::run
 #[track_caller]

@@ -15,7 +15,7 @@ use std::time::Duration;
 /// How many threads there may be unless the user says otherwise.
 const DEFAULT_LIMIT: usize = 32;
 
-/// How long a thread waits for another job before it ends.
+/// How long a thread waits for another job before it ends, outside of tests.
 const IDLE: Duration = Duration::from_secs(5);
 
 /// What a job is for.
@@ -44,7 +44,10 @@ struct State {
     work: VecDeque<Job>,
     names: VecDeque<Job>,
     limit: usize,
+    /// How long a thread waits for another job before it ends.
+    idle: Duration,
     n_threads: usize,
+    /// Those that wait for work, or have been started for it and are on their way.
     n_idle: usize,
     n_busy_with_names: usize,
     n_started: usize,
@@ -116,6 +119,7 @@ impl State {
             .spawn(move || shared.serve())?;
         self.n_started += 1;
         self.n_threads += 1;
+        self.n_idle += 1;
         Ok(())
     }
 
@@ -169,6 +173,7 @@ impl Shared {
             work: VecDeque::new(),
             names: VecDeque::new(),
             limit,
+            idle: IDLE,
             n_threads: 0,
             n_idle: 0,
             n_busy_with_names: 0,
@@ -184,6 +189,7 @@ impl Shared {
     /// The life of one thread.
     fn serve(&self) {
         let mut state = lock(&self.state);
+        state.n_idle -= 1;
         loop {
             while let Some((kind, job)) = state.take_job() {
                 drop(state);
@@ -197,7 +203,8 @@ impl Shared {
                 break;
             }
             state.n_idle += 1;
-            let waited = self.work.wait_timeout(state, IDLE);
+            let idle = state.idle;
+            let waited = self.work.wait_timeout(state, idle);
             let (guard, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
             state = guard;
             state.n_idle -= 1;
@@ -213,4 +220,118 @@ impl Shared {
 /// Locks, whatever happened to the last who did: no job runs under a lock of ours.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc::{Receiver, Sender, channel};
+    use std::time::Instant;
+
+    fn pool(limit: usize, idle: Duration) -> (Pool, Arc<Shared>) {
+        let mut pool = Pool::default();
+        pool.set_limit(limit);
+        let shared = pool.shared().unwrap();
+        lock(&shared.state).idle = idle;
+        (pool, shared)
+    }
+
+    /// Waits until `condition` holds; nothing tells when a thread has done its last.
+    fn until(shared: &Shared, condition: impl Fn(&State) -> bool) {
+        let start = Instant::now();
+        while !condition(&lock(&shared.state)) {
+            assert!(start.elapsed() < Duration::from_secs(60));
+            std::thread::yield_now();
+        }
+    }
+
+    /// A job that says so when it begins, and then waits for the sender to be dropped.
+    fn stuck(begun: &Sender<()>) -> (Job, Sender<()>) {
+        let (release, wait): (_, Receiver<()>) = channel();
+        let begun = begun.clone();
+        let job = move || {
+            let _ = begun.send(());
+            let _ = wait.recv();
+        };
+        (Box::new(job), release)
+    }
+
+    #[test]
+    fn sn6_idle_threads_end_and_the_next_job_starts_another() {
+        let (_pool, shared) = pool(4, Duration::from_millis(1));
+        for round in 1..=3 {
+            let (done, wait) = channel();
+            let job = move || done.send(()).unwrap();
+            shared.submit(Kind::Work, Box::new(job)).unwrap();
+            wait.recv().unwrap();
+            until(&shared, |state| state.n_threads == 0);
+            assert_eq!(lock(&shared.state).n_started, round);
+        }
+    }
+
+    #[test]
+    fn h5_h6_names_use_half_of_the_threads_and_given_up_ones_start_no_more() {
+        let (_pool, shared) = pool(4, IDLE);
+        let (begun, begins) = channel();
+        let mut releases = Vec::new();
+        for _ in 0..100 {
+            let (job, release) = stuck(&begun);
+            shared.submit(Kind::Name, job).unwrap();
+            releases.push(release);
+        }
+        begins.recv().unwrap();
+        begins.recv().unwrap();
+        assert_eq!(lock(&shared.state).n_threads, 2);
+        // The other half is there for work, however many names wait.
+        for _ in 0..100 {
+            let (done, wait) = channel();
+            let job = move || done.send(()).unwrap();
+            shared.submit(Kind::Work, Box::new(job)).unwrap();
+            wait.recv().unwrap();
+        }
+        assert!(begins.try_recv().is_err(), "a third name has begun");
+        assert!(lock(&shared.state).n_started <= 4);
+        drop(releases);
+        (0..98).for_each(|_| begins.recv().unwrap());
+        until(&shared, |state| state.n_busy_with_names == 0);
+    }
+
+    /// Threads that end at the very moment at which a job comes, from two sides.
+    #[test]
+    fn h4_of_jobs_that_meet_ending_threads_none_is_lost() {
+        let (_pool, shared) = pool(3, Duration::from_micros(20));
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    for round in 0..5_000 {
+                        let (done, wait) = channel();
+                        let job = move || done.send(round).unwrap();
+                        let kind = [Kind::Work, Kind::Name][round % 2];
+                        shared.submit(kind, Box::new(job)).unwrap();
+                        let limit = Duration::from_secs(60);
+                        assert_eq!(wait.recv_timeout(limit), Ok(round));
+                    }
+                });
+            }
+        });
+        until(&shared, |state| state.n_threads == 0);
+        let state = lock(&shared.state);
+        assert!(state.n_idle == 0 && state.n_busy_with_names == 0);
+    }
+
+    #[test]
+    fn sn6_threads_end_with_the_pool_after_the_jobs_that_were_taken_in() {
+        let (pool, shared) = pool(1, IDLE);
+        let (begun, begins) = channel();
+        let (job, release) = stuck(&begun);
+        shared.submit(Kind::Work, job).unwrap();
+        begins.recv().unwrap();
+        let (done, wait) = channel();
+        let job = move || done.send(()).unwrap();
+        shared.submit(Kind::Work, Box::new(job)).unwrap();
+        drop(pool);
+        drop(release);
+        wait.recv().unwrap();
+        until(&shared, |state| state.n_threads == 0);
+    }
 }

@@ -1,0 +1,117 @@
+//! The blocking pool where no thread may or can be started. How many threads there are and how much
+//! address space they find is a matter of the whole process, so each test gets one of its own.
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, reason = "test code")]
+
+#[path = "it/net_util.rs"]
+mod net_util;
+#[path = "it/util.rs"]
+#[allow(dead_code, reason = "every test binary uses a part of it")]
+mod util;
+
+use fahrenheit::net::lookup_host;
+use fahrenheit::prelude::*;
+use fahrenheit::{AsyncTcpListener, AsyncTcpStream, Builder, fs, run, spawn_blocking};
+use net_util::alone;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use std::io::ErrorKind;
+use std::sync::mpsc::channel;
+use util::record;
+
+/// How many threads there are but for the one of the test harness, which waits for the test.
+fn n_threads() -> usize {
+    let n_all = std::fs::read_dir("/proc/self/task").unwrap().count();
+    let main = nix::unistd::Pid::this() == nix::unistd::gettid();
+    if main { n_all } else { n_all - 1 }
+}
+
+/// Runs `f` with too little address space for the stack of another thread.
+fn without_room_for_a_thread<R>(f: impl FnOnce() -> R) -> R {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let size = status.lines().find_map(|line| line.strip_prefix("VmSize:"));
+    let kib = size.unwrap().trim().trim_end_matches(" kB");
+    let size: u64 = kib.parse::<u64>().unwrap() << 10;
+    let (soft, hard) = getrlimit(Resource::RLIMIT_AS).unwrap();
+    // A stack is 2 MiB.
+    setrlimit(Resource::RLIMIT_AS, size + (1 << 20), hard).unwrap();
+    let value = f();
+    setrlimit(Resource::RLIMIT_AS, soft, hard).unwrap();
+    value
+}
+
+#[test]
+fn h1_a_job_for_which_no_thread_can_be_started_is_an_error_and_the_next_works() {
+    const NAME: &str = "h1_a_job_for_which_no_thread_can_be_started_is_an_error_and_the_next_works";
+    alone(NAME, || {
+        run(async {
+            let job = without_room_for_a_thread(|| spawn_blocking(|| 1));
+            let error = job.await.unwrap_err();
+            assert!(!error.is_panic() && !error.is_cancelled());
+            let text = error.to_string();
+            assert!(text.contains("cannot start a blocking thread: "), "{text}");
+            assert_eq!(std::io::Error::from(error).kind(), ErrorKind::WouldBlock);
+            assert_eq!(n_threads(), 1);
+            assert_eq!(spawn_blocking(|| 2).await.unwrap(), 2);
+            assert_eq!(n_threads(), 2);
+        });
+    });
+}
+
+#[test]
+fn h1_a_job_waits_for_a_thread_that_is_there_if_another_cannot_be_started() {
+    const NAME: &str = "h1_a_job_waits_for_a_thread_that_is_there_if_another_cannot_be_started";
+    alone(NAME, || {
+        run(async {
+            let (release, busy) = channel::<()>();
+            let (started, wait) = channel();
+            let first = spawn_blocking(move || {
+                started.send(()).unwrap();
+                busy.recv().is_err()
+            });
+            wait.recv().unwrap();
+            let (second, lines) = without_room_for_a_thread(|| record(|| spawn_blocking(|| 2)));
+            assert_eq!(lines.len(), 1, "{lines:?}");
+            let warned = lines[0].starts_with("WARN cannot start another blocking thread: ");
+            assert!(warned, "{lines:?}");
+            assert_eq!(n_threads(), 2);
+            drop(release);
+            assert!(first.await.unwrap());
+            assert_eq!(second.await.unwrap(), 2);
+        });
+    });
+}
+
+#[test]
+fn sn3_h1_with_no_blocking_threads_the_loop_has_one_thread_whatever_is_asked_for() {
+    const NAME: &str =
+        "sn3_h1_with_no_blocking_threads_the_loop_has_one_thread_whatever_is_asked_for";
+    alone(NAME, || {
+        let builder = Builder::new().blocking_threads(0);
+        builder
+            .run(async {
+                let listener = AsyncTcpListener::bind("127.0.0.1:0").unwrap();
+                let addr = listener.local_addr().unwrap();
+                let by_name = format!("localhost:{}", addr.port());
+                let mut file = fs::File::from_std(std::fs::File::open("Cargo.toml").unwrap());
+                let errors = [
+                    spawn_blocking(|| ()).await.unwrap_err().into(),
+                    lookup_host(&by_name).await.map(drop).unwrap_err(),
+                    AsyncTcpStream::connect(&by_name)
+                        .await
+                        .map(drop)
+                        .unwrap_err(),
+                    fs::read("Cargo.toml").await.map(drop).unwrap_err(),
+                    file.read(&mut [0]).await.map(drop).unwrap_err(),
+                ];
+                for error in errors {
+                    assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+                    let text = error.to_string();
+                    assert!(text.contains("`Builder::blocking_threads` is 0"), "{text}");
+                }
+                // What needs no thread goes on.
+                AsyncTcpStream::connect(addr).await.unwrap();
+                assert_eq!(n_threads(), 1);
+            })
+            .unwrap();
+    });
+}
