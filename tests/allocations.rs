@@ -2,7 +2,6 @@
 //! allocator.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 #![allow(unsafe_code)]
-#![allow(clippy::unwrap_used, reason = "test code")]
 
 use fahrenheit::{AsyncTcpListener, AsyncTcpStream, Builder, Event, Poller, prelude::*};
 use std::alloc::{GlobalAlloc, Layout, System};
