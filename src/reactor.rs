@@ -30,12 +30,12 @@
 mod error;
 mod kinds;
 mod source;
+mod victims;
 
 pub use error::RegisterError;
 pub use kinds::Poller;
 pub(crate) use kinds::{Advice, Direction, Token, Victim};
 
-use crate::sys::fd::is_open;
 use crate::sys::fork;
 use crate::sys::queue::Queue;
 use crate::sys::select::{Sets, Waited};
@@ -51,9 +51,6 @@ use std::time::Duration;
 
 /// After so many selects a descriptor is tenured.
 const RENT: u8 = 4;
-
-/// How many registrations one audit looks at.
-const AUDIT: usize = 64;
 
 /// All registrations and interests of one loop.
 #[derive(Debug)]
@@ -496,57 +493,6 @@ impl Reactor {
                 }
             }
         }
-    }
-
-    /// After EBADF: finds the descriptors in `select` that are no longer open, marks their
-    /// registrations dead, and takes their waiters.
-    pub(crate) fn find_victims(&mut self) -> Vec<Victim> {
-        let mut fds: Vec<RawFd> = self.reads.keys().copied().collect();
-        fds.extend(self.writes.keys().chain(self.excepts.keys()));
-        fds.sort_unstable();
-        fds.dedup();
-        fds.into_iter().filter_map(|fd| self.victim(fd)).collect()
-    }
-
-    /// Looks whether a few of the tenured descriptors are still open: `select` says EBADF about one
-    /// that was closed behind the loop, but the queue forgets it without a word.
-    pub(crate) fn audit(&mut self) -> Vec<Victim> {
-        let first = if self.audited < self.sources.len() {
-            self.audited
-        } else {
-            0
-        };
-        self.audited = first + AUDIT;
-        let last = self.audited.min(self.sources.len());
-        // Nothing is collected beforehand: this runs often, and is to allocate nothing.
-        let mut victims = Vec::new();
-        for index in first..last {
-            let source = self.sources.get(index).and_then(Option::as_ref);
-            let waited_for = source.is_some_and(|s| {
-                s.tenure == Tenure::Tenured && s.parked.iter().any(Option::is_some)
-            });
-            if waited_for {
-                victims.extend(self.victim(index as RawFd));
-            }
-        }
-        victims
-    }
-
-    /// Ends the registration of `fd` if it is no longer open.
-    fn victim(&mut self, fd: RawFd) -> Option<Victim> {
-        if is_open(fd) {
-            return None;
-        }
-        let mut waiters = Vec::new();
-        self.take_all(fd, &mut waiters);
-        let source = self.sources.get_mut(fd as usize)?.as_mut()?;
-        source.dead = true;
-        source.tenure = Tenure::Refused;
-        Some(Victim {
-            fd,
-            place: source.place,
-            waiters,
-        })
     }
 
     /// Everybody who waits for anything, for the end of the loop.
