@@ -26,8 +26,13 @@ use std::ptr;
 use std::sync::atomic::{AtomicI32, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
+#[cfg(not(target_os = "haiku"))]
+pub(crate) use nix::libc::SIGIO;
+/// The name that POSIX has for it, and the only one there.
+#[cfg(target_os = "haiku")]
+pub(crate) use nix::libc::SIGPOLL as SIGIO;
 pub(crate) use nix::libc::{
-    SIGALRM, SIGCHLD, SIGCONT, SIGHUP, SIGINT, SIGIO, SIGKILL, SIGPIPE, SIGQUIT, SIGSTOP, SIGTERM,
+    SIGALRM, SIGCHLD, SIGCONT, SIGHUP, SIGINT, SIGKILL, SIGPIPE, SIGQUIT, SIGSTOP, SIGTERM,
     SIGTSTP, SIGTTIN, SIGTTOU, SIGURG, SIGUSR1, SIGUSR2, SIGWINCH,
 };
 
@@ -324,9 +329,16 @@ fn install(signal: c_int) -> nix::Result<libc::sigaction> {
     Ok(old)
 }
 
+/// What is to be put back. On Haiku it holds a pointer, which is for the handler's eyes.
+struct Action(libc::sigaction);
+
+// SAFETY: nobody here follows the pointer, which goes back to the system as it came; the system
+// itself calls the handler, and hands it the pointer, on any thread.
+unsafe impl Send for Action {}
+
 /// What to put back for a signal, and how many listen to it.
 struct Installed {
-    old: libc::sigaction,
+    old: Action,
     n_listeners: usize,
 }
 
@@ -359,7 +371,7 @@ impl Registry {
 
     fn listen(&mut self, signal: c_int) -> io::Result<()> {
         let Some(known) = self.installed.get_mut(&signal) else {
-            let old = install(signal)?;
+            let old = Action(install(signal)?);
             let n_listeners = 1;
             self.installed
                 .insert(signal, Installed { old, n_listeners });
@@ -368,7 +380,7 @@ impl Registry {
         match handler_of(&current(signal)?) {
             Handler::Ours => {}
             // Somebody has taken our handler away, and hears nothing of it himself.
-            Handler::Nobody => known.old = install(signal)?,
+            Handler::Nobody => known.old = Action(install(signal)?),
             // Above ours, and calling it, as far as one can know.
             Handler::Somebody if known.n_listeners > 0 => {}
             // To call the one that may call us would never end.
@@ -394,7 +406,7 @@ impl Registry {
         match current(signal).map(|action| handler_of(&action)) {
             Ok(Handler::Ours) => {
                 // Cannot fail: the same call has put ours there.
-                let _ = replace(signal, Some(&known.old));
+                let _ = replace(signal, Some(&known.old.0));
             }
             // Not ours to replace. It may call ours, which goes on calling what was before.
             Ok(Handler::Somebody) => return,
