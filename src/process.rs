@@ -409,7 +409,7 @@ impl AsyncChild {
             State::Lost => return Err(lost(sys::Errno::ECHILD.into())),
             State::Running => {}
         }
-        match self.std().try_wait() {
+        match sys::retry_io(|| self.std().try_wait()) {
             Ok(None) => Ok(None),
             Ok(Some(status)) => {
                 self.state = State::Ended(status);

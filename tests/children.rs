@@ -313,6 +313,15 @@ fn waiting_again_after_a_wait_was_given_up_loses_nothing() {
 }
 
 #[test]
+fn who_waits_for_a_child_is_not_stuck() {
+    let _dog = net_util::watchdog();
+    // Longer than a loop waits before it asks itself.
+    let run = fahrenheit::Builder::new().panic_when_stuck(true);
+    let status = run.run(sh("sleep 1.2; exit 3").status()).unwrap().unwrap();
+    assert_eq!(status.code(), Some(3));
+}
+
+#[test]
 fn streams_are_those_of_std_unless_they_are_set() {
     go(async {
         let mut command = sh("cat; echo out; echo err >&2; exit 3");

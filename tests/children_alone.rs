@@ -350,3 +350,31 @@ fn g4_nothing_is_sent_to_a_number_whose_child_is_reaped() {
         assert!(sent.len() == 1 && sent[0].contains("SIGTERM"), "{log}");
     }
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn g1_a_look_that_a_signal_cuts_short_is_repeated() {
+    let name = "g1_a_look_that_a_signal_cuts_short_is_repeated";
+    let options = [
+        "-e",
+        "trace=wait4,waitid",
+        "-e",
+        "inject=wait4,waitid:error=EINTR:when=1+2",
+    ];
+    let log = net_util::traced(name, &options, || {
+        go(async {
+            let mut child = sh("exit 7").spawn().unwrap();
+            assert_eq!(child.wait().await.unwrap().code(), Some(7));
+            let child = lasting().spawn().unwrap();
+            let pid = Pid::from_raw(child.id().unwrap().try_into().unwrap());
+            drop(child);
+            while kill(pid, None).is_ok() {
+                fahrenheit::time::sleep(Duration::from_millis(1)).await;
+            }
+        });
+    });
+    if let Some(log) = log {
+        let n_injected = log.matches("INJECTED").count();
+        assert!(n_injected >= 3, "{log}");
+    }
+}

@@ -118,7 +118,7 @@ fn reap_orphans() {
     let none_left = {
         let mut orphans = ORPHANS.lock().unwrap_or_else(PoisonError::into_inner);
         // An error means that it is not, or no longer, a child of this process.
-        orphans.retain_mut(|child| matches!(child.try_wait(), Ok(None)));
+        orphans.retain_mut(|child| matches!(sys::retry_io(|| child.try_wait()), Ok(None)));
         orphans.is_empty()
     };
     if none_left {
