@@ -6,7 +6,7 @@
 mod net_util;
 
 use fahrenheit::prelude::*;
-use fahrenheit::time::sleep;
+use fahrenheit::time::{sleep, timeout};
 use fahrenheit::{AsyncFd, AsyncTcpListener, AsyncTcpStream, Builder, CreateError, Event};
 use net_util::{alone, go, thread_cpu, traced};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -14,6 +14,7 @@ use std::cell::{Cell, RefCell};
 use std::fs::File;
 use std::io;
 use std::net::TcpStream;
+use std::os::fd::AsRawFd;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -74,6 +75,39 @@ fn se3_se4_an_event_that_cannot_be_created_is_a_typed_error_that_says_why() {
             files.pop();
         }
         Event::new().unwrap();
+    });
+}
+
+#[test]
+fn se9_a3_an_event_that_is_closed_behind_the_loop_is_an_error_and_not_a_hang() {
+    let name = "se9_a3_an_event_that_is_closed_behind_the_loop_is_an_error_and_not_a_hang";
+    alone(name, || {
+        let limited = |event: Event| {
+            let limited = async move { timeout(Duration::from_secs(5), event.wait()).await };
+            fahrenheit::run(limited).unwrap().unwrap_err()
+        };
+        // The loop has its pipe before a number becomes free.
+        fahrenheit::run(async {});
+        let event = Event::new().unwrap();
+        nix::unistd::close(event.as_raw_fd()).unwrap();
+        assert_eq!(limited(event).raw_os_error(), Some(nix::libc::EBADF));
+        // The end to write to: nobody could ever signal it again.
+        let event = Event::new().unwrap();
+        let notifier = event.notifier();
+        nix::unistd::close(notifier.as_raw_fd()).unwrap();
+        let error = notifier.notify().unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(nix::libc::EBADF));
+        assert_eq!(limited(event).kind(), io::ErrorKind::UnexpectedEof);
+        // Closed while a task waits.
+        let event = Event::new().unwrap();
+        let fd = event.as_raw_fd();
+        drop(fahrenheit::spawn(async move {
+            sleep(Duration::from_millis(5)).await;
+            nix::unistd::close(fd).unwrap();
+            // Something has to end the wait that is under way.
+            sleep(Duration::from_millis(5)).await;
+        }));
+        assert_eq!(limited(event).raw_os_error(), Some(nix::libc::EBADF));
     });
 }
 
