@@ -252,9 +252,10 @@ fn events_stay_apart() {
             // The number that C code has is now that of the child's pipe.
             assert_eq!(nix::unistd::write(&notifier, b"x"), Ok(1));
             event.wait().await.expect("it is open");
-            let thread = std::thread::spawn(move || notifier.notify());
+            let thread = std::thread::spawn(move || (notifier.notify(), notifier));
             event.wait().await.expect("it is open");
-            thread.join().expect("no panic").expect("it is open");
+            let (notified, notifier) = thread.join().expect("no panic");
+            notified.and(notifier.notify()).expect("it is open");
             exit(12);
         };
         all_exit_with(vec![child], 12);
