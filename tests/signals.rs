@@ -171,22 +171,14 @@ mod injected {
     }
 
     #[test]
-    fn e4_eintr_on_every_second_connect_is_not_an_error() {
-        // The call is not made when a fault is injected, so nobody connects: the outcome, waited
-        // for, is that there is no connection. The signal itself is not taken for a failure.
-        let name = "e4_eintr_on_every_second_connect_is_not_an_error";
+    fn e4_eintr_on_every_second_connect_is_not_noticed() {
+        let name = "e4_eintr_on_every_second_connect_is_not_noticed";
         injecting(name, "connect", "EINTR:when=2+2", || {
             go(async {
                 let listener = fahrenheit::AsyncTcpListener::bind("127.0.0.1:0").unwrap();
                 let addr = listener.local_addr().unwrap();
-                for _ in 0..5 {
+                for _ in 0..10 {
                     fahrenheit::AsyncTcpStream::connect(addr).await.unwrap();
-                    let limit = Duration::from_millis(30);
-                    let second = fahrenheit::AsyncTcpStream::connect_timeout(addr, limit);
-                    let error = second.await.unwrap_err();
-                    let kind = error.kind();
-                    use std::io::ErrorKind::{NotConnected, TimedOut};
-                    assert!(matches!(kind, TimedOut | NotConnected), "{error}");
                 }
             });
         });

@@ -1,7 +1,7 @@
 //! Sockets: making them, connecting, accepting, and writing without `SIGPIPE`.
 
 use super::unix::{HERE, is_connecting};
-use super::{Errno, making};
+use super::{Errno, making, retry};
 use nix::libc;
 use nix::sys::socket::{self, AddressFamily, MsgFlags, SockType, SockaddrLike, SockaddrStorage};
 use nix::sys::socket::{getsockopt, setsockopt, sockopt};
@@ -86,7 +86,9 @@ pub(crate) fn listen(addr: &SocketAddr) -> io::Result<OwnedFd> {
 /// A socket on its way to `addr`, and whether it has arrived.
 pub(crate) fn connect(addr: &SocketAddr) -> io::Result<(OwnedFd, bool)> {
     let socket = tcp(addr)?;
-    match socket::connect(socket.as_raw_fd(), &SockaddrStorage::from(*addr)) {
+    // Asked again after a signal, the system says that the connection is under way (EALREADY).
+    let addr = SockaddrStorage::from(*addr);
+    match retry(|| socket::connect(socket.as_raw_fd(), &addr)) {
         Ok(()) => Ok((socket, true)),
         Err(errno) if is_connecting(errno) => Ok((socket, false)),
         Err(errno) => Err(HERE.connect_error(errno).into()),
