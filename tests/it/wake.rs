@@ -50,6 +50,79 @@ fn b1_sh6_sh7_of_20_000_ping_pongs_between_threads_none_is_lost() {
     });
 }
 
+/// Two threads that each wake their own task, at the same moment, once a round.
+#[derive(Default)]
+struct Duet {
+    round: AtomicUsize,
+    n_waiting: AtomicUsize,
+    heard: [AtomicUsize; 2],
+    wakers: [Mutex<Option<Waker>>; 2],
+}
+
+impl Duet {
+    /// Waits for the wake of one thread in `round`, which begins when both are waited for.
+    async fn hear(&self, who: usize, round: usize) {
+        let mut waiting = false;
+        poll_fn(|cx| {
+            if self.heard[who].load(Ordering::SeqCst) == round {
+                return Poll::Ready(());
+            }
+            *self.wakers[who].lock().unwrap() = Some(cx.waker().clone());
+            if !waiting && self.n_waiting.fetch_add(1, Ordering::SeqCst) % 2 == 1 {
+                self.round.store(round, Ordering::SeqCst);
+            }
+            waiting = true;
+            Poll::Pending
+        })
+        .await;
+    }
+
+    fn wake(&self, who: usize, n_rounds: usize) {
+        for round in 1..=n_rounds {
+            let mut n_looks = 0_u32;
+            while self.round.load(Ordering::SeqCst) < round {
+                n_looks += 1;
+                if n_looks % 64 == 0 {
+                    thread::yield_now();
+                }
+            }
+            // Sooner and later, so that all places of the loop's turn are met.
+            for _ in 0..round % [97, 2_503][who] {
+                std::hint::spin_loop();
+            }
+            let waker = self.wakers[who].lock().unwrap().clone();
+            self.heard[who].store(round, Ordering::SeqCst);
+            waker.unwrap().wake();
+        }
+    }
+}
+
+#[test]
+fn b2_of_two_wakes_at_the_same_moment_both_are_heard_20_000_times() {
+    const N_ROUNDS: usize = 20_000;
+    within(60, || {
+        let duet = Arc::new(Duet::default());
+        let threads = [0, 1].map(|who| {
+            let duet = Arc::clone(&duet);
+            thread::spawn(move || duet.wake(who, N_ROUNDS))
+        });
+        run(async {
+            for round in 1..=N_ROUNDS {
+                let tasks = [0, 1].map(|who| {
+                    let duet = Arc::clone(&duet);
+                    spawn(async move { duet.hear(who, round).await })
+                });
+                for task in tasks {
+                    task.await.unwrap();
+                }
+            }
+        });
+        for thread in threads {
+            thread.join().unwrap();
+        }
+    });
+}
+
 #[test]
 fn sh7_wake_and_wake_by_ref_from_a_plain_thread_end_a_sleep_without_limit() {
     within(10, || {
