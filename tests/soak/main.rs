@@ -1,4 +1,4 @@
-//! Long runs and overload; `ci/soak` runs them in release. A binary of its own and no part of
+//! Long runs and overload; `ci/soak` runs them in release. A binary of its own, and idle in
 //! `cargo test`, because it takes minutes and the whole process is what is measured.
 //!
 //! `steady`: 300 connections at a time between two loops of this process, with cancelled
@@ -19,19 +19,17 @@ mod steady;
 
 #[cfg(target_os = "linux")]
 fn main() {
-    kit::raise_fd_limit();
-    let word = std::env::args().nth(1);
-    let all = ["steady", "overload"];
-    let chosen = all
-        .iter()
-        .filter(|name| word.as_ref().is_none_or(|w| w == *name));
-    let mut good = true;
-    for name in chosen {
-        good &= match *name {
-            "steady" => steady::run(),
-            _ => overload::run(),
-        };
+    let mut args = std::env::args().skip(1);
+    if args.next().as_deref() != Some("--run") {
+        println!("soak: nothing done; ci/soak runs it");
+        return;
     }
+    kit::raise_fd_limit();
+    let word = args.next();
+    let chosen = |name| word.as_deref().is_none_or(|word| word == name);
+    let steady = !chosen("steady") || steady::run();
+    let overload = !chosen("overload") || overload::run();
+    let good = steady && overload;
     println!("soak: {}", if good { "all good" } else { "FAILED" });
     std::process::exit(i32::from(!good));
 }

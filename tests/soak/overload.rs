@@ -23,26 +23,24 @@ const LIMIT: Duration = Duration::from_secs(3);
 /// How long the slow ones and the resets go on.
 const ATTACK: Duration = Duration::from_secs(10);
 
+/// Something that is bad for the server at an address; returns what it has done.
+type Attack = fn(SocketAddr) -> String;
+
 pub(crate) fn run() -> bool {
-    let attacks: [(&str, &str, Option<u32>, fn(SocketAddr) -> String); 3] = [
-        (
-            "15,000 connections, 1,024 descriptors",
-            "echo_spawn",
-            Some(1_024),
-            crowd,
-        ),
-        (
-            "1,000 clients that send a byte now and then",
-            "http_server",
-            None,
-            loris,
-        ),
-        ("a flood of resets", "echo_spawn", None, resets),
-    ];
-    attacks
-        .into_iter()
-        .map(|(name, example, limit, attack)| overload(name, example, limit, attack))
-        .fold(true, |all, good| all && good)
+    let crowd = overload(
+        "15,000 connections, 1,024 descriptors",
+        "echo_spawn",
+        Some(1_024),
+        crowd,
+    );
+    let loris = overload(
+        "1,000 clients that send a byte now and then",
+        "http_server",
+        None,
+        loris,
+    );
+    let resets = overload("a flood of resets", "echo_spawn", None, resets);
+    crowd && loris && resets
 }
 
 /// An example, and where it listens. It ends with this value.
@@ -94,12 +92,7 @@ struct Service {
     n_failed: u64,
 }
 
-fn overload(
-    name: &str,
-    example: &str,
-    limit: Option<u32>,
-    attack: fn(SocketAddr) -> String,
-) -> bool {
+fn overload(name: &str, example: &str, limit: Option<u32>, attack: Attack) -> bool {
     let server = Server::start(example, limit);
     let (addr, pid) = (server.addr, server.child.id().to_string());
     let http = example == "http_server";
