@@ -2,8 +2,10 @@
 //! stderr with the errno, and checks that nothing else has suffered.
 
 use fahrenheit::prelude::*;
+use fahrenheit::process::AsyncCommand;
 use fahrenheit::time::{interval, sleep};
-use fahrenheit::{AsyncFd, AsyncTcpListener, AsyncTcpStream, Builder};
+use fahrenheit::{AsyncFd, AsyncTcpListener, AsyncTcpStream, AsyncUdpSocket, Builder};
+use fahrenheit::{AsyncUnixListener, AsyncUnixStream};
 use futures_channel::mpsc;
 use futures_util::future::join_all;
 use nix::fcntl::OFlag;
@@ -12,7 +14,6 @@ use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 const N_CLIENTS: usize = 20;
@@ -36,7 +37,9 @@ pub(crate) fn run(name: &str) {
         "register" => register(),
         // On the first thread, so that its threads are the first to be made.
         "blocking" => go(blocking()),
-        "child" => go(child()),
+        "children" => go(children()),
+        "unix" => without_leak(|| go(unix())),
+        "datagrams" => without_leak(|| go(datagrams())),
         other => panic!("there is no program {other}"),
     }
     println!("{WHOLE}");
@@ -361,17 +364,72 @@ async fn blocking() {
     assert_eq!(fahrenheit::spawn_blocking(|| 7).await.unwrap(), 7);
 }
 
-/// A child of std, waited for off the loop.
-async fn child() {
+/// Children that end by themselves, and whose status is told.
+async fn children() {
     for _ in 0..3 {
-        let child = Command::new("true").stdin(Stdio::null()).spawn().unwrap();
-        let waiting = fahrenheit::spawn_blocking(move || {
-            let mut child = child;
-            child.wait().or_else(|error| {
-                complain("wait", &error);
-                child.wait()
-            })
-        });
-        assert!(waiting.await.unwrap().unwrap().success());
+        let mut child = AsyncCommand::new("true").spawn().unwrap();
+        match child.wait().await {
+            Ok(status) => assert!(status.success()),
+            Err(error) => complain("wait", &error),
+        }
     }
+}
+
+/// Connections to a path, one after the other.
+async fn unix() {
+    let dir = std::env::temp_dir().join(format!("fahrenheit-faults-{}", std::process::id()));
+    std::fs::create_dir(&dir).unwrap();
+    let path = dir.join("socket");
+    let listener = AsyncUnixListener::bind(&path).unwrap();
+    let server = fahrenheit::spawn(async move {
+        for _ in 0..30 {
+            let (stream, _) = persist("accept", async || listener.accept().await).await;
+            drop(fahrenheit::spawn(async move {
+                let mut word = [0];
+                let read = async || (&stream).read(&mut word).await;
+                if persist("read", read).await == 1 {
+                    let n = persist("write", async || (&stream).write(&word).await).await;
+                    assert_eq!(n, 1);
+                }
+            }));
+        }
+    });
+    for n in 0..30 {
+        let connect = async || AsyncUnixStream::connect(&path).await;
+        let stream = persist("connect", connect).await;
+        assert_eq!(
+            persist("write", async || (&stream).write(&[n]).await).await,
+            1
+        );
+        let mut back = [0];
+        assert_eq!(
+            persist("read", async || (&stream).read(&mut back).await).await,
+            1
+        );
+        assert_eq!(back, [n]);
+    }
+    server.await.unwrap();
+    std::fs::remove_dir_all(dir).unwrap();
+}
+
+/// Datagrams there and back. Nothing is lost on loopback, one at a time.
+async fn datagrams() {
+    let (ours, theirs) = (udp(), udp());
+    ours.connect(theirs.local_addr().unwrap()).await.unwrap();
+    for round in 0..60 {
+        let sent = word(1, round);
+        let n = persist("send", async || ours.send(&sent).await).await;
+        assert_eq!(n, 4);
+        let mut bytes = [0; 8];
+        let (n, from) = persist("receive", async || theirs.recv_from(&mut bytes).await).await;
+        assert_eq!(bytes[..n], sent);
+        let n = persist("send", async || theirs.send_to(&sent, from).await).await;
+        assert_eq!(n, 4);
+        let n = persist("receive", async || ours.recv(&mut bytes).await).await;
+        assert_eq!(bytes[..n], sent);
+    }
+}
+
+fn udp() -> AsyncUdpSocket {
+    AsyncUdpSocket::bind("127.0.0.1:0").unwrap()
 }

@@ -170,6 +170,21 @@ pub(crate) const MATRIX: &[Row] = &[
     on("getsockopt", "EINVAL", "2+3", "connect", Each),
     on("getsockopt", "EINVAL", "2", "proxy", Each),
     on("getpeername", "EINVAL", "2+3", "connect", Each),
+    // By path, where a full queue of the listener is waited out; and datagrams.
+    on("connect", "EINTR", "2+2", "unix", Unnoticed),
+    on("connect", "EAGAIN", "2+2", "unix", Unnoticed),
+    on("connect", "ECONNREFUSED", "2+3", "unix", Each),
+    on("accept4", "ECONNABORTED", "2+2", "unix", Unnoticed),
+    on("accept4", "EMFILE", "2..4", "unix", Once),
+    on("recvfrom", "EINTR", "3+3", "unix", Unnoticed),
+    on("sendto", "EPIPE", "20+20", "unix", Each),
+    on("recvfrom", "EINTR", "3+3", "datagrams", Unnoticed),
+    on("recvfrom", "EAGAIN", "3+3", "datagrams", Unnoticed),
+    on("recvfrom", "ECONNREFUSED", "5+5", "datagrams", Each),
+    on("sendto", "EINTR", "3+3", "datagrams", Unnoticed),
+    on("sendto", "EAGAIN", "3+3", "datagrams", Unnoticed),
+    on("sendto", "ENOBUFS", "5+5", "datagrams", Each),
+    on("sendto", "EMSGSIZE", "5+5", "datagrams", Each),
     // Listening, and closing one direction of what has gone.
     on("socket", "EMFILE", "2+3", "listen", Each),
     on("setsockopt", "EINVAL", "2+3", "listen", Each),
@@ -186,8 +201,8 @@ pub(crate) const MATRIX: &[Row] = &[
     // The first blocking thread is needed; without the second, jobs wait for the first.
     on("clone3", "EAGAIN", "1", "blocking", Each),
     on("clone3", "EAGAIN", "2", "blocking", Unnoticed),
-    on("wait4", "EINTR", "1", "child", Unnoticed),
-    on("wait4", "ECHILD", "1", "child", Each),
+    on("wait4", "EINTR", "1", "children", Unnoticed),
+    on("wait4", "ECHILD", "1", "children", Each),
     // The kernel's queue. Where it cannot be had, the loop goes on in `select`.
     queue("epoll_create1", "EMFILE", "", "exchange"),
     queue("epoll_create1", "ENOSYS", "", "pingpong"),
