@@ -5,6 +5,10 @@
 #[path = "it/net_util.rs"]
 mod net_util;
 
+use fahrenheit::AsyncUdpSocket;
+use fahrenheit::prelude::*;
+use fahrenheit::process::AsyncCommand;
+use fahrenheit::signal::{Signal, Signals};
 use fahrenheit::{AsyncTcpListener, AsyncUnixDatagram, AsyncUnixListener, AsyncUnixStream};
 use net_util::{alone, go, tcp_pair};
 use std::collections::BTreeSet;
@@ -61,6 +65,35 @@ fn d4_a_child_inherits_no_descriptor_of_ours() {
             assert_eq!(of_a_child(), before);
             drop((read, write, unix, received, datagrams));
             drop((unix_listener, unix_client, unix_server));
+        });
+    });
+}
+
+#[test]
+fn d4_a_child_inherits_no_pipe_no_file_no_event_and_no_end_of_another_child() {
+    let name = "d4_a_child_inherits_no_pipe_no_file_no_event_and_no_end_of_another_child";
+    alone(name, || {
+        let before = of_a_child();
+        let n_open = net_util::open_fds().len();
+        go(async {
+            let own = std::env::current_exe().unwrap();
+            let file = fahrenheit::fs::File::open(own).await.unwrap();
+            let (read, write) = fahrenheit::io::pipe().unwrap();
+            let udp = AsyncUdpSocket::bind("127.0.0.1:0").unwrap();
+            let event = fahrenheit::Event::new().unwrap();
+            let signals = Signals::new([Signal::HUP]).unwrap();
+            let mut cat = AsyncCommand::new("cat");
+            let cat = cat.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+            // Long enough that somebody is tenured, and the loop has the kernel's queue.
+            let (_peer, stream) = tcp_pair().await;
+            let idle = fahrenheit::spawn(async move { (&stream).read(&mut [0]).await });
+            for _ in 0..8 {
+                fahrenheit::time::sleep(std::time::Duration::from_millis(1)).await;
+            }
+            assert!(net_util::open_fds().len() >= n_open + 13);
+            assert_eq!(of_a_child(), before);
+            idle.abort();
+            drop((file, read, write, udp, event, signals, cat));
         });
     });
 }

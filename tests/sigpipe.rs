@@ -147,3 +147,31 @@ fn e7_std_sockets_that_were_taken_over_are_protected_as_well() {
         },
     );
 }
+
+#[test]
+fn e7_j7_every_write_to_a_closed_unix_socket_is_an_error_and_no_signal() {
+    let name = "e7_j7_every_write_to_a_closed_unix_socket_is_an_error_and_no_signal";
+    with_default_sigpipe(name, || {
+        go(async {
+            let (mut stream, peer) = AsyncUnixStream::pair().unwrap();
+            drop(peer);
+            let slices = [IoSlice::new(b"x"), IoSlice::new(b"y")];
+            for _ in 0..5 {
+                assert!(is_refusal(&stream.write(b"x").await.unwrap_err()));
+                let error = stream.write_vectored(&slices).await.unwrap_err();
+                assert!(is_refusal(&error));
+                let error = stream.send_fds(b"x", &[]).await.unwrap_err();
+                assert!(is_refusal(&error));
+            }
+            let (_read, mut write) = stream.into_split();
+            assert!(is_refusal(&write.write(b"x").await.unwrap_err()));
+            let error = write.write_vectored(&slices).await.unwrap_err();
+            assert!(is_refusal(&error));
+            let (datagram, peer) = AsyncUnixDatagram::pair().unwrap();
+            drop(peer);
+            let errno = datagram.send(b"x").await.unwrap_err().raw_os_error();
+            let refused = [nix::libc::ECONNREFUSED, nix::libc::ECONNRESET];
+            assert!(refused.map(Some).contains(&errno), "{errno:?}");
+        });
+    });
+}
