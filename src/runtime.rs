@@ -542,7 +542,7 @@ impl EventLoop {
         let mut this = EventLoop {
             tasks: Table::new(),
             reactor: Reactor::new(),
-            timers: Timers::default(),
+            timers: Timers::new(Instant::now()),
             pool: Pool::default(),
             inbox: Inbox::for_this_thread(),
             starved: Vec::new(),

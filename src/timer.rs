@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 /// which they were armed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct TimerKey {
-    deadline: Instant,
+    /// Nanoseconds after the table's origin: half the size of an `Instant`, and one comparison.
+    deadline: u64,
     serial: u64,
 }
 
@@ -28,16 +29,26 @@ pub(crate) enum Armed {
 }
 
 /// All armed timers of one loop.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Timers {
     queue: BTreeMap<TimerKey, Waker>,
     next_serial: u64,
+    /// Deadlines are counted from here; what is earlier is due at once.
+    origin: Instant,
 }
 
 impl Timers {
+    pub(crate) fn new(origin: Instant) -> Timers {
+        Timers {
+            queue: BTreeMap::new(),
+            next_serial: 0,
+            origin,
+        }
+    }
+
     pub(crate) fn insert(&mut self, deadline: Instant, waker: Waker) -> TimerKey {
         let key = TimerKey {
-            deadline,
+            deadline: self.nanoseconds(deadline),
             serial: self.next_serial,
         };
         self.next_serial += 1;
@@ -74,24 +85,26 @@ impl Timers {
     }
 
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        self.queue.first_key_value().map(|(key, _)| key.deadline)
+        let (first, _) = self.queue.first_key_value()?;
+        self.instant(first.deadline)
     }
 
     /// When to wake up: at the first deadline, or at a later one that comes within `slack` of it,
     /// so that one wake-up serves all in between. A timer that is alone is not made late.
     pub(crate) fn next_wake_up(&self, slack: Duration) -> Option<Instant> {
-        let first = self.next_deadline()?;
-        let last = first.checked_add(slack).unwrap_or(first);
+        let (first, _) = self.queue.first_key_value()?;
+        let slack = u64::try_from(slack.as_nanos()).unwrap_or(0);
         let until = TimerKey {
-            deadline: last,
+            deadline: first.deadline.saturating_add(slack),
             serial: u64::MAX,
         };
-        let latest = self.queue.range(..=until).next_back();
-        latest.map(|(key, _)| key.deadline)
+        let (latest, _) = self.queue.range(..=until).next_back()?;
+        self.instant(latest.deadline)
     }
 
     /// Moves the wakers of all timers that are due at `now` to `due`, earliest first.
     pub(crate) fn collect(&mut self, now: Instant, due: &mut Vec<Waker>) {
+        let now = self.nanoseconds(now);
         while let Some(first) = self.queue.first_entry() {
             if first.key().deadline > now {
                 return;
@@ -99,19 +112,31 @@ impl Timers {
             due.push(first.remove());
         }
     }
+
+    /// From the origin to `deadline`, and 584 years if it is even later.
+    fn nanoseconds(&self, deadline: Instant) -> u64 {
+        let passed = deadline.saturating_duration_since(self.origin);
+        u64::try_from(passed.as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    fn instant(&self, deadline: u64) -> Option<Instant> {
+        self.origin.checked_add(Duration::from_nanos(deadline))
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn noop() -> Waker {
+        Waker::noop().clone()
+    }
+
     #[test]
     fn f3_timers_with_one_deadline_all_fire_in_the_order_they_were_armed() {
-        let mut timers = Timers::default();
         let now = Instant::now();
-        let keys: Vec<_> = (0..1_000)
-            .map(|_| timers.insert(now, Waker::noop().clone()))
-            .collect();
+        let mut timers = Timers::new(now);
+        let keys: Vec<_> = (0..1_000).map(|_| timers.insert(now, noop())).collect();
         assert!(keys.is_sorted());
         let mut due = Vec::new();
         timers.collect(now, &mut due);
@@ -120,10 +145,10 @@ mod tests {
 
     #[test]
     fn a10_a_timer_that_is_due_exactly_now_fires() {
-        let mut timers = Timers::default();
         let now = Instant::now();
-        let at = timers.insert(now, Waker::noop().clone());
-        let after = timers.insert(now + Duration::from_nanos(1), Waker::noop().clone());
+        let mut timers = Timers::new(now);
+        let at = timers.insert(now, noop());
+        let after = timers.insert(now + Duration::from_nanos(1), noop());
         timers.collect(now, &mut Vec::new());
         assert_eq!(timers.state(at, Waker::noop()), Armed::Fired);
         assert_ne!(timers.state(after, Waker::noop()), Armed::Fired);
@@ -132,11 +157,11 @@ mod tests {
 
     #[test]
     fn timers_within_the_slack_are_served_in_one_wake_up() {
-        let mut timers = Timers::default();
         let now = Instant::now();
+        let mut timers = Timers::new(now);
         let after = |us| now + Duration::from_micros(us);
         for us in [1_000, 1_040, 1_100, 1_101, 5_000] {
-            timers.insert(after(us), Waker::noop().clone());
+            timers.insert(after(us), noop());
         }
         assert_eq!(
             timers.next_wake_up(Duration::from_micros(100)),
@@ -153,5 +178,30 @@ mod tests {
             timers.next_wake_up(Duration::from_micros(100)),
             Some(after(5_000))
         );
+    }
+
+    #[test]
+    fn f9_deadlines_in_the_past_and_after_centuries_have_their_order() {
+        let now = Instant::now();
+        let mut timers = Timers::new(now);
+        let century = Duration::from_secs(100 * 365 * 86_400);
+        let never = now
+            .checked_add(10 * century)
+            .map(|far| timers.insert(far, noop()));
+        let far = now
+            .checked_add(century)
+            .map(|far| timers.insert(far, noop()));
+        let soon = timers.insert(now + Duration::from_millis(1), noop());
+        let past = now.checked_sub(Duration::from_secs(1)).unwrap_or(now);
+        timers.insert(past, noop());
+        timers.collect(now, &mut Vec::new());
+        assert_eq!(timers.next_deadline(), Some(now + Duration::from_millis(1)));
+        assert_ne!(timers.state(soon, Waker::noop()), Armed::Fired);
+        let late = now + Duration::from_millis(1);
+        timers.collect(late, &mut Vec::new());
+        assert_eq!(timers.state(soon, Waker::noop()), Armed::Fired);
+        for key in [far, never].into_iter().flatten() {
+            assert_ne!(timers.state(key, Waker::noop()), Armed::Fired);
+        }
     }
 }
