@@ -287,8 +287,8 @@ impl AsyncUnixStream {
     /// Neither bytes nor descriptors are lost by dropping the future.
     ///
     /// # Portability
-    /// On macOS and Solaris, a descriptor is made close-on-exec right after it has arrived, and
-    /// another thread's `fork` and `exec` in between takes it along.
+    /// On macOS, Solaris and rarer systems, a descriptor is made close-on-exec right after it has
+    /// arrived, and another thread's `fork` and `exec` in between takes it along.
     pub async fn recv_fds(&self, bytes: &mut [u8], n_most: usize) -> io::Result<ReceivedFds> {
         poll_fn(|cx| {
             let call = || unix_socket::receive_fds(&self.io, bytes, n_most);

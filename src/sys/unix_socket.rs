@@ -5,7 +5,8 @@ use super::socket::{MOST_BYTES, NO_SIGNAL, send, silence};
 use super::unix::{HERE, is_connecting};
 use super::{Errno, making};
 use nix::libc;
-use nix::sys::socket::{self, AddressFamily, ControlMessage, SockType, SockaddrLike, UnixAddr};
+use nix::sys::socket::{self, AddressFamily, ControlMessage, SockType, UnixAddr};
+use std::ffi::OsStr;
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
@@ -25,10 +26,9 @@ pub(crate) fn path_addr(path: &Path) -> io::Result<SocketAddr> {
     if bytes.contains(&0) {
         return Err(invalid("the path of a socket must not contain a NUL"));
     }
-    let most = socket_path_room() - 1;
-    if bytes.len() > most {
+    if bytes.len() > MOST_PATH {
         let text = format!(
-            "the path of a socket is limited to {most} bytes, this one has {}",
+            "the path of a socket is limited to {MOST_PATH} bytes, this one has {}",
             bytes.len()
         );
         return Err(invalid(&text));
@@ -36,10 +36,10 @@ pub(crate) fn path_addr(path: &Path) -> io::Result<SocketAddr> {
     SocketAddr::from_pathname(path)
 }
 
-/// The bytes of `sun_path`: 108 on Linux, 104 on macOS and the BSDs.
-fn socket_path_room() -> usize {
-    size_of::<libc::sockaddr_un>() - std::mem::offset_of!(libc::sockaddr_un, sun_path)
-}
+/// Where the name is in an address.
+const PATH_AT: usize = std::mem::offset_of!(libc::sockaddr_un, sun_path);
+/// The longest path, by the header: 107 bytes on Linux, 103 on macOS and the BSDs, and a NUL.
+const MOST_PATH: usize = size_of::<libc::sockaddr_un>() - PATH_AT - 1;
 
 /// `addr`, if it is that of a socket with a name: Linux would choose one for a socket that is bound
 /// to another.
@@ -107,26 +107,30 @@ pub(crate) fn accept(listener: impl AsFd) -> io::Result<(OwnedFd, SocketAddr)> {
     let mut len = size_of_val(&addr) as libc::socklen_t;
     let socket = making::accept(listener.as_fd(), &mut addr, &mut len)?;
     silence(&socket).map_err(|errno| HERE.accepted_error(errno))?;
-    // SAFETY: the storage is ours and initialised, and `len` is at most its size: a larger address
-    // has been cut off.
-    let addr = unsafe { UnixAddr::from_raw(std::ptr::from_ref(&addr).cast(), Some(len)) };
-    Ok((socket, std_addr(addr.as_ref())?))
+    // A longer address has been cut off, and `len` says how long it was.
+    let end = size_of_val(&addr).min(len as usize);
+    // SAFETY: the storage is ours, aligned for bytes, and all of its bytes are initialised.
+    let bytes = unsafe { std::slice::from_raw_parts((&raw const addr).cast::<u8>(), end) };
+    Ok((socket, std_addr(bytes.get(PATH_AT..).unwrap_or(&[]))?))
 }
 
-/// The same address for users. What is not understood has no name: the connection is good.
-fn std_addr(addr: Option<&UnixAddr>) -> io::Result<SocketAddr> {
+/// The address of the name that the system has written, for users.
+///
+/// Not by `nix`, which believes the lengths that it gets: some systems count in the NUL at the end,
+/// or allow longer names than their header has room for. What is not understood has no name: the
+/// connection is good all the same.
+fn std_addr(name: &[u8]) -> io::Result<SocketAddr> {
     #[cfg(any(target_os = "linux", target_os = "android"))]
-    if let Some(name) = addr.and_then(UnixAddr::as_abstract) {
+    if let [0, name @ ..] = name {
         #[cfg(target_os = "android")]
         use std::os::android::net::SocketAddrExt;
         #[cfg(target_os = "linux")]
         use std::os::linux::net::SocketAddrExt;
         return SocketAddr::from_abstract_name(name);
     }
-    let path = addr.and_then(UnixAddr::path).map(SocketAddr::from_pathname);
+    let path = name.split(|&byte| byte == 0).next().unwrap_or(&[]);
     // The empty path is how std spells "no name".
-    path.and_then(Result::ok)
-        .map_or_else(|| SocketAddr::from_pathname(""), Ok)
+    SocketAddr::from_pathname(OsStr::from_bytes(path)).or_else(|_| SocketAddr::from_pathname(""))
 }
 
 /// Whether a datagram was not taken because the *receiver's* queue is full, of which the sender's
@@ -337,12 +341,11 @@ mod tests {
 
     #[test]
     fn j8_paths_are_refused_when_they_are_empty_or_long_or_hold_a_nul() {
-        let most = socket_path_room() - 1;
-        assert!([103, 107].contains(&most), "{most}");
+        assert!([103, 107].contains(&MOST_PATH), "{MOST_PATH}");
         for len in [0, 1, 103, 104, 105, 106, 107, 108, 109, 4_096] {
             let path = "p".repeat(len);
             let outcome = path_addr(Path::new(&path));
-            assert_eq!(outcome.is_ok(), (1..=most).contains(&len), "{len}");
+            assert_eq!(outcome.is_ok(), (1..=MOST_PATH).contains(&len), "{len}");
             match outcome {
                 Ok(addr) => assert_eq!(addr.as_pathname(), Some(Path::new(&path))),
                 Err(error) => assert_eq!(error.kind(), io::ErrorKind::InvalidInput),
@@ -355,15 +358,24 @@ mod tests {
     }
 
     #[test]
-    fn j8_addresses_go_to_the_system_and_back_and_one_without_a_name_does_not() {
-        let path = path_addr(Path::new("/tmp/a socket")).unwrap();
-        let raw = raw_addr(&path).unwrap();
-        assert_eq!(
-            std_addr(Some(&raw)).unwrap().as_pathname(),
-            path.as_pathname()
-        );
-        let unnamed = std_addr(None).unwrap();
-        assert!(unnamed.is_unnamed());
-        assert!(raw_addr(&unnamed).is_err());
+    fn j8_names_are_understood_however_long_the_system_says_they_are() {
+        for name in [&b"/a"[..], b"/a\0", b"/a\0\0\0", b"/a\0/b"] {
+            let addr = std_addr(name).unwrap();
+            assert_eq!(addr.as_pathname(), Some(Path::new("/a")));
+            assert_eq!(named(&addr).unwrap().as_pathname(), addr.as_pathname());
+        }
+        let longer = [b'p'; MOST_PATH + 1];
+        for name in [&[], &longer[..]] {
+            let addr = std_addr(name).unwrap();
+            assert!(addr.is_unnamed());
+            assert!(named(&addr).is_err());
+        }
+        #[cfg(target_os = "linux")]
+        {
+            use std::os::linux::net::SocketAddrExt;
+            let addr = std_addr(b"\0a\0b").unwrap();
+            assert_eq!(addr.as_abstract_name(), Some(&b"a\0b"[..]));
+            assert!(named(&addr).is_ok());
+        }
     }
 }

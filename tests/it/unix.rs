@@ -413,11 +413,11 @@ fn e8_signals_cut_no_connect_read_or_write_short() {
     let name = "unix::e8_signals_cut_no_connect_read_or_write_short";
     let options = [
         "-e",
-        "trace=connect,recvfrom,sendto,sendmsg,recvmsg",
+        "trace=connect,?recv,recvfrom,?send,sendto,sendmsg,recvmsg",
         "-e",
         "inject=connect:error=EINTR:when=1..2",
         "-e",
-        "inject=recvfrom,sendto,sendmsg,recvmsg:error=EINTR:when=1+3",
+        "inject=?recv,recvfrom,?send,sendto,sendmsg,recvmsg:error=EINTR:when=1+3",
     ];
     let log = super::net_util::traced(name, &options, || {
         go(async {
