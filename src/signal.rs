@@ -8,6 +8,7 @@
 //! For as long as anybody in the process listens to a signal, its default action does not happen:
 //! Ctrl-C does not end the program. When the last listener is dropped, whatever was there before is
 //! put back: the default action, or the handler of a C library, which was also called meanwhile.
+//! That is also what a signal meets that is still on its way then.
 //!
 //! # Several listeners
 //! All of them are told, on whichever threads they are. Signals of one kind that come faster than
