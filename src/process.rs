@@ -458,8 +458,8 @@ impl AsyncChild {
     /// Sends the child a signal, as `SIGTERM` to ask it to end.
     ///
     /// # Errors
-    /// Of kind [`InvalidInput`](io::ErrorKind::InvalidInput) if it has ended; else as
-    /// [`kill`](AsyncChild::kill).
+    /// Of kind [`InvalidInput`](io::ErrorKind::InvalidInput) if it has ended, and for signals
+    /// without a name, as real-time signals are; else as [`kill`](AsyncChild::kill).
     ///
     /// # Examples
     /// ```

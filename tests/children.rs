@@ -198,6 +198,8 @@ fn g4_after_the_end_there_is_no_number_and_a_status_for_whoever_asks() {
         let mut child = lasting().spawn().unwrap();
         let pid = child.id().unwrap();
         assert_eq!(child.try_wait().unwrap(), None);
+        let error = child.signal(Signal::from_raw(0)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput);
         child.kill().unwrap();
         let status = child.wait().await.unwrap();
         assert_eq!(status.signal(), Some(9));

@@ -248,8 +248,8 @@ pub(crate) fn send(pid: u32, signal: c_int) -> io::Result<()> {
     if pid < 1 {
         return Err(Errno::ESRCH.into());
     }
-    // SAFETY: takes two numbers and touches no memory of ours.
-    Errno::result(unsafe { libc::kill(pid, signal) })?;
+    let signal = nix::sys::signal::Signal::try_from(signal)?;
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), signal)?;
     Ok(())
 }
 
