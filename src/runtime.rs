@@ -434,8 +434,8 @@ fn wait_and_wake(inbox: &Inbox, limit: Option<Duration>) -> usize {
 }
 
 /// This is a child, in the middle of a run: makes it a wake-up pipe of its own and leaves the
-/// kernel's queue and the blocking threads to the parent. All tasks are polled again, because some
-/// may wait for what has stayed there.
+/// kernel's queue to the parent, as the pool leaves its threads. All tasks are polled again,
+/// because some may wait for what has stayed there.
 fn after_fork(inbox: &Inbox) {
     if let Err(error) = inbox.renew_pipe() {
         log::error!("cannot make a wake-up pipe after the fork: {error}; trying again");
@@ -444,7 +444,6 @@ fn after_fork(inbox: &Inbox) {
     let main = with(|l| {
         l.n_forks = fork::count();
         l.reactor.after_fork();
-        l.pool.after_fork();
         l.tasks.wake_all();
         l.main.clone()
     });

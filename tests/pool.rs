@@ -2,6 +2,7 @@
 //! address space they find is a matter of the whole process, so each test gets one of its own.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "test code")]
+#![allow(unsafe_code)]
 
 #[path = "it/net_util.rs"]
 mod net_util;
@@ -14,6 +15,8 @@ use fahrenheit::prelude::*;
 use fahrenheit::{AsyncTcpListener, AsyncTcpStream, Builder, fs, run, spawn_blocking};
 use net_util::alone;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::wait::{WaitStatus, waitpid};
+use nix::unistd::ForkResult;
 use std::io::ErrorKind;
 use std::sync::mpsc::channel;
 use util::record;
@@ -113,5 +116,49 @@ fn sn3_h1_with_no_blocking_threads_the_loop_has_one_thread_whatever_is_asked_for
                 assert_eq!(n_threads(), 1);
             })
             .unwrap();
+    });
+}
+
+#[test]
+fn d3_a_file_that_is_being_written_when_the_process_forks_goes_on_in_both() {
+    const NAME: &str = "d3_a_file_that_is_being_written_when_the_process_forks_goes_on_in_both";
+    let name = format!("pool-{}", std::process::id());
+    let path = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    alone(NAME, || {
+        let builder = Builder::new().blocking_threads(1);
+        let main = builder.run(async {
+            let mut file = fs::File::create(&path).await.unwrap();
+            let (release, busy) = channel::<()>();
+            let (started, wait) = channel();
+            let stuck = spawn_blocking(move || {
+                started.send(()).unwrap();
+                busy.recv().is_err()
+            });
+            wait.recv().unwrap();
+            // It cannot be written before the other job has ended.
+            file.write_all(b"parent").await.unwrap();
+            // SAFETY: the other threads of this process hold no lock that the child takes, and
+            // the child leaves by `_exit`.
+            let child = match unsafe { nix::unistd::fork() }.unwrap() {
+                ForkResult::Parent { child } => child,
+                ForkResult::Child => {
+                    let lost = file.flush().await.is_err();
+                    file.write_all(b"child").await.unwrap();
+                    let written = file.flush().await.is_ok();
+                    let code = if lost && written { 7 } else { 1 };
+                    // SAFETY: it ends the process, and touches no memory.
+                    unsafe { nix::libc::_exit(code) }
+                }
+            };
+            assert_eq!(waitpid(child, None), Ok(WaitStatus::Exited(child, 7)));
+            assert_eq!(std::fs::read(&path).unwrap(), b"child");
+            drop(release);
+            assert!(stuck.await.unwrap());
+            file.close().await.unwrap();
+            // They share the place at which they write.
+            assert_eq!(std::fs::read(&path).unwrap(), b"childparent");
+            std::fs::remove_file(&path).unwrap();
+        });
+        main.unwrap();
     });
 }

@@ -7,6 +7,7 @@
 //! **Invariant.** A job that was taken in runs: while it is queued, there is a thread that will get
 //! to it. All counting happens under one mutex.
 
+use crate::sys::fork;
 use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -32,6 +33,8 @@ type Job = Box<dyn FnOnce() + Send>;
 pub(crate) struct Pool {
     shared: Option<Arc<Shared>>,
     limit: Option<usize>,
+    /// How many forks had been counted when `shared` was made.
+    n_forks: usize,
 }
 
 #[derive(Debug)]
@@ -65,15 +68,19 @@ impl std::fmt::Debug for State {
 impl Pool {
     pub(crate) fn set_limit(&mut self, limit: usize) {
         self.limit = Some(limit);
+        self.after_fork();
         if let Some(shared) = &self.shared {
             lock(&shared.state).limit = limit;
         }
     }
 
-    /// After a fork, in the child: the threads are the parent's, and so is the lock that one of
-    /// them may have held.
-    pub(crate) fn after_fork(&mut self) {
-        std::mem::forget(self.shared.take());
+    /// In the child of a fork, the threads are the parent's, and so is the lock that one of them
+    /// may have held. A job may come before the loop has turned once.
+    fn after_fork(&mut self) {
+        if self.n_forks != fork::count() {
+            std::mem::forget(self.shared.take());
+            self.n_forks = fork::count();
+        }
     }
 
     /// What jobs are given to; an error if there are to be no threads.
@@ -83,6 +90,7 @@ impl Pool {
             let text = "there are no blocking threads: `Builder::blocking_threads` is 0";
             return Err(io::Error::new(io::ErrorKind::Unsupported, text));
         }
+        self.after_fork();
         Ok(Arc::clone(
             self.shared
                 .get_or_insert_with(|| Arc::new(Shared::new(limit))),
@@ -92,6 +100,7 @@ impl Pool {
 
 impl Drop for Pool {
     fn drop(&mut self) {
+        self.after_fork();
         if let Some(shared) = &self.shared {
             lock(&shared.state).closed = true;
             shared.work.notify_all();
