@@ -305,3 +305,46 @@ fn d3_g11_a_child_hears_a_signal_that_it_is_sent_before_it_has_begun_to_run() {
         signals_at_once,
     );
 }
+
+/// Turns the loop until `task`, which has a time limit, has ended; waits outside of it.
+fn host(task: &fahrenheit::task::JoinHandle<()>) {
+    while !task.is_finished() {
+        let left = fahrenheit::interest().time_left();
+        assert!(left.is_some(), "there is a limit, or something is queued");
+        // A host that has no descriptor to wait for asks again and again.
+        std::thread::sleep(left.unwrap_or_default().min(Duration::from_millis(1)));
+        fahrenheit::turn(Some(Duration::ZERO)).expect("the pipe can be renewed");
+    }
+}
+
+fn a_host_forks() {
+    let event = Event::new().expect("descriptors are left");
+    let notifier = event.notifier();
+    let task = fahrenheit::spawn(async move {
+        let limited = time::timeout(Duration::from_secs(20), event.wait()).await;
+        limited.expect("signalled").expect("it is open");
+    });
+    fahrenheit::turn(Some(Duration::ZERO)).expect("descriptors are left");
+    assert!(!fahrenheit::interest().queued);
+    // By the host, between two turns: no task is being polled.
+    let child = fork_here();
+    assert_eq!(fahrenheit::interest().queued, child.is_none());
+    let Some(child) = child else {
+        fahrenheit::turn(Some(Duration::ZERO)).expect("the pipe can be renewed");
+        let thread = std::thread::spawn(move || notifier.notify());
+        host(&task);
+        thread.join().expect("no panic").expect("it is open");
+        exit(16);
+    };
+    all_exit_with(vec![child], 16);
+    fahrenheit::turn(Some(Duration::ZERO)).expect("the pipe is untouched");
+    assert!(!task.is_finished(), "the child's signal came here");
+    notifier.notify().expect("it is open");
+    host(&task);
+}
+
+#[test]
+fn d3_se17_a_host_may_fork_between_two_turns_and_both_loops_go_on() {
+    let name = "d3_se17_a_host_may_fork_between_two_turns_and_both_loops_go_on";
+    in_a_process_of_its_own(name, a_host_forks);
+}

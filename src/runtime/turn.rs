@@ -41,6 +41,9 @@ use std::time::{Duration, Instant};
 /// task may call back into the host, but if that ends in a `turn`, it gets the error below.
 /// Outside of tasks all three may follow each other.
 ///
+/// The host may `fork` between two turns, and both processes go on: in the child, the next
+/// `interest` says that something is queued, and the turn after it makes what a child cannot share.
+///
 /// # Errors
 /// - If the wake-up pipe cannot be made.
 /// - If called from inside a task, or from inside another `turn`. Nothing has happened then.
