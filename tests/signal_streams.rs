@@ -305,17 +305,18 @@ fn b9_ten_thousand_signals_into_a_busy_loop_deadlock_nothing() {
     alone(
         "b9_ten_thousand_signals_into_a_busy_loop_deadlock_nothing",
         || {
-            let busy = pthread_self();
+            // As a number, for with musl and on Cygwin it is a pointer, which stays in its thread.
+            let busy = pthread_self() as usize;
             let (started, start) = channel();
             let storm = thread::spawn(move || {
                 start.recv().unwrap();
                 let begin = Instant::now();
                 for n in 1..=10_000 {
-                    pthread_kill(busy, sys::Signal::SIGUSR1).unwrap();
+                    pthread_kill(busy as _, sys::Signal::SIGUSR1).unwrap();
                     let due = begin + n * Duration::from_micros(100);
                     thread::sleep(due.saturating_duration_since(Instant::now()));
                 }
-                pthread_kill(busy, sys::Signal::SIGUSR2).unwrap();
+                pthread_kill(busy as _, sys::Signal::SIGUSR2).unwrap();
                 begin.elapsed()
             });
             let n_heard = go(async {
