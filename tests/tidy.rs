@@ -342,6 +342,24 @@ fn the_changelog_has_the_current_version_and_the_readme_is_short() {
 }
 
 #[test]
+fn every_test_that_the_security_promises_name_is_there() {
+    let text = read("SECURITY.md").expect("there are promises");
+    let mut all = files("src", ".rs");
+    all.extend(files("tests", ".rs"));
+    let tests = text.split('`').skip(1).step_by(2);
+    let tests: Vec<_> = tests
+        .filter(|name| name.contains('_') && !name.contains([' ', '/', ':']))
+        .collect();
+    assert!(tests.len() > 10, "{tests:?}");
+    let is_there = |name: &str| {
+        let code = format!("fn {name}()");
+        all.iter().any(|file| file.text.contains(&code))
+    };
+    let absent = tests.into_iter().filter(|name| !is_there(name));
+    none(absent.map(str::to_owned).collect());
+}
+
+#[test]
 fn the_oldest_rust_is_the_same_wherever_it_is_named() {
     let wanted = env!("CARGO_PKG_RUST_VERSION");
     let mut named = files(".github", ".yml");
