@@ -3,8 +3,9 @@
 
 use fahrenheit::prelude::*;
 use fahrenheit::process::AsyncCommand;
+use fahrenheit::signal::{Signal, Signals};
 use fahrenheit::time::{interval, sleep};
-use fahrenheit::{AsyncFd, AsyncTcpListener, AsyncTcpStream, AsyncUdpSocket, Builder};
+use fahrenheit::{AsyncFd, AsyncTcpListener, AsyncTcpStream, AsyncUdpSocket, Builder, Event};
 use fahrenheit::{AsyncUnixListener, AsyncUnixStream};
 use futures_channel::mpsc;
 use futures_util::future::join_all;
@@ -33,6 +34,8 @@ pub(crate) fn run(name: &str) {
         "connect" => without_leak(|| go(connects())),
         "two_addresses" => without_leak(|| go(two_addresses())),
         "listen" => without_leak(|| go(listens())),
+        "event" => without_leak(event),
+        "signals" => fahrenheit::run(signals()),
         "create" => (0..4).for_each(|_| without_leak(create)),
         "register" => register(),
         // On the first thread, so that its threads are the first to be made.
@@ -432,4 +435,30 @@ async fn datagrams() {
 
 fn udp() -> AsyncUdpSocket {
     AsyncUdpSocket::bind("127.0.0.1:0").unwrap()
+}
+
+/// A thread that signals an event each time that it is asked to.
+fn event() {
+    let (ask, asked) = std::sync::mpsc::channel();
+    fahrenheit::run(async {
+        let event = persist("event", async || Event::new()).await;
+        let notifier = event.notifier();
+        let thread =
+            std::thread::spawn(move || asked.iter().for_each(|()| notifier.notify().unwrap()));
+        for _ in 0..300 {
+            ask.send(()).unwrap();
+            persist("wait", async || event.wait().await).await;
+        }
+        drop(ask);
+        thread.join().unwrap();
+    });
+}
+
+/// Signals of this process to itself.
+async fn signals() {
+    let mut signals = persist("signals", async || Signals::new([Signal::USR1])).await;
+    for _ in 0..150 {
+        nix::sys::signal::raise(nix::sys::signal::Signal::SIGUSR1).unwrap();
+        assert_eq!(signals.next().await, Some(Signal::USR1));
+    }
 }
