@@ -30,8 +30,9 @@
 //! Everything runs on the thread that calls [`run`] or [`block_on`]. Futures need not be `Send`.
 //! The loop belongs to the thread and comes into being by itself: tasks may be [`spawn`]ed and
 //! sockets bound before `run`, and they stay usable in the next `run`. There is no other thread,
-//! unless [`spawn_blocking`], a function of [`fs`] or a host *name* asks for one. Wakers, [`task::AbortHandle`]s and
-//! [`Notifier`]s may cross threads; nothing else needs to, and types that wait are not `Send`.
+//! unless [`spawn_blocking`], a function of [`fs`] or a host *name* asks for one. Wakers,
+//! [`task::AbortHandle`]s and [`Notifier`]s may cross threads; nothing else needs to, and types
+//! that wait are not `Send`.
 //!
 //! `run` ends when its future **and all tasks** have ended; `block_on` ends with its future. A
 //! program that has a loop of its own drives this one with [`turn`] and [`interest`]. Polled by

@@ -81,7 +81,11 @@ fn round_trips_allocate_nothing(n: usize) {
         server.set_nodelay(true).unwrap();
         let limit = Some(Duration::from_secs(20));
         server.set_read_timeout(limit).unwrap();
-        for _ in 0..3 * n {
+        for i in 0..3 * n {
+            if i < 20 {
+                // The server has to wait, so that the connection is tenured before we count.
+                std::thread::sleep(Duration::from_millis(2));
+            }
             server.write_all(b"x").unwrap();
             server.read_exact(&mut [0]).unwrap();
         }
