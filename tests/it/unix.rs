@@ -374,8 +374,8 @@ fn e6_twenty_clients_of_a_queue_of_one_connect_once_accepting_begins() {
         let before = super::net_util::thread_cpu();
         sleep(Duration::from_millis(300)).await;
         let spent = super::net_util::thread_cpu() - before;
-        assert!(spent < Duration::from_millis(60), "{spent:?}");
-        assert!(clients.iter().filter(|client| client.is_finished()).count() == 0);
+        assert!(spent < Duration::from_millis(150), "{spent:?}");
+        assert!(!clients.iter().any(|client| client.is_finished()));
         for _ in 0..20 {
             drop(fahrenheit::spawn(echo(listener.accept().await.unwrap().0)));
         }
