@@ -20,6 +20,13 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::PathBuf;
 
+/// A pipe that is ready to write takes so many bytes at once. The Hurd does not say; POSIX promises
+/// this many everywhere.
+#[cfg(not(target_os = "hurd"))]
+const PIPE_BUF: usize = libc::PIPE_BUF;
+#[cfg(target_os = "hurd")]
+const PIPE_BUF: usize = 512;
+
 /// One direction of a descriptor that other processes have too.
 #[derive(Debug)]
 pub(crate) struct Shared {
@@ -109,7 +116,7 @@ impl Shared {
             Kind::Socket => socket::send_now(&self.file, bytes),
             Kind::Asked if !is_ready(&self.file, true) => Err(Errno::EAGAIN.into()),
             // Ready means that there is room for so many.
-            Kind::Asked => (&self.file).write(&bytes[..bytes.len().min(libc::PIPE_BUF)]),
+            Kind::Asked => (&self.file).write(&bytes[..bytes.len().min(PIPE_BUF)]),
             _ => (&self.file).write(bytes),
         }
     }

@@ -256,7 +256,12 @@ pub(crate) fn send(pid: u32, signal: c_int) -> io::Result<()> {
 /// Whether the system throws the exit statuses of children away, as the program wants it.
 pub(crate) fn children_are_ignored() -> io::Result<bool> {
     let action = current(SIGCHLD)?;
-    Ok(action.sa_sigaction == libc::SIG_IGN || action.sa_flags & libc::SA_NOCLDWAIT != 0)
+    #[cfg(not(target_os = "hurd"))]
+    let flag = libc::SA_NOCLDWAIT;
+    // It has no such flag.
+    #[cfg(target_os = "hurd")]
+    let flag = 0;
+    Ok(action.sa_sigaction == libc::SIG_IGN || action.sa_flags & flag != 0)
 }
 
 /// Whether listeners to `signal` can rely on hearing of it: nobody has taken our handler away, and
