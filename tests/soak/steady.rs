@@ -5,7 +5,7 @@ use fahrenheit::prelude::*;
 use fahrenheit::time::{sleep, timeout};
 use fahrenheit::{AsyncTcpListener, AsyncTcpStream};
 use futures_channel::oneshot;
-use futures_util::future::{join, join_all, select};
+use futures_util::future::{Either, join, join_all, select};
 use std::cell::Cell;
 use std::io;
 use std::net::SocketAddr;
@@ -18,7 +18,11 @@ const N_SLOTS: u64 = 300;
 const N_PHASES: u32 = 8;
 /// The first phases bring memory to what it needs.
 const N_WARM_UP: u32 = 2;
-/// No connection takes so long, on a machine that is not quite stuck.
+/// How often connections are looked at, and how often in a row one may not have moved a byte,
+/// however slow the machine is.
+const LOOK: Duration = Duration::from_secs(20);
+const N_LOOKS: u32 = 5;
+/// How long the server has to notice that all have gone.
 const LIMIT: Duration = Duration::from_secs(100);
 const MOST_GROWTH_KIB: i64 = 1_024;
 
@@ -197,19 +201,41 @@ async fn clients(addr: SocketAddr, phase: Duration, mut chance: Chance, tally: &
         fahrenheit::spawn(async move {
             while Instant::now() < end {
                 sleep(chance.micros(0..20_000)).await;
-                match timeout(LIMIT, connection(addr, &mut chance, &tally)).await {
-                    Ok(Ok(())) => {}
-                    Ok(Err(error)) => {
+                let n_moved = Cell::new(0);
+                let whole = Box::pin(connection(addr, &mut chance, &tally, &n_moved));
+                match select(whole, Box::pin(until_stuck(&n_moved))).await {
+                    Either::Left((Ok(()), _)) => {}
+                    Either::Left((Err(error), _)) => {
                         println!("steady: a connection failed: {error}");
                         add(&tally.n_failed, 1);
                     }
-                    Err(_) => add(&tally.n_stuck, 1),
+                    Either::Right(((), _)) => {
+                        println!(
+                            "steady: a connection is stuck after {} bytes",
+                            n_moved.get()
+                        );
+                        add(&tally.n_stuck, 1);
+                    }
                 }
             }
         })
     });
     for slot in join_all(slots.collect::<Vec<_>>()).await {
         slot.unwrap();
+    }
+}
+
+/// Ready when a connection no longer moves.
+async fn until_stuck(n_moved: &Cell<u64>) {
+    let (mut before, mut n_looks) = (0, 0);
+    while n_looks < N_LOOKS {
+        sleep(LOOK).await;
+        n_looks = if n_moved.get() == before {
+            n_looks + 1
+        } else {
+            0
+        };
+        before = n_moved.get();
     }
 }
 
@@ -220,7 +246,12 @@ enum Fate {
     Vanish,
 }
 
-async fn connection(addr: SocketAddr, chance: &mut Chance, tally: &Tally) -> io::Result<()> {
+async fn connection(
+    addr: SocketAddr,
+    chance: &mut Chance,
+    tally: &Tally,
+    n_moved: &Cell<u64>,
+) -> io::Result<()> {
     if chance.one_in(10) {
         // A connection that is given up while it is made.
         let _ = timeout(chance.micros(0..60), AsyncTcpStream::connect(addr)).await;
@@ -235,7 +266,7 @@ async fn connection(addr: SocketAddr, chance: &mut Chance, tally: &Tally) -> io:
     let mut theirs = Chance(chance.next());
     let whole = matches!(fate, Fate::Whole);
     let writing = async {
-        send(&stream, seed, cut, chance, tally).await?;
+        send(&stream, seed, cut, chance, tally, n_moved).await?;
         if whole {
             // One direction ends; what is on its way still comes back.
             (&stream).close().await?;
@@ -243,7 +274,14 @@ async fn connection(addr: SocketAddr, chance: &mut Chance, tally: &Tally) -> io:
         io::Result::Ok(())
     };
     let slow = theirs.one_in(5);
-    let reading = receive(&stream, seed, slow, cut, whole, &mut theirs, tally);
+    let reading = receive(
+        &stream,
+        seed,
+        (cut, whole, slow),
+        &mut theirs,
+        tally,
+        n_moved,
+    );
     let (sent, received) = join(writing, reading).await;
     sent?;
     let n_received = received?;
@@ -273,6 +311,7 @@ async fn send(
     len: u64,
     chance: &mut Chance,
     tally: &Tally,
+    n_moved: &Cell<u64>,
 ) -> io::Result<()> {
     let mut place = 0;
     while place < len {
@@ -280,6 +319,7 @@ async fn send(
         let piece: Vec<u8> = (place..place + n).map(|place| byte(seed, place)).collect();
         write_all(stream, &piece, chance, Some(tally)).await?;
         place += n;
+        add(n_moved, n);
     }
     Ok(())
 }
@@ -289,11 +329,10 @@ async fn send(
 async fn receive(
     stream: &AsyncTcpStream,
     seed: u64,
-    slow: bool,
-    len: u64,
-    whole: bool,
+    (len, whole, slow): (u64, bool, bool),
     chance: &mut Chance,
     tally: &Tally,
+    n_moved: &Cell<u64>,
 ) -> io::Result<u64> {
     let mut bytes = [0; 5_000];
     let enough = if whole { u64::MAX } else { len / 2 };
@@ -312,6 +351,7 @@ async fn receive(
             add(&tally.n_lost, u64::from(*found != byte(seed, place)));
         }
         place += n as u64;
+        add(n_moved, n as u64);
         if slow {
             sleep(chance.micros(0..3_000)).await;
         }
