@@ -33,7 +33,7 @@ fn without_room_for_a_thread<R>(f: impl FnOnce() -> R) -> R {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let size = status.lines().find_map(|line| line.strip_prefix("VmSize:"));
     let kib = size.unwrap().trim().trim_end_matches(" kB");
-    let size: u64 = kib.parse::<u64>().unwrap() << 10;
+    let size: nix::libc::rlim_t = kib.parse::<nix::libc::rlim_t>().unwrap() << 10;
     let (soft, hard) = getrlimit(Resource::RLIMIT_AS).unwrap();
     // A stack is 2 MiB.
     setrlimit(Resource::RLIMIT_AS, size + (1 << 20), hard).unwrap();
