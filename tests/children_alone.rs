@@ -37,6 +37,7 @@ fn lasting() -> AsyncCommand {
     command
 }
 
+#[cfg(not(target_os = "hurd"))]
 extern "C" fn foreign(_: libc::c_int) {}
 
 /// Sets what is done about SIGCHLD, and returns what was done before.
@@ -59,7 +60,10 @@ fn g5_if_sigchld_is_ignored_starting_a_child_is_an_error_and_waiting_is_no_hang(
     alone(NAME, || {
         let ignored = [
             (SigHandler::SigIgn, SaFlags::empty()),
+            // The Hurd has no such flag.
+            #[cfg(not(target_os = "hurd"))]
             (SigHandler::SigDfl, SaFlags::SA_NOCLDWAIT),
+            #[cfg(not(target_os = "hurd"))]
             (SigHandler::Handler(foreign), SaFlags::SA_NOCLDWAIT),
         ];
         for (handler, flags) in ignored {
