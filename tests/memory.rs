@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 /// The most memory that this process has ever had, in KiB.
-fn high_water_kib() -> i64 {
+fn high_water_kib() -> std::ffi::c_long {
     getrusage(UsageWho::RUSAGE_SELF).unwrap().max_rss()
 }
 
