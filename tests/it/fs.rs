@@ -84,8 +84,8 @@ fn directories_are_made_and_removed_alone_and_with_all_that_is_in_them() {
     });
 }
 
-/// The names of the files in `scratch`, which has one directory as well. Each entry is asked for and
-/// the question dropped once, if that was pending.
+/// The names of the files in `scratch`, which has one directory as well. Each entry is asked for
+/// and the question dropped once, if that was pending.
 async fn entries(scratch: &Scratch, n_cancelled: &mut usize) -> Vec<String> {
     let mut entries = fs::read_dir(&scratch.0).await.unwrap();
     let mut found = Vec::new();
