@@ -37,7 +37,6 @@ fn lasting() -> AsyncCommand {
     command
 }
 
-#[cfg(not(target_os = "hurd"))]
 extern "C" fn foreign(_: libc::c_int) {}
 
 /// Sets what is done about SIGCHLD, and returns what was done before.
