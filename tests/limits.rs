@@ -161,7 +161,9 @@ async fn serve_at_the_limit(relief: impl FnOnce(Vec<File>)) -> Duration {
     let before = thread_cpu();
     sleep(Duration::from_millis(1_300)).await;
     let spent = thread_cpu() - before;
-    assert!(spent < Duration::from_millis(26), "{spent:?}");
+    println!("1.3 s at the limit cost {spent:?}");
+    // A few milliseconds, traced and not optimised as it is; a loop that spins takes all of 1.3 s.
+    assert!(spent < Duration::from_millis(130), "{spent:?}");
     assert_eq!(seen.accepted.borrow().len(), 0);
     let errnos: Vec<_> = seen
         .errors
