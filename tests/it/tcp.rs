@@ -114,8 +114,7 @@ fn a20_an_urgent_byte_neither_spins_nor_hides_the_data() {
         let waited = timeout(Duration::from_millis(500), a.read(&mut [0; 8])).await;
         assert!(waited.is_err(), "an urgent byte is not data");
         let spent = super::net_util::thread_cpu() - before;
-        // Unoptimised, on a busy machine; a loop that spins takes all of the time.
-        assert!(spent < Duration::from_millis(100), "{spent:?}");
+        assert!(spent < Duration::from_millis(20), "{spent:?}");
         b.write_all(b"data").await.unwrap();
         let mut bytes = [0; 4];
         a.read_exact(&mut bytes).await.unwrap();
@@ -167,8 +166,7 @@ fn e10_a_stopped_reader_costs_nothing_and_then_gets_all() {
         let before = super::net_util::thread_cpu();
         sleep(Duration::from_millis(500)).await;
         let spent = super::net_util::thread_cpu() - before;
-        // Unoptimised, on a busy machine; a loop that spins takes all of the time.
-        assert!(spent < Duration::from_millis(100), "{spent:?}");
+        assert!(spent < Duration::from_millis(20), "{spent:?}");
         assert!(!writer.is_finished());
         assert_eq!(consume(&b).await, N);
         writer.await.unwrap();
