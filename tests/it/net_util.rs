@@ -172,7 +172,6 @@ pub(crate) fn thread_cpu() -> Duration {
 
 /// A limit of CPU time, as it holds for the optimised crate; `.ci/run` tests that as well. Without
 /// optimisation one select over 500 descriptors alone takes 4 ms, and 12 ms on a busy machine.
-#[cfg(target_os = "linux")]
 pub(crate) fn lean(limit: Duration) -> Duration {
     if cfg!(debug_assertions) {
         5 * limit
