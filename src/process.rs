@@ -10,7 +10,8 @@
 //! processes by themselves keep theirs. A child that is dropped goes on, unless
 //! [`kill_on_drop`](AsyncCommand::kill_on_drop) says otherwise, and is reaped when it has ended:
 //! by the loop of the thread that dropped it, or of another that has children, whichever turns
-//! first. Only if none turns any more, it is a zombie until the program ends.
+//! first, and at the end of `run`. Only if it ends after that, and no loop turns any more, it is a
+//! zombie until the program ends.
 //!
 //! # `SIGCHLD`
 //! As long as there are children, this listens to `SIGCHLD`, and every listener of the program goes
@@ -441,25 +442,23 @@ impl AsyncChild {
     }
 
     /// Ends the child with `SIGKILL`. That is under way when this returns: [`wait`] tells when it
-    /// has happened. A child that has ended is left alone, and no process that may have its number
-    /// by now is touched.
+    /// has happened. If it has ended meanwhile, there is nothing to do, and that is no error.
     ///
     /// # Errors
-    /// That of the system; and if it is no child of this process any more, as for [`wait`].
+    /// Of kind [`InvalidInput`](io::ErrorKind::InvalidInput) once its exit status has been taken:
+    /// its number may be another process's by now, which nothing is sent to. Else that of the
+    /// system; and if it is no child of this process any more, as for [`wait`].
     ///
     /// [`wait`]: AsyncChild::wait
     pub fn kill(&mut self) -> io::Result<()> {
-        match self.try_wait()? {
-            Some(_) => Ok(()),
-            None => self.std().kill(),
-        }
+        self.signal(Signal::KILL)
     }
 
     /// Sends the child a signal, as `SIGTERM` to ask it to end.
     ///
     /// # Errors
-    /// Of kind [`InvalidInput`](io::ErrorKind::InvalidInput) if it has ended, and for signals
-    /// without a name, as real-time signals are; else as [`kill`](AsyncChild::kill).
+    /// As [`kill`](AsyncChild::kill); and of kind [`InvalidInput`](io::ErrorKind::InvalidInput) for
+    /// signals without a name, as real-time signals are.
     ///
     /// # Examples
     /// ```
@@ -475,11 +474,15 @@ impl AsyncChild {
     /// # .unwrap();
     /// ```
     pub fn signal(&mut self, signal: Signal) -> io::Result<()> {
-        if self.try_wait()?.is_some() {
-            let text = "cannot send a signal: the child process has ended";
+        if let State::Ended(status) = self.state {
+            let text = format!("cannot send {signal} to a child process that has ended ({status})");
             return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
         }
-        sys::signal::send(self.std().id(), signal.as_raw())
+        // Looks first: somebody else may have reaped it.
+        match self.try_wait()? {
+            Some(_) => Ok(()),
+            None => sys::signal::send(self.std().id(), signal.as_raw()),
+        }
     }
 }
 

@@ -82,6 +82,8 @@ pub(crate) struct EventLoop {
     audited: Option<Instant>,
     /// The waker of the last main future.
     main: Option<Arc<TaskWaker>>,
+    /// What is to be done at the end of each `run`.
+    at_end: Option<fn()>,
     /// How many forks had been counted when pipe, queue and threads were made.
     n_forks: usize,
     running: bool,
@@ -240,6 +242,9 @@ fn drive(entered: &Entered, main: &mut dyn Root, alone: bool) {
                 with(|l| l.tasks.n_awaited()).unwrap_or(0)
             };
             if n_awaited == 0 {
+                if let Some(tidy_up) = with(|l| l.at_end).flatten() {
+                    tidy_up();
+                }
                 log::debug!("run: finished");
                 return;
             }
@@ -453,6 +458,11 @@ fn after_fork(inbox: &Inbox) {
     log::debug!("forked: pipe and queue are rebuilt");
 }
 
+/// Has `tidy_up` called whenever a `run` of this thread ends, from now on.
+pub(crate) fn at_end(tidy_up: fn()) {
+    with(|l| l.at_end = Some(tidy_up));
+}
+
 fn until_deadline() -> Option<Duration> {
     let wake_up = with(|l| l.timers.next_wake_up(l.timer_slack)).flatten()?;
     Some(wake_up.saturating_duration_since(Instant::now()))
@@ -552,6 +562,7 @@ impl EventLoop {
             panic_when_stuck: false,
             audited: None,
             main: None,
+            at_end: None,
             n_forks: fork::count(),
             running: false,
         };

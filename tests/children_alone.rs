@@ -328,6 +328,23 @@ fn d8_a_child_has_the_mask_and_the_dispositions_that_std_gives_it() {
 
 #[cfg(target_os = "linux")]
 #[test]
+fn g3_what_has_ended_is_reaped_at_the_end_of_run_at_the_latest() {
+    let name = "g3_what_has_ended_is_reaped_at_the_end_of_run_at_the_latest";
+    alone(name, || {
+        go(async {
+            drop(sh("exit 3").spawn().unwrap());
+            // Whoever listens begins to.
+            fahrenheit::task::yield_now().await;
+            // Blocks the thread, so that the loop turns no more and does not hear of the end.
+            let look = WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT;
+            nix::sys::wait::waitid(nix::sys::wait::Id::All, look).unwrap();
+        });
+        assert!(!has_children(), "a zombie has stayed");
+    });
+}
+
+#[cfg(target_os = "linux")]
+#[test]
 fn g4_nothing_is_sent_to_a_number_whose_child_is_reaped() {
     let name = "g4_nothing_is_sent_to_a_number_whose_child_is_reaped";
     let options = ["-e", "trace=kill,tkill,tgkill,pidfd_send_signal"];
@@ -336,7 +353,7 @@ fn g4_nothing_is_sent_to_a_number_whose_child_is_reaped() {
             let mut child = lasting().spawn().unwrap();
             child.signal(Signal::TERM).unwrap();
             child.wait().await.unwrap();
-            child.kill().unwrap();
+            child.kill().unwrap_err();
             child.signal(Signal::TERM).unwrap_err();
             drop(child);
             // Has ended and has not been waited for: reaped first, so nothing is sent either.

@@ -184,6 +184,7 @@ impl Ear {
         drop(orphans);
         let displaced = KEPT.try_with(|kept| kept.replace(Some(Rc::clone(&self.bell))));
         drop(displaced);
+        runtime::at_end(reap_orphans);
     }
 }
 
