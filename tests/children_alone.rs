@@ -288,7 +288,7 @@ fn by_std_and_by_us(program: &str, args: &[&str]) -> [String; 2] {
         let stream = fahrenheit::AsyncTcpStream::connect(addr).await.unwrap();
         let accepted = listener.accept().await.unwrap();
         let udp = fahrenheit::AsyncUdpSocket::bind("127.0.0.1:0").unwrap();
-        let signals = Signals::new([Signal::HUP, Signal::USR1, Signal::PIPE]).unwrap();
+        let signals = Signals::new([Signal::USR1, Signal::USR2, Signal::PIPE]).unwrap();
         let mut other = lasting();
         other.stdin(Stdio::piped()).stdout(Stdio::piped());
         let other = other.stderr(Stdio::piped()).spawn().unwrap();

@@ -9,7 +9,7 @@ use crate::fd::Source;
 use crate::reactor::Direction;
 use crate::sys::shared::Shared;
 use futures_io::{AsyncBufRead, AsyncRead, AsyncWrite};
-use std::io;
+use std::io::{self, IoSlice};
 use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -204,28 +204,6 @@ pub struct Stdout(Standard);
 #[derive(Debug)]
 pub struct Stderr(Standard);
 
-macro_rules! writes {
-    ($writer:ty) => {
-        impl AsyncWrite for $writer {
-            fn poll_write(
-                self: Pin<&mut Self>,
-                cx: &mut Context<'_>,
-                bytes: &[u8],
-            ) -> Poll<io::Result<usize>> {
-                self.0.poll_write(cx, bytes)
-            }
-
-            fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-                Poll::Ready(Ok(()))
-            }
-
-            fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-                Poll::Ready(Ok(()))
-            }
-        }
-    };
-}
-
 writes!(Stdout);
 writes!(&Stdout);
 writes!(Stderr);
@@ -254,6 +232,15 @@ impl Standard {
     fn poll_write(&self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let call = || self.io.write(bytes);
         self.source.poll_io(Direction::Write, cx, call, |_| false)
+    }
+
+    fn poll_write_vectored(
+        &self,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let first = slices.iter().find(|slice| !slice.is_empty());
+        self.poll_write(cx, first.map_or(&[], |slice| slice))
     }
 }
 

@@ -23,7 +23,8 @@ use std::path::PathBuf;
 /// A pipe that is ready to write takes so many bytes at once. The Hurd does not say; POSIX promises
 /// this many everywhere.
 #[cfg(not(target_os = "hurd"))]
-const PIPE_BUF: usize = libc::PIPE_BUF;
+#[allow(clippy::unnecessary_cast, reason = "an `int` on Solaris and illumos")]
+const PIPE_BUF: usize = libc::PIPE_BUF as usize;
 #[cfg(target_os = "hurd")]
 const PIPE_BUF: usize = 512;
 

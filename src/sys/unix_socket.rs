@@ -2,7 +2,7 @@
 //! descriptors.
 
 use super::socket::{MOST_BYTES, NO_SIGNAL, send, silence};
-use super::unix::{HERE, is_connecting};
+use super::unix::{HERE, is_connecting, where_flags_come_along};
 use super::{Errno, making};
 use nix::libc;
 use nix::sys::socket::{self, AddressFamily, ControlMessage, SockType, UnixAddr};
@@ -232,33 +232,20 @@ pub(crate) fn send_fds(
     Ok(sent.map_err(|errno| HERE.write_error(errno))?)
 }
 
-/// Makes received descriptors close-on-exec on arrival, where there is such a flag.
-#[cfg(all(
-    not(fahrenheit_plain_flags),
-    any(
-        target_os = "linux",
-        target_os = "android",
-        target_os = "freebsd",
-        target_os = "dragonfly",
-        target_os = "netbsd",
-        target_os = "openbsd",
-        target_os = "illumos",
-    )
-))]
-const CLOSE_ON_EXEC: Option<libc::c_int> = Some(libc::MSG_CMSG_CLOEXEC);
-#[cfg(not(all(
-    not(fahrenheit_plain_flags),
-    any(
-        target_os = "linux",
-        target_os = "android",
-        target_os = "freebsd",
-        target_os = "dragonfly",
-        target_os = "netbsd",
-        target_os = "openbsd",
-        target_os = "illumos",
-    )
-)))]
-const CLOSE_ON_EXEC: Option<libc::c_int> = None;
+where_flags_come_along! {
+    /// Makes received descriptors close-on-exec on arrival. `libc` has no name for it on Solaris.
+    #[cfg(not(target_os = "solaris"))]
+    const CLOSE_ON_EXEC: Option<libc::c_int> = Some(libc::MSG_CMSG_CLOEXEC);
+}
+
+#[allow(unused_imports, reason = "hidden where the flag comes along")]
+use plain::*;
+
+/// Where no such flag comes along: it is set straight after.
+mod plain {
+    #[allow(dead_code, reason = "hidden where the flag comes along")]
+    pub(super) const CLOSE_ON_EXEC: Option<nix::libc::c_int> = None;
+}
 
 /// Receives into `bytes`, and at most `n_most` descriptors; returns how many bytes came, the
 /// descriptors, and whether there were more of these, which are closed.

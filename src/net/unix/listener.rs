@@ -67,19 +67,18 @@ impl AsyncUnixListener {
     ///
     /// # Examples
     /// ```
-    /// # #[cfg(target_os = "linux")] {
     /// use fahrenheit::{AsyncUnixListener, AsyncUnixStream};
-    /// use std::os::linux::net::SocketAddrExt;
     /// use std::os::unix::net::SocketAddr;
     ///
-    /// let name = format!("an example of process {}", std::process::id());
-    /// let addr = SocketAddr::from_abstract_name(name)?;
+    /// let path = std::env::temp_dir().join(format!("example-{}.socket", std::process::id()));
+    /// // On Linux, `SocketAddrExt::from_abstract_name` gives one that leaves no file.
+    /// let addr = SocketAddr::from_pathname(&path)?;
     /// let listener = AsyncUnixListener::bind_addr(&addr)?;
     /// fahrenheit::run(async {
     ///     AsyncUnixStream::connect_addr(&addr).await?;
     ///     listener.accept().await
     /// })?;
-    /// # }
+    /// std::fs::remove_file(path)?;
     /// # std::io::Result::Ok(())
     /// ```
     pub fn bind_addr(addr: &SocketAddr) -> io::Result<AsyncUnixListener> {
