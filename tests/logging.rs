@@ -7,7 +7,7 @@ mod net_util;
 use fahrenheit::AsyncFd;
 use fahrenheit::prelude::*;
 use log::{LevelFilter, Log, Metadata, Record};
-use net_util::{alone, go, lean};
+use net_util::{alone, go};
 use std::io::Write;
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
@@ -157,7 +157,7 @@ fn a3_sf10_a_descriptor_closed_behind_the_loop_concerns_its_owner_only() {
             let spent = net_util::thread_cpu() - before;
             let errno = failed.unwrap_err().raw_os_error();
             assert_eq!(errno, Some(nix::libc::EBADF));
-            assert!(spent < lean(Duration::from_millis(20)), "{spent:?}");
+            assert!(spent < net_util::lean(Duration::from_millis(20)), "{spent:?}");
             // It stays like that, and the number is not closed again.
             let errno = victim.writable().await.unwrap_err().raw_os_error();
             assert_eq!(errno, Some(nix::libc::EBADF));

@@ -20,12 +20,12 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::PathBuf;
 
-/// A pipe that is ready to write takes so many bytes at once. The Hurd does not say; POSIX promises
-/// this many everywhere.
-#[cfg(not(target_os = "hurd"))]
+/// A pipe that is ready to write takes so many bytes at once. The Hurd and Haiku do not say; POSIX
+/// promises 512 everywhere.
+#[cfg(not(any(target_os = "hurd", target_os = "haiku")))]
 #[allow(clippy::unnecessary_cast, reason = "an `int` on Solaris and illumos")]
 const PIPE_BUF: usize = libc::PIPE_BUF as usize;
-#[cfg(target_os = "hurd")]
+#[cfg(any(target_os = "hurd", target_os = "haiku"))]
 const PIPE_BUF: usize = 512;
 
 /// One direction of a descriptor that other processes have too.
