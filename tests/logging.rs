@@ -153,7 +153,14 @@ fn a3_sf10_a_descriptor_closed_behind_the_loop_concerns_its_owner_only() {
                 sleep(Duration::from_millis(50)).await;
                 nix::unistd::close(number).unwrap();
             };
-            let (failed, ..) = futures_util::join!(victim.readable(), reads, writes, closes);
+            let waits = fahrenheit::task::Builder::new()
+                .name("patient")
+                .spawn(async {
+                    let failed = victim.readable().await;
+                    (victim, failed)
+                });
+            let (waited, ..) = futures_util::join!(waits, reads, writes, closes);
+            let (victim, failed) = waited.unwrap();
             let spent = net_util::thread_cpu() - before;
             let errno = failed.unwrap_err().raw_os_error();
             assert_eq!(errno, Some(nix::libc::EBADF));
@@ -169,7 +176,14 @@ fn a3_sf10_a_descriptor_closed_behind_the_loop_concerns_its_owner_only() {
             let lines = lines(log::Level::Warn);
             assert_eq!(lines.len(), 1, "{lines:?}");
             assert!(lines[0].starts_with(&named), "{lines:?}");
-            assert!(lines[0].ends_with("was closed behind the loop; 1 waited for it"));
+            let (_, who) = lines[0]
+                .split_once("closed behind the loop; task ")
+                .unwrap();
+            assert!(
+                who.contains("(\"patient\", spawned at tests/logging.rs:"),
+                "{lines:?}"
+            );
+            assert!(who.ends_with(") waited for it"), "{lines:?}");
         });
     });
 }
@@ -221,8 +235,10 @@ fn a3_a_tenured_descriptor_closed_behind_the_loop_is_found_as_well() {
                 std::mem::forget(victim.into_inner());
                 let lines = lines(log::Level::Warn);
                 assert_eq!(lines.len(), 1, "{lines:?}");
+                let named = format!("descriptor {number}, ");
+                assert!(lines[0].starts_with(&named), "{lines:?}");
                 assert!(
-                    lines[0].starts_with(&format!("descriptor {number}, ")),
+                    lines[0].ends_with("; the main future waited for it"),
                     "{lines:?}"
                 );
             });

@@ -49,15 +49,28 @@ pub(super) fn report(waited: Waited, victims: Vec<Victim>, woken: &mut Vec<Waker
             std::thread::sleep(PAUSE);
         }
     }
-    for victim in victims {
+    for Victim { fd, place, waiters } in victims {
+        let names: Vec<_> = waiters.iter().map(whose).collect();
+        let who = match names.len() {
+            0 => "nobody".to_owned(),
+            _ => names.join(" and "),
+        };
         log::error!(
-            "descriptor {}, registered at {}, was closed behind the loop; {} waited for it",
-            victim.fd,
-            victim.place,
-            victim.waiters.len()
+            "descriptor {fd}, registered at {place}, was closed behind the loop; {who} waited \
+             for it"
         );
-        woken.extend(victim.waiters);
+        woken.extend(waiters);
     }
+}
+
+/// Who is woken by `waker`, as far as it is one of ours: combinators have wakers of their own.
+fn whose(waker: &Waker) -> String {
+    let known = with(|l| {
+        let is_main = l.main.as_ref().is_some_and(|main| main.is(waker));
+        let main = is_main.then(|| "the main future".to_owned());
+        main.or_else(|| l.tasks.whose(waker))
+    });
+    known.flatten().unwrap_or_else(|| "somebody".to_owned())
 }
 
 pub(super) fn trace_wait(wait: Option<Duration>) {

@@ -416,6 +416,13 @@ impl Table {
         (slot.serial == key.serial).then(|| self.describe(slot))
     }
 
+    /// The same, by the task's own waker.
+    pub(crate) fn whose(&self, waker: &Waker) -> Option<String> {
+        let names = |slot: &Slot| slot.name.as_ref().is_some_and(|name| name.is(waker));
+        let (_, slot) = self.slots.iter().find(|(_, slot)| names(slot))?;
+        Some(self.describe(slot))
+    }
+
     fn describe(&self, slot: &Slot) -> String {
         let (id, place) = (slot.serial, slot.place);
         match self.labels.get(&id) {

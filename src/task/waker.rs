@@ -21,6 +21,7 @@ use std::os::fd::RawFd;
 use std::ptr;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::task::Waker;
 
 /// Names a task: its place in the table, and a serial number that is never used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,6 +77,11 @@ impl TaskWaker {
 
     pub(crate) fn key(&self) -> Key {
         self.key
+    }
+
+    /// Whether `waker` was made of this.
+    pub(crate) fn is(self: &Arc<Self>, waker: &Waker) -> bool {
+        ptr::eq(waker.data(), Arc::as_ptr(self).cast())
     }
 
     /// Notes that its task is in the queue already.
