@@ -2,6 +2,10 @@
 //!
 //! A pure table: knows no clock, no descriptor, no runtime.
 //!
+//! The map is for timers that are waited for. The one that was armed last stays beside it until
+//! another is armed or the loop looks, because most timeouts guard something that is ready soon:
+//! such a timer is removed before anybody looks, and costs no search.
+//!
 //! **Invariant.** An entry leaves the table exactly once: removed or due.
 
 use std::collections::BTreeMap;
@@ -32,6 +36,8 @@ pub(crate) enum Armed {
 #[derive(Debug)]
 pub(crate) struct Timers {
     queue: BTreeMap<TimerKey, Waker>,
+    /// The one that was armed last, if it is not in the queue yet.
+    newest: Option<(TimerKey, Waker)>,
     next_serial: u64,
     /// Deadlines are counted from here; what is earlier is due at once.
     origin: Instant,
@@ -41,6 +47,7 @@ impl Timers {
     pub(crate) fn new(origin: Instant) -> Timers {
         Timers {
             queue: BTreeMap::new(),
+            newest: None,
             next_serial: 0,
             origin,
         }
@@ -52,11 +59,27 @@ impl Timers {
             serial: self.next_serial,
         };
         self.next_serial += 1;
-        self.queue.insert(key, waker);
+        if let Some((key, waker)) = self.newest.replace((key, waker)) {
+            self.queue.insert(key, waker);
+        }
         key
     }
 
-    pub(crate) fn state(&self, key: TimerKey, waker: &Waker) -> Armed {
+    /// Puts the newest timer where it belongs: somebody looks.
+    fn queue_newest(&mut self) {
+        if let Some((key, waker)) = self.newest.take() {
+            self.queue.insert(key, waker);
+        }
+    }
+
+    fn is_newest(&self, key: TimerKey) -> bool {
+        self.newest
+            .as_ref()
+            .is_some_and(|(newest, _)| *newest == key)
+    }
+
+    pub(crate) fn state(&mut self, key: TimerKey, waker: &Waker) -> Armed {
+        self.queue_newest();
         match self.queue.get(&key) {
             Some(known) if known.will_wake(waker) => Armed::Known,
             Some(_) => Armed::Unknown,
@@ -66,6 +89,7 @@ impl Timers {
 
     /// Changes who is woken; returns who was to be until now.
     pub(crate) fn set_waker(&mut self, key: TimerKey, waker: Waker) -> Option<Waker> {
+        self.queue_newest();
         match self.queue.get_mut(&key) {
             Some(known) => Some(std::mem::replace(known, waker)),
             None => Some(waker),
@@ -73,25 +97,30 @@ impl Timers {
     }
 
     pub(crate) fn remove(&mut self, key: TimerKey) -> Option<Waker> {
+        if self.is_newest(key) {
+            return self.newest.take().map(|(_, waker)| waker);
+        }
         self.queue.remove(&key)
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.queue.is_empty()
+        self.queue.is_empty() && self.newest.is_none()
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.queue.len()
+        self.queue.len() + usize::from(self.newest.is_some())
     }
 
-    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+    pub(crate) fn next_deadline(&mut self) -> Option<Instant> {
+        self.queue_newest();
         let (first, _) = self.queue.first_key_value()?;
         self.instant(first.deadline)
     }
 
     /// When to wake up: at the first deadline, or at a later one that comes within `slack` of it,
     /// so that one wake-up serves all in between. A timer that is alone is not made late.
-    pub(crate) fn next_wake_up(&self, slack: Duration) -> Option<Instant> {
+    pub(crate) fn next_wake_up(&mut self, slack: Duration) -> Option<Instant> {
+        self.queue_newest();
         let (first, _) = self.queue.first_key_value()?;
         let slack = u64::try_from(slack.as_nanos()).unwrap_or(0);
         let until = TimerKey {
@@ -104,6 +133,7 @@ impl Timers {
 
     /// Moves the wakers of all timers that are due at `now` to `due`, earliest first.
     pub(crate) fn collect(&mut self, now: Instant, due: &mut Vec<Waker>) {
+        self.queue_newest();
         let now = self.nanoseconds(now);
         while let Some(first) = self.queue.first_entry() {
             if first.key().deadline > now {
@@ -116,7 +146,8 @@ impl Timers {
     /// From the origin to `deadline`, and 584 years if it is even later.
     fn nanoseconds(&self, deadline: Instant) -> u64 {
         let passed = deadline.saturating_duration_since(self.origin);
-        u64::try_from(passed.as_nanos()).unwrap_or(u64::MAX)
+        let seconds = passed.as_secs().saturating_mul(1_000_000_000);
+        seconds.saturating_add(passed.subsec_nanos().into())
     }
 
     fn instant(&self, deadline: u64) -> Option<Instant> {
@@ -141,6 +172,27 @@ mod tests {
         let mut due = Vec::new();
         timers.collect(now, &mut due);
         assert_eq!((due.len(), timers.len()), (1_000, 0));
+    }
+
+    #[test]
+    fn a_timer_that_is_removed_before_anybody_looks_costs_no_search() {
+        let now = Instant::now();
+        let mut timers = Timers::new(now);
+        let first = timers.insert(now, noop());
+        let second = timers.insert(now, noop());
+        assert_eq!((timers.queue.len(), timers.len()), (1, 2));
+        assert!(timers.remove(second).is_some());
+        assert!(timers.remove(second).is_none());
+        assert_eq!(timers.len(), 1);
+        let third = timers.insert(now, noop());
+        assert_eq!((timers.queue.len(), timers.len()), (1, 2));
+        for key in [first, third] {
+            assert_ne!(timers.state(key, Waker::noop()), Armed::Fired);
+            assert!(!timers.is_empty());
+            assert!(timers.remove(key).is_some());
+            assert_eq!(timers.state(key, Waker::noop()), Armed::Fired);
+        }
+        assert!(timers.is_empty());
     }
 
     #[test]
