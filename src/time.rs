@@ -8,7 +8,7 @@
 //! A duration that leads beyond what an `Instant` can say means *never*. Nothing here panics.
 
 use crate::runtime::{self, with};
-use crate::timer::{Armed, TimerKey};
+use crate::timer::{Armed, Serial, TimerKey};
 use futures_util::stream::Stream;
 use pin_project_lite::pin_project;
 use std::fmt;
@@ -60,7 +60,7 @@ pub fn sleep_until(deadline: Instant) -> Sleep {
 pub struct Sleep {
     /// `None` is never.
     deadline: Option<Instant>,
-    armed: Option<TimerKey>,
+    armed: Option<Serial>,
     // The timer is in the table of this thread's loop.
     _local: PhantomData<*mut ()>,
 }
@@ -97,8 +97,16 @@ impl Sleep {
         self.deadline = Instant::now().checked_add(duration);
     }
 
+    /// The armed timer.
+    fn key(&self) -> Option<TimerKey> {
+        let (deadline, serial) = self.deadline.zip(self.armed)?;
+        Some(TimerKey { deadline, serial })
+    }
+
     fn disarm(&mut self) {
-        if let Some(key) = self.armed.take() {
+        let key = self.key();
+        self.armed = None;
+        if let Some(key) = key {
             // Dropped here, with nothing borrowed.
             let waker = with(|l| l.timers.remove(key));
             drop(waker);
@@ -118,7 +126,7 @@ impl Sleep {
         let Some(deadline) = self.deadline else {
             return Poll::Pending;
         };
-        let armed = match self.armed {
+        let armed = match self.key() {
             Some(key) => with(|l| l.timers.state(key, cx.waker())),
             None if deadline <= Instant::now() => Some(Armed::Fired),
             None => {
@@ -126,7 +134,7 @@ impl Sleep {
                 return Poll::Pending;
             }
         };
-        match (armed, self.armed) {
+        match (armed, self.key()) {
             (Some(Armed::Known), _) => Poll::Pending,
             (Some(Armed::Unknown), Some(key)) => {
                 let waker = cx.waker().clone();

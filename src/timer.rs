@@ -9,16 +9,26 @@
 //! **Invariant.** An entry leaves the table exactly once: removed or due.
 
 use std::collections::BTreeMap;
+use std::num::NonZero;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-/// One armed timer. The serial number keeps two timers with one deadline apart, in the order in
-/// which they were armed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+/// Keeps two timers with one deadline apart, in the order in which they were armed.
+pub(crate) type Serial = NonZero<u64>;
+
+/// One armed timer, for the one who armed it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct TimerKey {
+    pub(crate) deadline: Instant,
+    pub(crate) serial: Serial,
+}
+
+/// Its place in the queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Place {
     /// Nanoseconds after the table's origin: half the size of an `Instant`, and one comparison.
     deadline: u64,
-    serial: u64,
+    serial: Serial,
 }
 
 /// What a sleeping future finds.
@@ -35,10 +45,10 @@ pub(crate) enum Armed {
 /// All armed timers of one loop.
 #[derive(Debug)]
 pub(crate) struct Timers {
-    queue: BTreeMap<TimerKey, Waker>,
+    queue: BTreeMap<Place, Waker>,
     /// The one that was armed last, if it is not in the queue yet.
     newest: Option<(TimerKey, Waker)>,
-    next_serial: u64,
+    next_serial: Serial,
     /// Deadlines are counted from here; what is earlier is due at once.
     origin: Instant,
 }
@@ -48,39 +58,30 @@ impl Timers {
         Timers {
             queue: BTreeMap::new(),
             newest: None,
-            next_serial: 0,
+            next_serial: Serial::MIN,
             origin,
         }
     }
 
-    pub(crate) fn insert(&mut self, deadline: Instant, waker: Waker) -> TimerKey {
-        let key = TimerKey {
-            deadline: self.nanoseconds(deadline),
-            serial: self.next_serial,
-        };
-        self.next_serial += 1;
-        if let Some((key, waker)) = self.newest.replace((key, waker)) {
-            self.queue.insert(key, waker);
-        }
-        key
+    pub(crate) fn insert(&mut self, deadline: Instant, waker: Waker) -> Serial {
+        self.queue_newest();
+        let serial = self.next_serial;
+        // A timer a nanosecond lasts for 584 years.
+        self.next_serial = serial.saturating_add(1);
+        self.newest = Some((TimerKey { deadline, serial }, waker));
+        serial
     }
 
     /// Puts the newest timer where it belongs: somebody looks.
     fn queue_newest(&mut self) {
         if let Some((key, waker)) = self.newest.take() {
-            self.queue.insert(key, waker);
+            self.queue.insert(self.place(key), waker);
         }
-    }
-
-    fn is_newest(&self, key: TimerKey) -> bool {
-        self.newest
-            .as_ref()
-            .is_some_and(|(newest, _)| *newest == key)
     }
 
     pub(crate) fn state(&mut self, key: TimerKey, waker: &Waker) -> Armed {
         self.queue_newest();
-        match self.queue.get(&key) {
+        match self.queue.get(&self.place(key)) {
             Some(known) if known.will_wake(waker) => Armed::Known,
             Some(_) => Armed::Unknown,
             None => Armed::Fired,
@@ -90,17 +91,20 @@ impl Timers {
     /// Changes who is woken; returns who was to be until now.
     pub(crate) fn set_waker(&mut self, key: TimerKey, waker: Waker) -> Option<Waker> {
         self.queue_newest();
-        match self.queue.get_mut(&key) {
+        match self.queue.get_mut(&self.place(key)) {
             Some(known) => Some(std::mem::replace(known, waker)),
             None => Some(waker),
         }
     }
 
     pub(crate) fn remove(&mut self, key: TimerKey) -> Option<Waker> {
-        if self.is_newest(key) {
-            return self.newest.take().map(|(_, waker)| waker);
+        match self
+            .newest
+            .take_if(|(newest, _)| newest.serial == key.serial)
+        {
+            Some((_, waker)) => Some(waker),
+            None => self.queue.remove(&self.place(key)),
         }
-        self.queue.remove(&key)
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -123,9 +127,9 @@ impl Timers {
         self.queue_newest();
         let (first, _) = self.queue.first_key_value()?;
         let slack = u64::try_from(slack.as_nanos()).unwrap_or(0);
-        let until = TimerKey {
+        let until = Place {
             deadline: first.deadline.saturating_add(slack),
-            serial: u64::MAX,
+            serial: Serial::MAX,
         };
         let (latest, _) = self.queue.range(..=until).next_back()?;
         self.instant(latest.deadline)
@@ -140,6 +144,13 @@ impl Timers {
                 return;
             }
             due.push(first.remove());
+        }
+    }
+
+    fn place(&self, key: TimerKey) -> Place {
+        Place {
+            deadline: self.nanoseconds(key.deadline),
+            serial: key.serial,
         }
     }
 
@@ -163,12 +174,17 @@ mod tests {
         Waker::noop().clone()
     }
 
+    fn arm(timers: &mut Timers, deadline: Instant) -> TimerKey {
+        let serial = timers.insert(deadline, noop());
+        TimerKey { deadline, serial }
+    }
+
     #[test]
     fn f3_timers_with_one_deadline_all_fire_in_the_order_they_were_armed() {
         let now = Instant::now();
         let mut timers = Timers::new(now);
-        let keys: Vec<_> = (0..1_000).map(|_| timers.insert(now, noop())).collect();
-        assert!(keys.is_sorted());
+        let keys: Vec<_> = (0..1_000).map(|_| arm(&mut timers, now)).collect();
+        assert!(keys.is_sorted_by_key(|key| key.serial));
         let mut due = Vec::new();
         timers.collect(now, &mut due);
         assert_eq!((due.len(), timers.len()), (1_000, 0));
@@ -178,13 +194,13 @@ mod tests {
     fn a_timer_that_is_removed_before_anybody_looks_costs_no_search() {
         let now = Instant::now();
         let mut timers = Timers::new(now);
-        let first = timers.insert(now, noop());
-        let second = timers.insert(now, noop());
+        let first = arm(&mut timers, now);
+        let second = arm(&mut timers, now);
         assert_eq!((timers.queue.len(), timers.len()), (1, 2));
         assert!(timers.remove(second).is_some());
         assert!(timers.remove(second).is_none());
         assert_eq!(timers.len(), 1);
-        let third = timers.insert(now, noop());
+        let third = arm(&mut timers, now);
         assert_eq!((timers.queue.len(), timers.len()), (1, 2));
         for key in [first, third] {
             assert_ne!(timers.state(key, Waker::noop()), Armed::Fired);
@@ -199,8 +215,8 @@ mod tests {
     fn a10_a_timer_that_is_due_exactly_now_fires() {
         let now = Instant::now();
         let mut timers = Timers::new(now);
-        let at = timers.insert(now, noop());
-        let after = timers.insert(now + Duration::from_nanos(1), noop());
+        let at = arm(&mut timers, now);
+        let after = arm(&mut timers, now + Duration::from_nanos(1));
         timers.collect(now, &mut Vec::new());
         assert_eq!(timers.state(at, Waker::noop()), Armed::Fired);
         assert_ne!(timers.state(after, Waker::noop()), Armed::Fired);
@@ -213,7 +229,7 @@ mod tests {
         let mut timers = Timers::new(now);
         let after = |us| now + Duration::from_micros(us);
         for us in [1_000, 1_040, 1_100, 1_101, 5_000] {
-            timers.insert(after(us), noop());
+            arm(&mut timers, after(us));
         }
         assert_eq!(
             timers.next_wake_up(Duration::from_micros(100)),
@@ -239,13 +255,11 @@ mod tests {
         let century = Duration::from_secs(100 * 365 * 86_400);
         let never = now
             .checked_add(10 * century)
-            .map(|far| timers.insert(far, noop()));
-        let far = now
-            .checked_add(century)
-            .map(|far| timers.insert(far, noop()));
-        let soon = timers.insert(now + Duration::from_millis(1), noop());
+            .map(|far| arm(&mut timers, far));
+        let far = now.checked_add(century).map(|far| arm(&mut timers, far));
+        let soon = arm(&mut timers, now + Duration::from_millis(1));
         let past = now.checked_sub(Duration::from_secs(1)).unwrap_or(now);
-        timers.insert(past, noop());
+        arm(&mut timers, past);
         timers.collect(now, &mut Vec::new());
         assert_eq!(timers.next_deadline(), Some(now + Duration::from_millis(1)));
         assert_ne!(timers.state(soon, Waker::noop()), Armed::Fired);
