@@ -305,7 +305,7 @@ fn poll_task(key: Key) -> usize {
         return n_spent;
     }
     log::trace!("task {id} has ended");
-    if let Some(ended) = with(|l| l.tasks.finish(key, body, name)) {
+    if let Some(Some(ended)) = with(|l| l.tasks.finish(key, body, name)) {
         settle(id, ended);
     }
     n_spent

@@ -42,9 +42,10 @@ const LARGE: usize = 16 * 1024;
 /// ```
 #[must_use = "dropping the handle detaches the task; say so with `drop`"]
 pub struct JoinHandle<T> {
-    /// [`Key::NOBODY`] if the thread was ending and there never was a task.
-    key: Key,
+    // Not a `Key`, whose padding would be lost: programs keep these by the thousand.
+    index: u32,
     joined: bool,
+    serial: u64,
     // The task is on this thread, and so is the handle.
     _local: PhantomData<*mut T>,
 }
@@ -52,6 +53,14 @@ pub struct JoinHandle<T> {
 impl<T> Unpin for JoinHandle<T> {}
 
 impl<T> JoinHandle<T> {
+    /// [`Key::NOBODY`] if the thread was ending and there never was a task.
+    fn key(&self) -> Key {
+        Key {
+            index: self.index,
+            serial: self.serial,
+        }
+    }
+
     /// Asks for the task to be dropped at its next turn.
     ///
     /// The handle then returns an error whose [`is_cancelled`](JoinError::is_cancelled) is true. A
@@ -72,17 +81,17 @@ impl<T> JoinHandle<T> {
 
     /// Whether the task has ended, in whatever way.
     pub fn is_finished(&self) -> bool {
-        self.joined || with(|l| l.tasks.is_finished(self.key)).unwrap_or(true)
+        self.joined || with(|l| l.tasks.is_finished(self.key())).unwrap_or(true)
     }
 
     /// What the task is called in the log and in errors.
     pub fn id(&self) -> Id {
-        Id(self.key.serial)
+        Id(self.serial)
     }
 
     fn name(&self) -> Option<Arc<TaskWaker>> {
-        let name = with(|l| l.tasks.name(self.key, &l.inbox)).flatten();
-        name.or_else(|| runtime::current_waker(self.key))
+        let name = with(|l| l.tasks.name(self.key(), &l.inbox)).flatten();
+        name.or_else(|| runtime::current_waker(self.key()))
     }
 }
 
@@ -94,7 +103,7 @@ impl<T: 'static> Future for JoinHandle<T> {
             !self.joined,
             "a `JoinHandle` was polled again after it was ready"
         );
-        let key = self.key;
+        let key = self.key();
         ready!(runtime::poll_budget(cx));
         let mut output = None;
         match with(|l| l.tasks.join(key, cx.waker())).unwrap_or(Join::Gone) {
@@ -119,7 +128,7 @@ impl<T> Drop for JoinHandle<T> {
         if self.joined {
             return;
         }
-        if let Some(ended) = with(|l| l.tasks.detach(self.key)) {
+        if let Some(ended) = with(|l| l.tasks.detach(self.key())) {
             // The joiner that was to be woken is dropped, not woken: the task has not ended.
             let joiner = ended.joiner;
             runtime::settle(
@@ -137,7 +146,7 @@ impl<T> Drop for JoinHandle<T> {
 impl<T> fmt::Debug for JoinHandle<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("JoinHandle")
-            .field("id", &self.key.serial)
+            .field("id", &self.serial)
             .field("is_finished", &self.is_finished())
             .finish()
     }
@@ -257,9 +266,11 @@ impl Builder {
         if key.is_none() {
             log::warn!("{place}: the thread is ending; the task that was spawned is dropped");
         }
+        let Key { index, serial } = key.unwrap_or(Key::NOBODY);
         JoinHandle {
-            key: key.unwrap_or(Key::NOBODY),
+            index,
             joined: false,
+            serial,
             _local: PhantomData,
         }
     }

@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 /// The place that names the main future, which lives on the stack of `run` and not in the table.
-pub(crate) const MAIN: usize = usize::MAX;
+pub(crate) const MAIN: u32 = u32::MAX;
 
 /// So many wakers are kept to be used again.
 const MOST_SPARE: usize = 1_024;
@@ -235,6 +235,7 @@ impl Table {
             self.labels.insert(serial, label);
         }
         self.n_awaited += usize::from(!daemon);
+        let index = u32::try_from(index).expect("memory for four billion tasks");
         let key = Key { index, serial };
         waker::push_local(key);
         key
@@ -251,7 +252,7 @@ impl Table {
     pub(crate) fn take(&mut self, key: Key, inbox: &Arc<Inbox>) -> Option<Taken> {
         let slot = self
             .slots
-            .get_mut(key.index)
+            .get_mut(key.place())
             .filter(|slot| slot.serial == key.serial && !slot.finished)?;
         let body = slot.body.take()?;
         let Some(name) = slot.name.take() else {
@@ -279,13 +280,13 @@ impl Table {
         slot.name = Some(name);
     }
 
-    /// Notes that a task has ended.
+    /// Notes that a task has ended. `None`: there is nothing to be done about it.
     pub(crate) fn finish(
         &mut self,
         key: Key,
         body: Pin<Box<dyn Body>>,
         name: Arc<TaskWaker>,
-    ) -> Ended {
+    ) -> Option<Ended> {
         if !name.is_alone() {
             name.finish();
         } else if self.spare.len() < MOST_SPARE {
@@ -296,19 +297,23 @@ impl Table {
             .expect("only the loop removes tasks that run");
         slot.finished = true;
         let joiner = slot.joiner.take();
-        let (daemon, detached) = (slot.daemon, slot.detached);
-        let mut ended = Ended {
-            joiner,
-            ..Ended::default()
-        };
-        if detached {
-            ended.unclaimed = Some(body);
-            ended.label = self.remove(key);
+        let daemon = slot.daemon;
+        let mut unclaimed = Some(body);
+        let mut label = None;
+        if slot.detached {
+            label = self.remove(key);
         } else {
-            slot.body = Some(body);
+            slot.body = unclaimed.take();
         }
         self.n_awaited -= usize::from(!daemon);
-        ended
+        if joiner.is_none() && unclaimed.is_none() {
+            return None;
+        }
+        Some(Ended {
+            joiner,
+            unclaimed,
+            label,
+        })
     }
 
     /// What the handle of `key` should do, being polled with `waker`.
@@ -371,7 +376,7 @@ impl Table {
     pub(crate) fn is_finished(&self, key: Key) -> bool {
         let slot = self
             .slots
-            .get(key.index)
+            .get(key.place())
             .filter(|slot| slot.serial == key.serial);
         slot.is_none_or(|slot| slot.finished)
     }
@@ -412,7 +417,7 @@ impl Table {
 
     /// The task, what it is called, and where it was spawned.
     pub(crate) fn who(&self, key: Key) -> Option<String> {
-        let slot = self.slots.get(key.index)?;
+        let slot = self.slots.get(key.place())?;
         (slot.serial == key.serial).then(|| self.describe(slot))
     }
 
@@ -461,13 +466,13 @@ impl Table {
 
     fn get_mut(&mut self, key: Key) -> Option<&mut Slot> {
         self.slots
-            .get_mut(key.index)
+            .get_mut(key.place())
             .filter(|slot| slot.serial == key.serial)
     }
 
     /// Forgets a task that has ended; returns what it was called.
     fn remove(&mut self, key: Key) -> Option<Box<str>> {
-        let slot = self.slots.remove(key.index);
+        let slot = self.slots.remove(key.place());
         slot.labelled
             .then(|| self.labels.remove(&slot.serial))
             .flatten()

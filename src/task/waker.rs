@@ -26,24 +26,31 @@ use std::task::Waker;
 /// Names a task: its place in the table, and a serial number that is never used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Key {
-    pub(crate) index: usize,
+    pub(crate) index: u32,
     pub(crate) serial: u64,
 }
 
 impl Key {
     /// Names no task, ever.
     pub(crate) const NOBODY: Key = Key {
-        index: usize::MAX,
+        index: u32::MAX,
         serial: 0,
     };
+
+    /// Its place, as tables count.
+    pub(crate) fn place(self) -> usize {
+        self.index as usize
+    }
 }
 
 /// The name and the flags of one task; `Arc`s of it are its wakers.
 #[derive(Debug)]
 pub(crate) struct TaskWaker {
-    key: Key,
-    inbox: Arc<Inbox>,
+    // Not a `Key`, whose padding would be lost: every task that waits has one of these.
+    index: u32,
     flags: AtomicU8,
+    serial: u64,
+    inbox: Arc<Inbox>,
 }
 
 /// In the run queue, or about to be.
@@ -56,16 +63,17 @@ const FINISHED: u8 = 4;
 impl TaskWaker {
     pub(crate) fn new(key: Key, inbox: Arc<Inbox>) -> Arc<TaskWaker> {
         Arc::new(TaskWaker {
-            key,
-            inbox,
+            index: key.index,
             flags: AtomicU8::new(0),
+            serial: key.serial,
+            inbox,
         })
     }
 
     /// Makes a waker that nobody else holds name something new; `None` if somebody does.
     pub(crate) fn rename(mut self: Arc<Self>, key: Key) -> Option<Arc<TaskWaker>> {
         let waker = Arc::get_mut(&mut self)?;
-        waker.key = key;
+        (waker.index, waker.serial) = (key.index, key.serial);
         *waker.flags.get_mut() = 0;
         Some(self)
     }
@@ -76,7 +84,10 @@ impl TaskWaker {
     }
 
     pub(crate) fn key(&self) -> Key {
-        self.key
+        Key {
+            index: self.index,
+            serial: self.serial,
+        }
     }
 
     /// Whether `waker` was made of this.
@@ -117,9 +128,9 @@ impl ArcWake for TaskWaker {
             return;
         }
         if ptr::eq(HERE.get(), Arc::as_ptr(&this.inbox)) {
-            push_local(this.key);
+            push_local(this.key());
         } else {
-            this.inbox.post(this.key);
+            this.inbox.post(this.key());
         }
     }
 }
