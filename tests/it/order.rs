@@ -149,7 +149,9 @@ fn drop_a_chain(all_at_once: bool) -> usize {
 #[test]
 fn c6_a_chain_of_100_000_tasks_is_dropped_on_a_stack_of_128_kib() {
     within(60, || {
+        let begun = std::time::Instant::now();
         assert_eq!(drop_a_chain(true), 100_000);
+        println!("100,000 tasks dropped in {:?}", begun.elapsed());
         assert_eq!(drop_a_chain(false), 100_000);
     });
 }

@@ -522,3 +522,26 @@ fn c14_d2_what_is_known_to_one_loop_is_neither_send_nor_sync() {
         fahrenheit::time::Timeout<()>,
     );
 }
+
+#[test]
+fn c1_100_000_tasks_yield_and_end() {
+    within(60, || {
+        let begun = Instant::now();
+        let sum: usize = run(async {
+            let tasks = (0..100_000).map(|n| {
+                spawn(async move {
+                    yield_now().await;
+                    n
+                })
+            });
+            let tasks: Vec<_> = tasks.collect();
+            let mut sum = 0;
+            for task in tasks {
+                sum += task.await.unwrap();
+            }
+            sum
+        });
+        assert_eq!(sum, 100_000 * 99_999 / 2);
+        println!("100,000 tasks took {:?}", begun.elapsed());
+    });
+}
