@@ -45,38 +45,56 @@ fn durations(n: usize) -> impl Iterator<Item = Duration> {
     awkward.into_iter().chain(generated).take(n)
 }
 
+/// What is ready must not be so before its time; `None` is never.
+fn not_early<T>(polled: Poll<T>, due: Option<Instant>) {
+    if polled.is_ready() {
+        assert!(
+            due.is_some_and(|due| due <= Instant::now()),
+            "early: {due:?}"
+        );
+    }
+}
+
 /// Polls, once, every kind of timer there is with this duration, and keeps the sleep.
 fn every_entry_point(duration: Duration, cx: &mut Context<'_>) -> Sleep {
     let now = Instant::now();
-    let later = now.checked_add(duration).unwrap_or(now);
+    let due = now.checked_add(duration);
+    let later = due.unwrap_or(now);
     let mut kept = sleep(duration);
-    let _ = Pin::new(&mut kept).poll(cx);
+    not_early(Pin::new(&mut kept).poll(cx), due);
     assert!(kept.deadline().is_none_or(|deadline| deadline >= later));
     let mut sleep = sleep_until(later);
-    let _ = Pin::new(&mut sleep).poll(cx);
+    not_early(Pin::new(&mut sleep).poll(cx), Some(later));
     sleep.reset_after(duration);
-    let _ = Pin::new(&mut sleep).poll(cx);
+    not_early(Pin::new(&mut sleep).poll(cx), due);
     sleep.reset(later);
-    let _ = Pin::new(&mut sleep).poll(cx);
-    let _ = sleep.is_elapsed();
-    let _ = Pin::new(&mut Box::pin(timeout(duration, pending::<()>()))).poll(cx);
-    let _ = Pin::new(&mut Box::pin(timeout_at(later, pending::<()>()))).poll(cx);
+    not_early(Pin::new(&mut sleep).poll(cx), Some(later));
+    let elapsed = sleep.is_elapsed();
+    assert!(!elapsed || later <= Instant::now());
+    let mut limited = Box::pin(timeout(duration, pending::<()>()));
+    not_early(limited.as_mut().poll(cx), due);
+    let mut limited = Box::pin(timeout_at(later, pending::<()>()));
+    not_early(limited.as_mut().poll(cx), Some(later));
     for missed in [
         MissedTickBehavior::Burst,
         MissedTickBehavior::Delay,
         MissedTickBehavior::Skip,
     ] {
         let past = now.checked_sub(MS).unwrap_or(now);
-        for mut interval in [
-            interval(duration),
-            interval_at(past, duration),
-            interval_at(later, duration),
+        for (mut interval, first) in [
+            (interval(duration), now),
+            (interval_at(past, duration), past),
+            (interval_at(later, duration), later),
         ] {
             interval.set_missed_tick_behavior(missed);
-            let _ = interval.poll_tick(cx);
-            let _ = interval.poll_tick(cx);
+            let tick = interval.poll_tick(cx);
+            not_early(tick, Some(first));
+            let next = first.checked_add(duration);
+            if tick.is_ready() {
+                not_early(interval.poll_tick(cx), next);
+            }
             interval.reset();
-            let _ = interval.poll_tick(cx);
+            not_early(interval.poll_tick(cx), due);
             let _ = Pin::new(&mut interval).poll_next(cx);
             assert!(interval.period() >= duration);
         }
@@ -84,18 +102,48 @@ fn every_entry_point(duration: Duration, cx: &mut Context<'_>) -> Sleep {
     kept
 }
 
+/// Gives this duration to everything of the loop that takes one.
+fn every_setting(duration: Duration) {
+    let start = Instant::now();
+    let polled = fahrenheit::Builder::new()
+        .timer_slack(duration)
+        .slow_poll(duration)
+        .block_on(async {
+            // Later than the first, so that it is the slack that decides, and then not.
+            let (first, second) = (sleep(MS / 100), sleep_until(start + MS / 50));
+            futures_util::future::select(first, second).await;
+            Instant::now()
+        });
+    let polled = polled.unwrap();
+    assert!(polled >= start + MS / 100, "early");
+    drop(spawn(yield_now()));
+    // It has polled something, and does not wait for so long.
+    fahrenheit::turn(Some(duration)).unwrap();
+    fahrenheit::turn(Some(duration.min(MS / 100))).unwrap();
+    assert!(fahrenheit::interest().time_left().is_none());
+}
+
 #[test]
-fn f1_10_000_durations_through_every_entry_point_neither_panic_nor_stop_the_loop() {
+fn g14_f1_10_000_durations_through_every_entry_point_neither_panic_nor_stop_the_loop() {
     within(60, || {
         let (_, waker) = Count::waker();
         let mut cx = Context::from_waker(&waker);
-        let kept: Vec<_> = durations(10_000)
+        let mut kept: Vec<_> = durations(10_000)
             .map(|d| every_entry_point(d, &mut cx))
             .collect();
         // And the loop goes on beside them.
         let n_trips = fahrenheit::block_on(round_trips_in(20 * MS));
         assert!(n_trips > 0 && kept.len() == 10_000);
+        for sleep in &mut kept {
+            let due = sleep.deadline();
+            not_early(Pin::new(sleep).poll(&mut cx), due);
+        }
     });
+}
+
+#[test]
+fn g14_10_000_durations_as_settings_of_the_loop_neither_panic_nor_stop_it() {
+    within(60, || durations(10_000).for_each(every_setting));
 }
 
 #[test]

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod check;
+#[cfg(target_os = "linux")]
 mod forks;
 mod links;
 mod model;
@@ -37,6 +38,11 @@ static MESSAGE: Mutex<String> = Mutex::new(String::new());
 static SEED: AtomicU64 = AtomicU64::new(0);
 static N_BEGUN: AtomicUsize = AtomicUsize::new(0);
 
+/// What the last panic said.
+fn last_message() -> String {
+    std::mem::take(&mut MESSAGE.lock().unwrap())
+}
+
 /// The next descriptors that would be opened.
 fn free_descriptors(file: &File) -> Vec<i32> {
     let files = (0..MANY).map(|_| file.try_clone().expect("descriptors are left"));
@@ -49,7 +55,7 @@ fn try_sequence(steps: &[Step], file: &File, free: &[i32]) -> Result<(), String>
     N_BEGUN.fetch_add(1, Ordering::SeqCst);
     let joined = thread::scope(|scope| scope.spawn(|| steps::run(steps)).join());
     let Ok(Remains { probes, wakers }) = joined else {
-        return Err(std::mem::take(&mut MESSAGE.lock().unwrap()));
+        return Err(last_message());
     };
     // The loop is gone: nobody is there to be woken.
     let n_polls = |probes: &[std::sync::Arc<tasks::Probe>]| -> usize {

@@ -43,7 +43,7 @@ pub(crate) fn run(steps: &[Step]) -> Remains {
     Remains { probes, wakers }
 }
 
-fn run_step(world: &Shared, step: &Step) {
+pub(crate) fn run_step(world: &Shared, step: &Step) {
     let mut turns = 1;
     match step.place {
         Place::Outside(n) => {
@@ -67,7 +67,10 @@ fn run_step(world: &Shared, step: &Step) {
         Place::WakeAsleep { task, inside } => wake_asleep(world, task, inside),
         Place::WriteAsleep { end, len } => write_asleep(world, end, len),
         Place::Timers { inside } => wait_for_timers(world, inside),
+        #[cfg(target_os = "linux")]
         Place::Fork { inside, seed } => crate::forks::fork_here(world, inside, seed),
+        #[cfg(not(target_os = "linux"))]
+        Place::Fork { .. } => {}
     }
     settle(turns);
     drain(world);

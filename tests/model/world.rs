@@ -52,6 +52,8 @@ pub(crate) struct World {
     pub(crate) kept: Vec<(usize, Waker)>,
     /// Everything stays in `select`.
     pub(crate) select: bool,
+    /// It has been forked.
+    pub(crate) is_child: bool,
 }
 
 fn elsewhere(f: impl FnOnce() + Send + 'static) {
@@ -209,8 +211,7 @@ impl World {
     }
 
     fn add_link(&mut self, files: [File; 2], is_pipe: bool) {
-        let open = self.places.iter().filter(|place| place.is_open());
-        if open.count() + 2 > MOST_PLACES {
+        if self.n_open() + 2 > MOST_PLACES {
             return;
         }
         let link = self.links.len();
@@ -354,7 +355,7 @@ impl World {
                 }
             }
             Op::Close(_) => self.close(index),
-            Op::Duplicate(_) if self.places.len() < MOST_PLACES => {
+            Op::Duplicate(_) if self.n_open() < MOST_PLACES => {
                 let place = &self.places[index];
                 let file = place.slot.borrow().end.as_ref().map(End::duplicate);
                 let (link, side) = (place.link, place.side);
@@ -458,6 +459,26 @@ impl World {
             let mut bytes = [0; 4_096];
             while let Ok(n @ 1..) = file.read(&mut bytes) {
                 self.flow(place, false).receive(&bytes[..n]);
+            }
+        }
+    }
+
+    fn n_open(&self) -> usize {
+        let open = self.places.iter().filter(|place| place.is_open());
+        open.count()
+    }
+
+    pub(crate) fn close_all(&mut self) {
+        (0..self.places.len()).for_each(|index| self.close(index));
+    }
+
+    /// Closes all ends, and ends all tasks: those whose handle is there by aborting them.
+    pub(crate) fn end_all(&mut self) {
+        self.close_all();
+        for id in 0..self.tasks.len() {
+            match self.tasks[id].handle {
+                Some(_) => self.abort(id, Thread::Here),
+                None => self.command(id, Command::Finish),
             }
         }
     }
