@@ -2,6 +2,7 @@
 //! sequence of its own; the parent goes on after that as if nothing had happened.
 
 use crate::script::{Place, script};
+use crate::sequence::last_message;
 use crate::steps::{Shared, run_step, settle, settle_inside};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, alarm, fork};
@@ -67,7 +68,7 @@ pub(crate) fn fork_here(world: &Shared, inside: bool, seed: u64) {
         (Ok(()), Some(_)) => exit(0),
         (Err(panic), None) => std::panic::resume_unwind(panic),
         (Err(_), Some(mut tell)) => {
-            let message = crate::last_message();
+            let message = last_message();
             exit(match tell.write_all(message.as_bytes()) {
                 Ok(()) => 1,
                 Err(_) => 2,

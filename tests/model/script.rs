@@ -6,22 +6,38 @@
 use fahrenheit::Poller;
 use std::time::Duration;
 
-/// Xorshift, after one step of splitmix that makes good states of small seeds.
-pub(crate) struct Rng(u64);
+/// Where decisions come from.
+pub(crate) enum Rng {
+    /// Xorshift.
+    State(u64),
+    /// Those of a fuzzer; when they have run out, all numbers are 0.
+    #[allow(dead_code, reason = "the fuzzer makes this one")]
+    Bytes(std::vec::IntoIter<u8>),
+}
 
 impl Rng {
+    /// One step of splitmix makes good states of small seeds.
     pub(crate) fn new(seed: u64) -> Rng {
         let mut state = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
         state = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         state = (state ^ (state >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        Rng((state ^ (state >> 31)).max(1))
+        Rng::State((state ^ (state >> 31)).max(1))
     }
 
     fn below(&mut self, bound: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        ((self.0 >> 11) % bound as u64) as usize
+        match self {
+            Rng::State(state) => {
+                *state ^= *state << 13;
+                *state ^= *state >> 7;
+                *state ^= *state << 17;
+                ((*state >> 11) % bound as u64) as usize
+            }
+            Rng::Bytes(bytes) => {
+                let n_bytes = if bound <= 256 { 1 } else { 2 };
+                let number = bytes.take(n_bytes).fold(0, |n, b| n << 8 | usize::from(b));
+                number % bound
+            }
+        }
     }
 
     fn one_in(&mut self, n: usize) -> bool {
@@ -262,12 +278,15 @@ fn place(rng: &mut Rng) -> Place {
 
 /// The script of a seed.
 pub(crate) fn script(seed: u64) -> Vec<Step> {
-    let mut rng = Rng::new(seed);
+    script_of(&mut Rng::new(seed))
+}
+
+pub(crate) fn script_of(rng: &mut Rng) -> Vec<Step> {
     let n_steps = 1 + rng.below(12);
     let steps = (0..n_steps).map(|_| {
         let n_ops = 1 + rng.below(6);
-        let ops = (0..n_ops).map(|_| op(&mut rng)).collect();
-        let place = place(&mut rng);
+        let ops = (0..n_ops).map(|_| op(rng)).collect();
+        let place = place(rng);
         Step { place, ops }
     });
     let mut steps: Vec<_> = steps.collect();
