@@ -12,7 +12,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::exit;
 
 /// So many seconds, and the child is killed.
-const LONGEST: u32 = 50;
+const LONGEST: u32 = 20;
 
 /// Returns in the parent once the child has ended, and in the child at once, with what it can tell
 /// its parent by.

@@ -16,7 +16,7 @@ mod steps;
 mod tasks;
 mod world;
 
-use script::{Step, script, shrink};
+use script::{Step, script};
 use sequence::{free_descriptors, keep_messages, try_sequence};
 use std::fs::File;
 use std::io::Write;
@@ -25,7 +25,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// A sequence that takes longer hangs.
-const LONGEST: u64 = 60;
+const LONGEST: u64 = 30;
 
 /// The seed that is being tried, and how many sequences have been begun.
 static SEED: AtomicU64 = AtomicU64::new(0);
@@ -48,6 +48,27 @@ fn watch() {
             }
         }
     });
+}
+
+/// Leaves out steps, and then operations, for as long as the rest fails as well.
+fn shrink(mut steps: Vec<Step>, fails: impl Fn(&[Step]) -> bool) -> Vec<Step> {
+    let mut index = steps.len();
+    while index > 0 {
+        index -= 1;
+        let removed = steps.remove(index);
+        if !fails(&steps) {
+            steps.insert(index, removed);
+        }
+    }
+    for index in (0..steps.len()).rev() {
+        for position in (0..steps[index].ops.len()).rev() {
+            let removed = steps[index].ops.remove(position);
+            if !fails(&steps) {
+                steps[index].ops.insert(position, removed);
+            }
+        }
+    }
+    steps
 }
 
 fn number(name: &str, default: u64) -> u64 {

@@ -299,24 +299,3 @@ pub(crate) fn script_of(rng: &mut Rng) -> Vec<Step> {
     steps[0].ops.splice(0..0, [opened, registered]);
     steps
 }
-
-/// Leaves out steps, and then operations, for as long as the rest fails as well.
-pub(crate) fn shrink(mut steps: Vec<Step>, fails: impl Fn(&[Step]) -> bool) -> Vec<Step> {
-    let mut index = steps.len();
-    while index > 0 {
-        index -= 1;
-        let removed = steps.remove(index);
-        if !fails(&steps) {
-            steps.insert(index, removed);
-        }
-    }
-    for index in (0..steps.len()).rev() {
-        for position in (0..steps[index].ops.len()).rev() {
-            let removed = steps[index].ops.remove(position);
-            if !fails(&steps) {
-                steps[index].ops.insert(position, removed);
-            }
-        }
-    }
-    steps
-}
