@@ -29,16 +29,13 @@ use std::fs::File;
 use std::sync::OnceLock;
 
 fuzz_target!(|bytes: Vec<u8>| {
-    static FREE: OnceLock<(File, Vec<i32>)> = OnceLock::new();
+    static FILE: OnceLock<File> = OnceLock::new();
+    let file = FILE.get_or_init(|| File::open("/dev/null").expect("every system has it"));
     let mut steps = script_of(&mut Rng::Bytes(bytes.into_iter()));
     // A child would be a second fuzzer.
     steps.retain(|step| !matches!(step.place, Place::Fork { .. }));
-    let (file, free) = FREE.get_or_init(|| {
-        let file = File::open("/dev/null").expect("every system has it");
-        let free = sequence::free_descriptors(&file);
-        (file, free)
-    });
-    if let Err(message) = sequence::try_sequence(&steps, file, free) {
+    let free = sequence::free_descriptors(file);
+    if let Err(message) = sequence::try_sequence(&steps, file, &free) {
         panic!("{message}\n{steps:?}");
     }
 });

@@ -40,6 +40,10 @@ impl Rng {
         }
     }
 
+    fn is_spent(&self) -> bool {
+        matches!(self, Rng::Bytes(bytes) if bytes.as_slice().is_empty())
+    }
+
     fn one_in(&mut self, n: usize) -> bool {
         self.below(n) == 0
     }
@@ -283,13 +287,13 @@ pub(crate) fn script(seed: u64) -> Vec<Step> {
 
 pub(crate) fn script_of(rng: &mut Rng) -> Vec<Step> {
     let n_steps = 1 + rng.below(12);
-    let steps = (0..n_steps).map(|_| {
+    let mut steps = Vec::new();
+    while steps.is_empty() || steps.len() < n_steps && !rng.is_spent() {
         let n_ops = 1 + rng.below(6);
         let ops = (0..n_ops).map(|_| op(rng)).collect();
         let place = place(rng);
-        Step { place, ops }
-    });
-    let mut steps: Vec<_> = steps.collect();
+        steps.push(Step { place, ops });
+    }
     // Something to work with.
     let opened = Op::Open {
         pipe: rng.one_in(4),
