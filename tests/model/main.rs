@@ -20,7 +20,8 @@ use script::{Step, script};
 use sequence::{free_descriptors, keep_messages, try_sequence};
 use std::fs::File;
 use std::io::Write;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -28,7 +29,7 @@ use std::time::{Duration, Instant};
 const LONGEST: u64 = 30;
 
 /// The seed that is being tried, and how many sequences have been begun.
-static SEED: AtomicU64 = AtomicU64::new(0);
+static SEED: Mutex<u64> = Mutex::new(0);
 static N_BEGUN: AtomicUsize = AtomicUsize::new(0);
 
 /// A hang is a result as well.
@@ -38,7 +39,7 @@ fn watch() {
             let before = N_BEGUN.load(Ordering::SeqCst);
             thread::sleep(Duration::from_secs(LONGEST));
             if N_BEGUN.load(Ordering::SeqCst) == before {
-                let seed = SEED.load(Ordering::SeqCst);
+                let seed = *SEED.lock().unwrap();
                 // Not `eprintln!`, which the test harness would keep to itself.
                 let _ = writeln!(
                     std::io::stderr(),
@@ -91,7 +92,7 @@ fn g23_random_sequences_do_what_the_model_says() {
     let free = free_descriptors(&file);
     let begun = Instant::now();
     for seed in first..first + n {
-        SEED.store(seed, Ordering::SeqCst);
+        *SEED.lock().unwrap() = seed;
         N_BEGUN.fetch_add(1, Ordering::SeqCst);
         let steps = script(seed);
         let Err(message) = try_sequence(&steps, &file, &free) else {
