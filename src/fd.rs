@@ -131,10 +131,9 @@ impl Source {
                 self.token.fd,
                 runtime::Current
             );
-            displaced
-                .into_iter()
-                .flatten()
-                .for_each(runtime::wake_contained);
+            if let Some(displaced) = displaced.filter(|displaced| !displaced.is_empty()) {
+                displaced.into_iter().for_each(runtime::wake_contained);
+            }
         }
         Poll::Pending
     }

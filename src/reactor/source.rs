@@ -52,7 +52,9 @@ impl Waiters {
 
     pub(super) fn move_to(self, wakers: &mut Vec<Waker>) {
         wakers.push(self.first);
-        wakers.extend(self.more);
+        if !self.more.is_empty() {
+            wakers.extend(self.more);
+        }
     }
 }
 
