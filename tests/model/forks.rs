@@ -40,7 +40,8 @@ fn fork_now() -> Option<File> {
 }
 
 pub(crate) fn fork_here(world: &Shared, inside: bool, seed: u64) {
-    if world.borrow().is_child {
+    // Elsewhere it is not certain that a child of threads may make threads.
+    if cfg!(not(target_os = "linux")) || world.borrow().is_child {
         return;
     }
     let mut tell = None;

@@ -6,7 +6,6 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod check;
-#[cfg(target_os = "linux")]
 mod forks;
 mod links;
 mod model;

@@ -67,10 +67,7 @@ pub(crate) fn run_step(world: &Shared, step: &Step) {
         Place::WakeAsleep { task, inside } => wake_asleep(world, task, inside),
         Place::WriteAsleep { end, len } => write_asleep(world, end, len),
         Place::Timers { inside } => wait_for_timers(world, inside),
-        #[cfg(target_os = "linux")]
         Place::Fork { inside, seed } => crate::forks::fork_here(world, inside, seed),
-        #[cfg(not(target_os = "linux"))]
-        Place::Fork { .. } => {}
     }
     settle(turns);
     drain(world);
