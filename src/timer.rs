@@ -212,6 +212,29 @@ mod tests {
     }
 
     #[test]
+    fn f8_a_timer_knows_its_waker_and_takes_another_until_it_has_fired() {
+        struct Nobody;
+        impl std::task::Wake for Nobody {
+            fn wake(self: std::sync::Arc<Self>) {}
+        }
+        let [one, other] = [(); 2].map(|()| Waker::from(std::sync::Arc::new(Nobody)));
+        let deadline = Instant::now();
+        let mut timers = Timers::new(deadline);
+        let serial = timers.insert(deadline, one.clone());
+        let key = TimerKey { deadline, serial };
+        assert_eq!(timers.state(key, &one), Armed::Known);
+        assert_eq!(timers.state(key, &other), Armed::Unknown);
+        let displaced = timers.set_waker(key, other.clone()).unwrap();
+        assert!(displaced.will_wake(&one));
+        assert_eq!(timers.state(key, &other), Armed::Known);
+        let mut due = Vec::new();
+        timers.collect(deadline, &mut due);
+        assert!(due.len() == 1 && due[0].will_wake(&other));
+        let refused = timers.set_waker(key, one.clone()).unwrap();
+        assert!(refused.will_wake(&one));
+    }
+
+    #[test]
     fn a10_a_timer_that_is_due_exactly_now_fires() {
         let now = Instant::now();
         let mut timers = Timers::new(now);
