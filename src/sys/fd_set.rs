@@ -171,4 +171,14 @@ mod tests {
         assert!(set.words.capacity() <= 4 * 64, "{}", set.words.capacity());
         assert!(!set.contains(900_000));
     }
+
+    #[test]
+    fn a18_up_to_four_times_what_is_needed_is_kept() {
+        let mut set = FdSet::default();
+        let room = 4 * 64;
+        set.reset(room * BITS);
+        assert_eq!(set.words.capacity(), room);
+        set.reset(10);
+        assert_eq!(set.words.capacity(), room);
+    }
 }
