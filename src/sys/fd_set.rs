@@ -150,7 +150,10 @@ mod tests {
         let mut set = FdSet::default();
         set.reset(1_500);
         members.iter().for_each(|&fd| set.insert(fd));
-        for first in [0, 1, 32, 33, 64, 66, 499, 500, 501, 1_499, 1_500, 99_999] {
+        // There is room up to 1536.
+        for first in [
+            0, 1, 32, 33, 64, 66, 499, 500, 501, 1_499, 1_500, 1_535, 1_536, 99_999,
+        ] {
             let mut seen = Vec::new();
             set.for_each_from(first, |fd| seen.push(fd));
             assert_eq!(seen.len(), members.len(), "from {first}");
@@ -160,6 +163,17 @@ mod tests {
             );
             let ahead = members.iter().copied().find(|&fd| fd >= first);
             assert_eq!(seen[0], ahead.unwrap_or(0), "from {first}");
+        }
+    }
+
+    #[test]
+    fn members_are_those_that_were_inserted() {
+        let members = [3, 64, 130];
+        let mut set = FdSet::default();
+        set.reset(200);
+        members.iter().for_each(|&fd| set.insert(fd));
+        for fd in 0..300 {
+            assert_eq!(set.contains(fd), members.contains(&fd), "descriptor {fd}");
         }
     }
 
