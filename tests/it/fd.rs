@@ -460,3 +460,29 @@ fn sf5_slices_are_read_and_written_in_one_call() {
         assert_eq!((&a, &b), (b"a", b"bcde"));
     });
 }
+
+#[test]
+fn a6_a_descriptor_that_was_taken_back_no_longer_wakes_the_loop() {
+    crate::util::within(10, || {
+        let turn = |limit| fahrenheit::turn(Some(limit)).unwrap();
+        let (near, mut far) = UnixStream::pair().unwrap();
+        near.set_nonblocking(true).unwrap();
+        let fd = Rc::new(AsyncFd::new(near).unwrap());
+        let reader = Rc::clone(&fd);
+        let read = async move { reader.read_with(|mut io| io.read(&mut [0])).await };
+        let task = fahrenheit::spawn(read);
+        // Until it is old enough for the kernel's queue, if there is one.
+        for _ in 0..10 {
+            turn(Duration::ZERO);
+        }
+        task.abort();
+        turn(Duration::ZERO);
+        let near = Rc::try_unwrap(fd).unwrap().into_inner();
+        far.write_all(b"x").unwrap();
+        let begun = std::time::Instant::now();
+        let limit = Duration::from_millis(50);
+        turn(limit);
+        assert!(begun.elapsed() >= limit, "the loop was woken");
+        drop(near);
+    });
+}
