@@ -338,10 +338,17 @@ fn g3_what_has_ended_is_reaped_at_the_end_of_run_at_the_latest() {
     let name = "g3_what_has_ended_is_reaped_at_the_end_of_run_at_the_latest";
     alone(name, || {
         go(async {
-            drop(sh("exit 3").spawn().unwrap());
+            let mut child = sh("read line; exit 3")
+                .stdin(Stdio::piped())
+                .spawn()
+                .unwrap();
+            let stdin = child.stdin.take();
+            drop(child);
             // Whoever listens begins to.
             fahrenheit::task::yield_now().await;
-            // Blocks the thread, so that the loop turns no more and does not hear of the end.
+            // It ends by this, while the thread is blocked: the loop turns no more and does not
+            // hear of it.
+            drop(stdin);
             let look = WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT;
             nix::sys::wait::waitid(nix::sys::wait::Id::All, look).unwrap();
         });
