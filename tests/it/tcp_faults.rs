@@ -124,11 +124,12 @@ fn e16_ten_thousand_cancelled_reads_lose_no_byte() {
     go(async {
         let (a, b) = tcp_pair().await;
         let done = Rc::new(Cell::new(false));
+        let cancelled = Rc::new(Cell::new(0));
         let write = fahrenheit::spawn({
-            let done = Rc::clone(&done);
+            let (done, cancelled) = (Rc::clone(&done), Rc::clone(&cancelled));
             async move {
                 let pattern = pattern();
-                let mut written = 0;
+                let (mut written, mut seen) = (0, 0);
                 while !done.get() {
                     let n = 1 + written % 13;
                     let from = written % PERIOD;
@@ -138,13 +139,18 @@ fn e16_ten_thousand_cancelled_reads_lose_no_byte() {
                     if written % 3 == 0 {
                         sleep(Duration::from_micros(50)).await;
                     }
+                    // On a slow machine the reader never waits, but for this.
+                    while written % 13 == 0 && cancelled.get() == seen && !done.get() {
+                        yield_now().await;
+                    }
+                    seen = cancelled.get();
                     yield_now().await;
                 }
                 written
             }
         });
         let pattern = pattern();
-        let (mut n_read, mut n_cancelled) = (0, 0);
+        let mut n_read = 0;
         let mut bytes = [0; 7];
         for _ in 0..READS {
             match timeout(Duration::from_micros(1), (&a).read(&mut bytes)).await {
@@ -153,11 +159,12 @@ fn e16_ten_thousand_cancelled_reads_lose_no_byte() {
                     assert_eq!(bytes[..n], pattern[n_read % PERIOD..][..n]);
                     n_read += n;
                 }
-                Err(_) => n_cancelled += 1,
+                Err(_) => cancelled.set(cancelled.get() + 1),
             }
         }
         done.set(true);
         let n_written = write.await.unwrap();
+        let n_cancelled = cancelled.get();
         assert!(n_cancelled > 0 && n_read > 0, "{n_cancelled}, {n_read}");
         while n_read < n_written {
             let n = (&a).read(&mut bytes).await.unwrap();
