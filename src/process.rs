@@ -493,10 +493,18 @@ fn lost(error: io::Error) -> io::Error {
 
 async fn read_all(pipe: Option<impl AsyncRead + Unpin>) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    if let Some(mut pipe) = pipe {
-        pipe.read_to_end(&mut bytes).await?;
+    let Some(mut pipe) = pipe else {
+        return Ok(bytes);
+    };
+    // Not by `read_to_end`, which writes zeroes into all the room that it has each time it waits:
+    // so it would take time with the square of what comes.
+    let mut piece = vec![0; 1 << 16];
+    loop {
+        match pipe.read(&mut piece).await? {
+            0 => return Ok(bytes),
+            n => bytes.extend_from_slice(&piece[..n]),
+        }
     }
-    Ok(bytes)
 }
 
 impl TryFrom<Child> for AsyncChild {
