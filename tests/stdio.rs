@@ -10,7 +10,8 @@ use fahrenheit::io::stdin;
 use fahrenheit::prelude::*;
 use net_util::{again, go, watchdog};
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
-use nix::sys::termios::{Termios, tcgetattr};
+use nix::sys::termios::tcgetattr;
+use std::fmt::Debug;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -67,9 +68,14 @@ fn pty() -> (File, OwnedFd) {
     (ends.master.into(), ends.slave)
 }
 
-/// The state of a terminal that a shell would find afterwards.
-fn state(terminal: &OwnedFd) -> (OFlag, Termios) {
-    (flags(terminal), tcgetattr(terminal).unwrap())
+/// The state of a terminal that a shell would find afterwards. Not the whole `Termios`: musl leaves
+/// the speeds, and the characters beyond Linux's 17, as it found them.
+fn state(terminal: &OwnedFd) -> impl PartialEq + Debug + use<> {
+    let termios = tcgetattr(terminal).unwrap();
+    let ways = (termios.input_flags, termios.output_flags);
+    let kinds = (termios.control_flags, termios.local_flags);
+    let keys = termios.control_chars[..17].to_vec();
+    (flags(terminal), ways, kinds, keys)
 }
 
 /// Reads until `wanted` has come.
