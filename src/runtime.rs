@@ -33,7 +33,7 @@ use crate::task::error::Id;
 use crate::task::table::{Body, Ended, MAIN, Table, Taken};
 use crate::task::waker::{self, Inbox, Key, TaskWaker};
 use crate::timer::Timers;
-use futures_util::task::{ArcWake, waker_ref};
+use futures_util::task::waker_ref;
 use log_lines::{report, report_slow, trace_ready, trace_wait};
 use std::any::Any;
 use std::cell::{Cell, RefCell};
@@ -222,7 +222,7 @@ fn drive(entered: &Entered, main: &mut dyn Root, alone: bool) {
         return;
     };
     let name = TaskWaker::new(key, Arc::clone(inbox));
-    ArcWake::wake_by_ref(&name);
+    TaskWaker::wake(&name);
     with(|l| l.main = Some(Arc::clone(&name)));
     log::debug!(
         "run: {} tasks are waiting to start",
@@ -405,22 +405,21 @@ fn wait_and_wake(inbox: &Inbox, limit: Option<Duration>) -> usize {
     if with(|l| l.n_forks != fork::count()) == Some(true) {
         after_fork(inbox);
     }
-    // Step 3.
-    let asleep = !waker::has_queued() && inbox.fall_asleep();
-    let wait = if asleep {
-        shorter(until_deadline(), limit)
-    } else {
-        Some(Duration::ZERO)
-    };
-    trace_wait(wait);
-    // Step 4.
-    let pipe = inbox.pipe_fd().expect("a loop that runs has its pipe");
-    let Some((waited, rung)) = with(|l| l.reactor.wait(pipe, wait)) else {
+    let waited = inbox.sleep(|asleep| {
+        // Step 3.
+        let wait = if asleep {
+            shorter(until_deadline(), limit)
+        } else {
+            Some(Duration::ZERO)
+        };
+        trace_wait(wait);
+        // Step 4.
+        let pipe = inbox.pipe_fd().expect("a loop that runs has its pipe");
+        with(|l| l.reactor.wait(pipe, wait))
+    });
+    let Some((waited, rung)) = waited else {
         return 0;
     };
-    if asleep {
-        inbox.wake_up();
-    }
     // Step 5.
     if rung {
         inbox.drain_pipe();
@@ -453,7 +452,7 @@ fn after_fork(inbox: &Inbox) {
         l.main.clone()
     });
     if let Some(main) = main.flatten() {
-        ArcWake::wake_by_ref(&main);
+        TaskWaker::wake(&main);
     }
     log::debug!("forked: pipe and queue are rebuilt");
 }

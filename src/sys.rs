@@ -58,6 +58,7 @@ pub(crate) mod select;
 pub(crate) mod shared;
 pub(crate) mod signal;
 pub(crate) mod socket;
+pub(crate) mod sync;
 pub(crate) mod unix;
 pub(crate) mod unix_socket;
 pub(crate) mod wake_pipe;

@@ -10,6 +10,7 @@ pub(crate) mod waker;
 pub use error::{Id, JoinError};
 
 use crate::runtime::{self, with};
+use futures_util::task::ArcWake;
 use std::fmt;
 use std::future::Future;
 use std::marker::PhantomData;
@@ -67,7 +68,7 @@ impl<T> JoinHandle<T> {
     /// task that has ended already keeps its output; aborting twice is the same as once.
     pub fn abort(&self) {
         if let Some(name) = self.name() {
-            name.abort();
+            TaskWaker::abort(&name);
         }
     }
 
@@ -173,7 +174,7 @@ impl AbortHandle {
     /// As [`JoinHandle::abort`]. The task is dropped on its own thread.
     pub fn abort(&self) {
         if let Some(name) = &self.name {
-            name.abort();
+            TaskWaker::abort(name);
         }
     }
 
@@ -273,6 +274,13 @@ impl Builder {
             serial,
             _local: PhantomData,
         }
+    }
+}
+
+/// A waker as std knows them.
+impl ArcWake for TaskWaker {
+    fn wake_by_ref(this: &Arc<Self>) {
+        TaskWaker::wake(this);
     }
 }
 

@@ -1,4 +1,4 @@
 # The loop waits although tasks are queued.
-# file: src/runtime.rs
+# file: src/task/waker.rs
 # test: --test it wake::b6_a_thousand_self_wakes_never_wait
-s/let asleep = !waker::has_queued() \&\& /let asleep = /
+s/let asleep = !has_queued() \&\& /let asleep = /

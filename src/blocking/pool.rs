@@ -8,9 +8,10 @@
 //! to it. All counting happens under one mutex.
 
 use crate::sys::fork;
+use crate::sys::sync::{Condvar, Mutex, MutexGuard, thread};
 use std::collections::VecDeque;
 use std::io;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 /// How many threads there may be unless the user says otherwise.
@@ -123,7 +124,7 @@ impl State {
     fn start_thread(&mut self, shared: &Arc<Shared>) -> io::Result<()> {
         let shared = Arc::clone(shared);
         let name = format!("fahrenheit-blocking-{}", self.n_started);
-        std::thread::Builder::new()
+        thread::Builder::new()
             .name(name)
             .spawn(move || shared.serve())?;
         self.n_started += 1;

@@ -4,7 +4,7 @@ use super::{current_key, with};
 use crate::reactor::Victim;
 use crate::sys::select::Waited;
 use crate::task::table::MAIN;
-use crate::task::waker::Key;
+use crate::task::waker::{Key, TaskWaker};
 use std::fmt;
 use std::task::Waker;
 use std::time::Duration;
@@ -66,7 +66,10 @@ pub(super) fn report(waited: Waited, victims: Vec<Victim>, woken: &mut Vec<Waker
 /// Who is woken by `waker`, as far as it is one of ours: combinators have wakers of their own.
 fn whose(waker: &Waker) -> String {
     let known = with(|l| {
-        let is_main = l.main.as_ref().is_some_and(|main| main.is(waker));
+        let is_main = l
+            .main
+            .as_ref()
+            .is_some_and(|main| TaskWaker::is(main, waker));
         let main = is_main.then(|| "the main future".to_owned());
         main.or_else(|| l.tasks.whose(waker))
     });

@@ -10,7 +10,7 @@
 
 use super::error::{Id, JoinError};
 use super::waker::{self, Inbox, Key, TaskWaker};
-use futures_util::task::ArcWake;
+use crate::sys::sync::Arc;
 use pin_project_lite::pin_project;
 use slab::Slab;
 use std::any::Any;
@@ -18,7 +18,6 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 /// The place that names the main future, which lives on the stack of `run` and not in the table.
@@ -245,7 +244,7 @@ impl Table {
     pub(crate) fn wake_all(&self) {
         let running = self.slots.iter().filter(|(_, slot)| !slot.finished);
         let names = running.filter_map(|(_, slot)| slot.name.as_ref());
-        names.for_each(ArcWake::wake_by_ref);
+        names.for_each(TaskWaker::wake);
     }
 
     /// Takes a task out to be polled; `None` if it has ended or is being polled.
@@ -256,7 +255,8 @@ impl Table {
             .filter(|slot| slot.serial == key.serial && !slot.finished)?;
         let body = slot.body.take()?;
         let Some(name) = slot.name.take() else {
-            let spare = self.spare.pop().and_then(|spare| spare.rename(key));
+            let spare = self.spare.pop();
+            let spare = spare.and_then(|spare| TaskWaker::rename(spare, key));
             return Some(Taken {
                 body,
                 name: spare.unwrap_or_else(|| TaskWaker::new(key, Arc::clone(inbox))),
@@ -287,7 +287,7 @@ impl Table {
         body: Pin<Box<dyn Body>>,
         name: Arc<TaskWaker>,
     ) -> Option<Ended> {
-        if !name.is_alone() {
+        if !TaskWaker::is_alone(&name) {
             name.finish();
         } else if self.spare.len() < MOST_SPARE {
             self.spare.push(name);
@@ -423,7 +423,11 @@ impl Table {
 
     /// The same, by the task's own waker.
     pub(crate) fn whose(&self, waker: &Waker) -> Option<String> {
-        let names = |slot: &Slot| slot.name.as_ref().is_some_and(|name| name.is(waker));
+        let names = |slot: &Slot| {
+            slot.name
+                .as_ref()
+                .is_some_and(|name| TaskWaker::is(name, waker))
+        };
         let (_, slot) = self.slots.iter().find(|(_, slot)| names(slot))?;
         Some(self.describe(slot))
     }

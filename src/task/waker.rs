@@ -13,14 +13,13 @@
 //! **Invariants.** A task is in the queue at most once. No wake is lost. Wakers are *not*
 //! async-signal-safe: a wake may allocate.
 
+use crate::sys::sync::{Arc, AtomicU8, Mutex, MutexGuard, OnceLock, Ordering, thread_local};
 use crate::sys::wake_pipe::{CreateError, WakePipe};
-use futures_util::task::ArcWake;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::os::fd::RawFd;
 use std::ptr;
-use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::PoisonError;
 use std::task::Waker;
 
 /// Names a task: its place in the table, and a serial number that is never used again.
@@ -71,16 +70,16 @@ impl TaskWaker {
     }
 
     /// Makes a waker that nobody else holds name something new; `None` if somebody does.
-    pub(crate) fn rename(mut self: Arc<Self>, key: Key) -> Option<Arc<TaskWaker>> {
-        let waker = Arc::get_mut(&mut self)?;
+    pub(crate) fn rename(mut this: Arc<Self>, key: Key) -> Option<Arc<TaskWaker>> {
+        let waker = Arc::get_mut(&mut this)?;
         (waker.index, waker.serial) = (key.index, key.serial);
-        *waker.flags.get_mut() = 0;
-        Some(self)
+        waker.flags = AtomicU8::new(0);
+        Some(this)
     }
 
     /// Whether nobody but the caller holds this, so that nobody can clone it meanwhile.
-    pub(crate) fn is_alone(self: &Arc<Self>) -> bool {
-        Arc::strong_count(self) == 1
+    pub(crate) fn is_alone(this: &Arc<Self>) -> bool {
+        Arc::strong_count(this) == 1
     }
 
     pub(crate) fn key(&self) -> Key {
@@ -91,8 +90,8 @@ impl TaskWaker {
     }
 
     /// Whether `waker` was made of this.
-    pub(crate) fn is(self: &Arc<Self>, waker: &Waker) -> bool {
-        ptr::eq(waker.data(), Arc::as_ptr(self).cast())
+    pub(crate) fn is(this: &Arc<Self>, waker: &Waker) -> bool {
+        ptr::eq(waker.data(), Arc::as_ptr(this).cast())
     }
 
     /// Notes that its task is in the queue already.
@@ -107,9 +106,9 @@ impl TaskWaker {
     }
 
     /// Asks the loop to drop the task. Any thread may; a task that has ended is left alone.
-    pub(crate) fn abort(self: &Arc<Self>) {
-        if self.flags.fetch_or(ABORTED, Ordering::AcqRel) & FINISHED == 0 {
-            ArcWake::wake_by_ref(self);
+    pub(crate) fn abort(this: &Arc<Self>) {
+        if this.flags.fetch_or(ABORTED, Ordering::AcqRel) & FINISHED == 0 {
+            TaskWaker::wake(this);
         }
     }
 
@@ -120,14 +119,13 @@ impl TaskWaker {
     pub(crate) fn is_finished(&self) -> bool {
         self.flags.load(Ordering::Acquire) & FINISHED != 0
     }
-}
 
-impl ArcWake for TaskWaker {
-    fn wake_by_ref(this: &Arc<Self>) {
+    /// Queues the task, unless it is queued or has ended. Any thread may.
+    pub(crate) fn wake(this: &Arc<Self>) {
         if this.flags.fetch_or(QUEUED, Ordering::AcqRel) & (QUEUED | FINISHED) != 0 {
             return;
         }
-        if ptr::eq(HERE.get(), Arc::as_ptr(&this.inbox)) {
+        if ptr::eq(HERE.with(Cell::get), Arc::as_ptr(&this.inbox)) {
             push_local(this.key());
         } else {
             this.inbox.post(this.key());
@@ -182,7 +180,7 @@ impl Inbox {
             mail: Mutex::new(Some(Vec::new())),
             pipe: OnceLock::new(),
         });
-        HERE.set(Arc::as_ptr(&inbox));
+        HERE.with(|here| here.set(Arc::as_ptr(&inbox)));
         inbox
     }
 
@@ -221,6 +219,17 @@ impl Inbox {
         asleep
     }
 
+    /// Has `wait` wait, if that is what it is told. The loop counts as asleep for so long, and any
+    /// thread that wakes a task then rings the pipe.
+    pub(crate) fn sleep<R>(&self, wait: impl FnOnce(bool) -> R) -> R {
+        let asleep = !has_queued() && self.fall_asleep();
+        let waited = wait(asleep);
+        if asleep {
+            self.wake_up();
+        }
+        waited
+    }
+
     /// Says that the loop is awake again.
     pub(crate) fn wake_up(&self) {
         self.state.fetch_and(!ASLEEP, Ordering::AcqRel);
@@ -240,7 +249,7 @@ impl Inbox {
 
     /// Takes no more mail. Wakers may go on ringing; nobody listens.
     pub(crate) fn close(&self) {
-        HERE.set(ptr::null());
+        HERE.with(|here| here.set(ptr::null()));
         self.lock().take();
     }
 
