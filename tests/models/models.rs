@@ -1,0 +1,66 @@
+//! Models of the three cores that other threads touch. loom runs each of them once for every order
+//! in which its threads can act, and for every value that a load may return by the memory model.
+//! What runs is the library's own code; only what is below it, `sys::sync` and the wake-up pipe, is
+//! exchanged.
+//!
+//! `ci/models` runs all of them, and looks that each fails when a line of the library is broken.
+//! `cargo run -- NAME...` runs those whose names begin with one of the words.
+
+// Each model uses some of a module.
+#![allow(dead_code)]
+
+/// What stands in for the cellar of the library.
+mod sys {
+    pub(crate) mod fork;
+    pub(crate) mod sync;
+    pub(crate) mod wake_pipe;
+}
+
+// The library's own.
+#[path = "../../src/task"]
+mod task {
+    pub(crate) mod error;
+    pub(crate) mod table;
+    pub(crate) mod waker;
+}
+
+#[path = "../../src/blocking"]
+mod blocking {
+    pub(crate) mod pool;
+}
+
+mod inbox;
+mod jobs;
+mod tasks;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+/// The claim that a model checks, and the model.
+type Model = (&'static str, fn());
+
+fn main() {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let models = [inbox::MODELS, tasks::MODELS, jobs::MODELS].concat();
+    let wanted = models.into_iter().filter(|(name, _)| {
+        words.is_empty() || words.iter().any(|word| name.starts_with(word.as_str()))
+    });
+    let mut n_models = 0;
+    for (name, model) in wanted {
+        let (begin, n_runs) = (Instant::now(), Arc::new(AtomicUsize::new(0)));
+        let count = Arc::clone(&n_runs);
+        // All of them: no bound on preemptions.
+        loom::model::Builder::new().check(move || {
+            count.fetch_add(1, Ordering::Relaxed);
+            model();
+        });
+        let (n_runs, seconds) = (
+            n_runs.load(Ordering::Relaxed),
+            begin.elapsed().as_secs_f64(),
+        );
+        println!("{name:<70} {n_runs:>8} orders {seconds:>6.1} s");
+        n_models += 1;
+    }
+    assert!(n_models > 0, "no model is called so");
+}
