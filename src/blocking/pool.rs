@@ -118,7 +118,8 @@ impl State {
     }
 
     fn name_limit(&self) -> usize {
-        self.limit.div_ceil(2)
+        // One, even if there are to be no threads any more: names that wait have been taken in.
+        self.limit.div_ceil(2).max(1)
     }
 
     fn start_thread(&mut self, shared: &Arc<Shared>) -> io::Result<()> {
@@ -304,6 +305,21 @@ mod tests {
         drop(releases);
         (0..98).for_each(|_| begins.recv().unwrap());
         until(&shared, |state| state.n_busy_with_names == 0);
+    }
+
+    #[test]
+    fn h5_names_that_wait_run_even_if_there_are_to_be_no_threads_from_now_on() {
+        let (mut pool, shared) = pool(2, IDLE);
+        let (begun, begins) = channel();
+        let (first, release) = stuck(&begun);
+        shared.submit(Kind::Name, first).unwrap();
+        let (second, release_second) = stuck(&begun);
+        shared.submit(Kind::Name, second).unwrap();
+        begins.recv().unwrap();
+        pool.set_limit(0);
+        drop((release, release_second));
+        begins.recv_timeout(Duration::from_secs(60)).unwrap();
+        until(&shared, |state| state.n_threads == 0);
     }
 
     /// Threads that end at the very moment at which a job comes, from two sides.
