@@ -280,6 +280,61 @@ fn b7_wakers_that_outlive_their_loop_and_thread_may_be_used_and_dropped() {
     });
 }
 
+/// Runs a loop with `n` tasks on a thread of its own: one half ends, the other stays behind. Returns
+/// their wakers when all of that is gone.
+fn wakers_of_the_dead(n: usize) -> Vec<Waker> {
+    let run_all = move || {
+        let wakers = Rc::new(RefCell::new(Vec::new()));
+        let theirs = Rc::clone(&wakers);
+        run(async move {
+            for i in 0..n {
+                let wakers = Rc::clone(&theirs);
+                let task = fahrenheit::task::Builder::new().daemon(true);
+                drop(task.spawn(async move {
+                    let own = own_waker().await;
+                    wakers.borrow_mut().push(own);
+                    if i % 2 == 0 {
+                        pending().await
+                    }
+                }));
+            }
+            yield_now().await;
+        });
+        wakers.take()
+    };
+    thread::spawn(run_all).join().unwrap()
+}
+
+#[test]
+fn b7_ten_thousand_wakers_kept_after_the_end_may_be_used_by_many_threads_at_once() {
+    within(60, || {
+        let kept: Vec<_> = (0..20).flat_map(|_| wakers_of_the_dead(500)).collect();
+        assert_eq!(kept.len(), 10_000);
+        let barrier = Barrier::new(4);
+        thread::scope(|scope| {
+            for offset in 0..4 {
+                let (kept, barrier) = (&kept, &barrier);
+                scope.spawn(move || {
+                    barrier.wait();
+                    for i in 0..kept.len() {
+                        let waker = &kept[(i + offset * 2_500) % kept.len()];
+                        waker.wake_by_ref();
+                        let clone = waker.clone();
+                        assert!(clone.will_wake(waker));
+                        clone.wake();
+                    }
+                });
+            }
+        });
+        // Of each, the last but one and the last go at the same time.
+        let clones = kept.clone();
+        let thread = thread::spawn(move || clones.into_iter().for_each(Waker::wake));
+        drop(kept);
+        thread.join().unwrap();
+        assert_eq!(run(async { 3 }), 3);
+    });
+}
+
 #[test]
 fn b7_wakes_that_race_with_the_end_of_the_thread_are_harmless() {
     within(60, || {
