@@ -48,7 +48,8 @@ struct Loop {
 impl Loop {
     fn new(n_tasks: usize) -> Loop {
         let inbox = Inbox::for_this_thread();
-        let task = |index| {
+        let task = |index: usize| {
+            let index = u32::try_from(index).unwrap();
             let key = Key { index, serial: 1 };
             TaskWaker::new(key, Arc::clone(&inbox))
         };
@@ -76,8 +77,8 @@ impl Loop {
                 return;
             }
             for key in batch.drain(..) {
-                self.tasks[key.index].leave_queue();
-                self.n_polls[key.index] += 1;
+                self.tasks[key.place()].leave_queue();
+                self.n_polls[key.place()] += 1;
             }
         }
     }
