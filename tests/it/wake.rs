@@ -280,8 +280,8 @@ fn b7_wakers_that_outlive_their_loop_and_thread_may_be_used_and_dropped() {
     });
 }
 
-/// Runs a loop with `n` tasks on a thread of its own: one half ends, the other stays behind. Returns
-/// their wakers when all of that is gone.
+/// Runs a loop with `n` tasks on a thread of its own: one half ends, the other stays behind.
+/// Returns their wakers when all of that is gone.
 fn wakers_of_the_dead(n: usize) -> Vec<Waker> {
     let run_all = move || {
         let wakers = Rc::new(RefCell::new(Vec::new()));
