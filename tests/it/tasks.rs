@@ -527,8 +527,8 @@ fn c14_d2_what_is_known_to_one_loop_is_neither_send_nor_sync() {
 fn c1_100_000_tasks_yield_and_end() {
     within(60, || {
         let begun = Instant::now();
-        let sum: usize = run(async {
-            let tasks = (0..100_000).map(|n| {
+        let sum: u64 = run(async {
+            let tasks = (0..100_000_u64).map(|n| {
                 spawn(async move {
                     yield_now().await;
                     n
