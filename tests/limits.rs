@@ -182,7 +182,7 @@ async fn serve_at_the_limit(relief: impl FnOnce(Vec<File>)) -> Duration {
 #[test]
 fn e1_j2_at_the_limit_accept_waits_and_recovers_when_the_crate_closes_a_descriptor() {
     let name = "e1_j2_at_the_limit_accept_waits_and_recovers_when_the_crate_closes_a_descriptor";
-    let log = traced(name, &["-e", "trace=accept4"], || {
+    let log = traced(name, &["-e", "trace=?accept,accept4"], || {
         let took = go(serve_at_the_limit(|mut files| {
             // One more than there are clients: the loop may take one for the kernel's queue.
             let closing = files.split_off(files.len() - N_CLIENTS - 1);

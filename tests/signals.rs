@@ -123,6 +123,9 @@ mod injected {
     const READ: &str = "?recv,recvfrom";
     const WRITE: &str = "?send,sendto";
 
+    /// Connections come by the first where flags are set afterwards.
+    const ACCEPT: &str = "?accept,accept4";
+
     /// Runs `body` with `calls` failing as `fault` says, and checks that they did.
     fn injecting(name: &str, calls: &str, fault: &str, body: impl FnOnce()) {
         let name = format!("injected::{name}");
@@ -160,12 +163,12 @@ mod injected {
         a8_eagain_on_every_second_wait_is_not_noticed WAIT, "EAGAIN:when=2+2";
         a14_eagain_on_every_third_read_is_not_noticed READ, "EAGAIN:when=3+3";
         a14_eagain_on_every_third_write_is_not_noticed WRITE, "EAGAIN:when=3+3";
-        a14_eagain_on_every_third_accept_is_not_noticed "accept4", "EAGAIN:when=3+3";
-        e2_econnaborted_on_every_second_accept_is_not_noticed "accept4", "ECONNABORTED:when=2+2";
-        e2_eproto_on_every_second_accept_is_not_noticed "accept4", "EPROTO:when=2+2";
-        e2_enetdown_on_every_second_accept_is_not_noticed "accept4", "ENETDOWN:when=2+2";
-        e2_ehostunreach_on_every_second_accept_is_not_noticed "accept4", "EHOSTUNREACH:when=2+2";
-        e2_eintr_on_every_second_accept_is_not_noticed "accept4", "EINTR:when=2+2";
+        a14_eagain_on_every_third_accept_is_not_noticed ACCEPT, "EAGAIN:when=3+3";
+        e2_econnaborted_on_every_second_accept_is_not_noticed ACCEPT, "ECONNABORTED:when=2+2";
+        e2_eproto_on_every_second_accept_is_not_noticed ACCEPT, "EPROTO:when=2+2";
+        e2_enetdown_on_every_second_accept_is_not_noticed ACCEPT, "ENETDOWN:when=2+2";
+        e2_ehostunreach_on_every_second_accept_is_not_noticed ACCEPT, "EHOSTUNREACH:when=2+2";
+        e2_eintr_on_every_second_accept_is_not_noticed ACCEPT, "EINTR:when=2+2";
         e8_eintr_on_every_third_read_is_not_noticed READ, "EINTR:when=3+3";
         e8_eintr_on_every_third_write_is_not_noticed WRITE, "EINTR:when=3+3";
     }
