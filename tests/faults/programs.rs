@@ -15,6 +15,7 @@ use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 const N_CLIENTS: usize = 20;
@@ -357,8 +358,19 @@ fn register() {
 
 /// Jobs, all of which end; those that cannot be started say so.
 async fn blocking() {
-    let jobs = (0..6).map(|n| fahrenheit::spawn_blocking(move || 2 * n));
-    for (n, job) in (0..).zip(jobs.collect::<Vec<_>>()) {
+    // None ends before all are submitted, so each asks for a thread.
+    let gate = Arc::new(Mutex::new(()));
+    let shut = gate.lock().unwrap();
+    let jobs = (0..6).map(|n| {
+        let gate = Arc::clone(&gate);
+        fahrenheit::spawn_blocking(move || {
+            drop(gate.lock());
+            2 * n
+        })
+    });
+    let jobs: Vec<_> = jobs.collect();
+    drop(shut);
+    for (n, job) in (0..).zip(jobs) {
         match job.await {
             Ok(twice) => assert_eq!(twice, 2 * n),
             Err(error) => complain("job", &error),
