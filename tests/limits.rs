@@ -8,7 +8,7 @@ mod net_util;
 use fahrenheit::prelude::*;
 use fahrenheit::time::{sleep, timeout};
 use fahrenheit::{AsyncFd, AsyncTcpListener, AsyncTcpStream, Builder, CreateError, Event};
-use net_util::{alone, go, lean, thread_cpu, traced};
+use net_util::{alone, go, thread_cpu, traced};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::cell::{Cell, RefCell};
 use std::fs::File;
@@ -162,7 +162,7 @@ async fn serve_at_the_limit(relief: impl FnOnce(Vec<File>)) -> Duration {
     sleep(Duration::from_millis(1_300)).await;
     let spent = thread_cpu() - before;
     println!("1.3 s at the limit cost {spent:?}");
-    assert!(spent < lean(Duration::from_millis(26)), "{spent:?}");
+    assert!(spent < Duration::from_millis(26), "{spent:?}");
     assert_eq!(seen.accepted.borrow().len(), 0);
     let errnos: Vec<_> = seen
         .errors

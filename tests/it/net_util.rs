@@ -170,16 +170,6 @@ pub(crate) fn thread_cpu() -> Duration {
     Duration::from_micros(us[0] + us[1])
 }
 
-/// A limit of CPU time, as it holds for the optimised crate; `.ci/run` tests that as well. Without
-/// optimisation one select over 500 descriptors alone takes 4 ms, and 12 ms on a busy machine.
-pub(crate) fn lean(limit: Duration) -> Duration {
-    if cfg!(debug_assertions) {
-        5 * limit
-    } else {
-        limit
-    }
-}
-
 /// The open descriptors of this process, without the one that this takes.
 #[cfg(target_os = "linux")]
 pub(crate) fn open_fds() -> std::collections::BTreeSet<i32> {
