@@ -1,4 +1,4 @@
-//! What waiting costs: CPU time and wake-ups of a whole process.
+//! What waiting costs: system calls, wake-ups and CPU time of a whole process.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "test code")]
 
@@ -8,39 +8,64 @@ mod net_util;
 use fahrenheit::AsyncTcpListener;
 use fahrenheit::prelude::*;
 use fahrenheit::time::sleep;
-use net_util::{alone, raise_fd_limit};
-use nix::sys::resource::{Usage, UsageWho, getrusage};
+use net_util::{Cost, alone, is_alone, raise_fd_limit, traced};
+use std::ffi::c_long;
 use std::net::TcpStream;
 use std::time::Duration;
 
-/// How many seconds to be idle; 3 unless this says otherwise.
+/// How many seconds to be idle; 2 unless this says otherwise.
 const SECONDS: &str = "FAHRENHEIT_TEST_IDLE_SECONDS";
 
-fn usage() -> Usage {
-    getrusage(UsageWho::RUSAGE_SELF).unwrap()
-}
-
-fn cpu(usage: &Usage) -> Duration {
-    let us = [usage.user_time(), usage.system_time()]
-        .map(|t| t.tv_sec() as u64 * 1_000_000 + t.tv_usec() as u64);
-    Duration::from_micros(us[0] + us[1])
-}
-
-/// Waits, and returns the CPU time and the context switches of that.
-async fn idle() -> (Duration, std::ffi::c_long) {
-    let seconds = std::env::var(SECONDS).map_or(3, |text| text.parse().unwrap());
+/// Is idle, and returns how often the thread went to sleep for that.
+async fn idle(what: &str) -> c_long {
+    let seconds = std::env::var(SECONDS).map_or(2, |text| text.parse().unwrap());
     // What was spawned shall be waiting already.
     sleep(Duration::from_millis(50)).await;
-    let before = usage();
+    let cost = Cost::begin();
+    let n_before = cost.n_switches();
     sleep(Duration::from_secs(seconds)).await;
-    let after = usage();
-    let n_switches = after.voluntary_context_switches() - before.voluntary_context_switches();
-    (cpu(&after) - cpu(&before), n_switches)
+    let n_switches = cost.check(what, Duration::from_millis(5)).n_switches() - n_before;
+    println!("{what}: {n_switches} voluntary context switches");
+    n_switches
+}
+/// Has `body`, which is idle once, do so alone, where it may wake up 5 times, and again under
+/// strace, where it makes one call that waits, and none in vain.
+fn sleeps_through(name: &str, body: impl Fn() -> c_long) {
+    let check = || assert!(body() <= 5, "the loop woke up");
+    if is_alone(name) && std::env::var_os("FAHRENHEIT_TEST_TRACED").is_none() {
+        alone(name, check);
+        return;
+    }
+    if !is_alone(name) {
+        alone(name, check);
+    }
+    let log = traced(name, &["-E", "FAHRENHEIT_TEST_TRACED=1"], || {
+        body();
+    });
+    let Some(log) = log else { return };
+    let marks: Vec<_> = log.split("getrusage(").collect();
+    let [_, idle, _] = marks[..] else {
+        panic!("{} marks\n{log}", marks.len() - 1);
+    };
+    let calls: Vec<_> = idle.lines().skip(1).collect();
+    let waits = |call: &&&str| {
+        ["select", "poll", "epoll"]
+            .iter()
+            .any(|part| call.contains(part))
+    };
+    assert_eq!(calls.iter().filter(waits).count(), 1, "{calls:#?}");
+    // The loop looks through the descriptors that it no longer names to the kernel, some at a time.
+    let n_others = calls
+        .iter()
+        .filter(|call| !call.contains("F_GETFD"))
+        .count()
+        - 1;
+    assert!(n_others <= 3, "{calls:#?}");
 }
 
 #[test]
 fn sf9_sh8_500_silent_connections_cost_nothing() {
-    alone("sf9_sh8_500_silent_connections_cost_nothing", || {
+    sleeps_through("sf9_sh8_500_silent_connections_cost_nothing", || {
         let n = raise_fd_limit().saturating_sub(64).min(1_000) / 2;
         // Without a watchdog, which is a thread; the process that waits for this one has a limit.
         fahrenheit::block_on(async {
@@ -54,19 +79,14 @@ fn sf9_sh8_500_silent_connections_cost_nothing() {
                     async move { stream.read(&mut [0; 64]).await },
                 ));
             }
-            let (cpu, n_switches) = idle().await;
-            println!("{n} connections: {cpu:?}, {n_switches} voluntary context switches");
-            assert!(cpu < Duration::from_millis(5), "{cpu:?}");
-            assert!(n_switches <= 5, "{n_switches} context switches");
-        });
+            idle(&format!("being idle beside {n} connections")).await
+        })
     });
 }
 
 #[test]
 fn sf9_an_empty_loop_sleeps_until_its_timer() {
-    alone("sf9_an_empty_loop_sleeps_until_its_timer", || {
-        let (cpu, n_switches) = fahrenheit::block_on(idle());
-        assert!(cpu < Duration::from_millis(5), "{cpu:?}");
-        assert!(n_switches <= 5, "{n_switches} context switches");
+    sleeps_through("sf9_an_empty_loop_sleeps_until_its_timer", || {
+        fahrenheit::block_on(idle("being idle"))
     });
 }

@@ -111,10 +111,9 @@ fn a7_a_wait_is_not_restarted_by_signals() {
 
 #[cfg(target_os = "linux")]
 mod injected {
-    use super::net_util::{exchange, go, thread_cpu, traced};
+    use super::net_util::{exchange, go, traced};
     use fahrenheit::prelude::*;
     use futures_channel::mpsc;
-    use std::time::Duration;
 
     /// The wait of the loop, whatever the C library and the loop call it.
     const WAIT: &str = "?select,pselect6,?epoll_wait,?epoll_pwait,?epoll_pwait2";
@@ -126,8 +125,9 @@ mod injected {
     /// Connections come by the first where flags are set afterwards.
     const ACCEPT: &str = "?accept,accept4";
 
-    /// Runs `body` with `calls` failing as `fault` says, and checks that they did.
-    fn injecting(name: &str, calls: &str, fault: &str, body: impl FnOnce()) {
+    /// Runs `body` with `calls` failing as `fault` says, and checks that they did. A fault must not
+    /// make it spin: `n_most` calls have to do.
+    fn injecting(name: &str, calls: &str, fault: &str, n_most: usize, body: impl FnOnce()) {
         let name = format!("injected::{name}");
         let trace = format!("trace={calls}");
         let inject = format!("inject={calls}:error={fault}");
@@ -135,15 +135,13 @@ mod injected {
         let Some(log) = log else { return };
         let n = log.lines().filter(|line| line.contains("INJECTED")).count();
         assert!(n > 0, "nothing was injected");
-        eprintln!("{name}: {n} faults");
+        let n_calls = log.lines().count();
+        eprintln!("{name}: {n} faults in {n_calls} calls");
+        assert!(n_calls <= n_most, "{n_calls} calls");
     }
 
     fn echoes() {
-        let before = thread_cpu();
         go(exchange(20, 30)).unwrap();
-        let spent = thread_cpu() - before;
-        // A fault must not make it spin. Under strace, a call costs about 50 us.
-        assert!(spent < Duration::from_secs(5), "{spent:?}");
     }
 
     /// One test for each call and errno: `NAME CALLS FAULT`, of which 20 connections with 30 echoes
@@ -152,7 +150,7 @@ mod injected {
         ($($name:ident $calls:expr, $fault:expr;)*) => {$(
             #[test]
             fn $name() {
-                injecting(stringify!($name), $calls, $fault, echoes);
+                injecting(stringify!($name), $calls, $fault, 5_000, echoes);
             }
         )*};
     }
@@ -176,7 +174,7 @@ mod injected {
     #[test]
     fn e4_eintr_on_every_second_connect_is_not_noticed() {
         let name = "e4_eintr_on_every_second_connect_is_not_noticed";
-        injecting(name, "connect", "EINTR:when=2+2", || {
+        injecting(name, "connect", "EINTR:when=2+2", 30, || {
             go(async {
                 let listener = fahrenheit::AsyncTcpListener::bind("127.0.0.1:0").unwrap();
                 let addr = listener.local_addr().unwrap();
@@ -215,6 +213,7 @@ mod injected {
             "b4_a_wake_that_is_interrupted_is_repeated",
             "write",
             "EINTR:when=500",
+            30_000,
             ping_pong,
         );
     }
@@ -222,12 +221,12 @@ mod injected {
     #[test]
     fn b4_a_wake_through_a_pipe_that_says_it_is_full_is_not_lost() {
         let name = "b4_a_wake_through_a_pipe_that_says_it_is_full_is_not_lost";
-        injecting(name, "write", "EAGAIN:when=500", ping_pong);
+        injecting(name, "write", "EAGAIN:when=500", 30_000, ping_pong);
     }
 
     #[test]
     fn b4_a_wake_that_fails_for_lack_of_space_is_not_lost() {
         let name = "b4_a_wake_that_fails_for_lack_of_space_is_not_lost";
-        injecting(name, "write", "ENOSPC:when=500", ping_pong);
+        injecting(name, "write", "ENOSPC:when=500", 30_000, ping_pong);
     }
 }

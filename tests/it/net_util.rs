@@ -23,6 +23,9 @@ pub(crate) const LIMIT: Duration = Duration::from_secs(100);
 const ALONE: &str = "FAHRENHEIT_TEST_ALONE";
 /// What such a process prints once its test has passed; an unknown name would "pass" as well.
 const PASSED: &str = "the body of this test ran to its end";
+/// Set by `ci/goals` and `.ci/run` where they measure the optimised crate, with nothing beside it.
+#[cfg(target_os = "linux")]
+const CPU_LIMITS: &str = "FAHRENHEIT_TEST_CPU_LIMITS";
 
 /// Ends the process if it is not dropped in time.
 pub(crate) struct Watchdog {
@@ -160,14 +163,47 @@ pub(crate) async fn exchange(n_clients: usize, n_rounds: u32) -> io::Result<()> 
     server.await.unwrap()
 }
 
-/// The CPU time of this thread.
+/// What waiting costs this thread.
 #[cfg(target_os = "linux")]
-pub(crate) fn thread_cpu() -> Duration {
-    use nix::sys::resource::{UsageWho, getrusage};
-    let usage = getrusage(UsageWho::RUSAGE_THREAD).unwrap();
-    let us = [usage.user_time(), usage.system_time()]
-        .map(|t| t.tv_sec() as u64 * 1_000_000 + t.tv_usec() as u64);
-    Duration::from_micros(us[0] + us[1])
+pub(crate) struct Cost {
+    begun: Instant,
+    usage: nix::sys::resource::Usage,
+}
+
+#[cfg(target_os = "linux")]
+impl Cost {
+    pub(crate) fn begin() -> Cost {
+        let who = nix::sys::resource::UsageWho::RUSAGE_THREAD;
+        let usage = nix::sys::resource::getrusage(who).unwrap();
+        let begun = Instant::now();
+        Cost { begun, usage }
+    }
+
+    /// Says how much CPU time it was, and checks that the thread has not spun: it had a processor
+    /// for less than a third of the time. What else runs on a machine adds to CPU time, so that
+    /// `limit` itself is for those who measure: see [`CPU_LIMITS`].
+    #[track_caller]
+    pub(crate) fn check(self, what: &str, limit: Duration) -> Cost {
+        let wall = self.begun.elapsed();
+        let now = Cost::begin();
+        let cpu = |usage: &nix::sys::resource::Usage| {
+            let us = [usage.user_time(), usage.system_time()]
+                .map(|t| t.tv_sec() as u64 * 1_000_000 + t.tv_usec() as u64);
+            Duration::from_micros(us[0] + us[1])
+        };
+        let spent = cpu(&now.usage) - cpu(&self.usage);
+        println!("{what} cost {spent:?}");
+        assert!(spent < wall / 3, "{what}: {spent:?} of {wall:?}");
+        if std::env::var_os(CPU_LIMITS).is_some() {
+            assert!(spent < limit, "{what}: {spent:?}");
+        }
+        now
+    }
+
+    /// How often this thread had given up its processor by then.
+    pub(crate) fn n_switches(&self) -> std::ffi::c_long {
+        self.usage.voluntary_context_switches()
+    }
 }
 
 /// The open descriptors of this process, without the one that this takes.
@@ -300,6 +336,8 @@ pub(crate) fn strace(name: &str, options: &[&str]) -> Option<(Command, Log)> {
     command.args(["-f", "-qq", "-o"]).arg(&log.0).args(options);
     command.arg(std::env::current_exe().unwrap());
     with_args(&mut command, name);
+    // Being traced takes CPU time.
+    command.env_remove(CPU_LIMITS);
     Some((command, log))
 }
 
