@@ -56,7 +56,7 @@ fn start_a_timer() -> Deed {
     let theirs = Rc::clone(&started);
     Deed {
         act: Box::new(move || {
-            let mut sleep = sleep(Duration::from_millis(2));
+            let mut sleep = sleep(Duration::from_millis(30));
             assert!(poll_once(&mut sleep, Waker::noop()).is_pending());
             theirs.replace(Some(sleep));
         }),
@@ -196,7 +196,7 @@ fn a16_a_sleep_that_is_moved_to_another_waker_with_hostile_wakers() {
     within(30, || {
         // The first waker is cloned, displaced and dropped; it is never woken.
         twelve_cases(8, || async {
-            let mut moved = Box::pin(with_hostile_waker(sleep(Duration::from_millis(2))));
+            let mut moved = Box::pin(with_hostile_waker(sleep(Duration::from_millis(30))));
             std::future::poll_fn(|cx| {
                 assert!(moved.as_mut().poll(cx).is_pending());
                 assert!(moved.as_mut().poll(cx).is_pending());

@@ -306,7 +306,7 @@ fn f8_a_sleep_may_be_polled_by_one_task_and_awaited_by_another() {
     within(10, || {
         let (count, waker) = Count::waker();
         run(async {
-            let mut sleep = sleep(3 * MS);
+            let mut sleep = sleep(50 * MS);
             assert!(poll_once(&mut sleep, &waker).is_pending());
             let task = spawn(async move {
                 sleep.await;
