@@ -53,6 +53,10 @@ pub use crate::sys::wake_pipe::CreateError;
 /// wakes itself must not keep the others from their descriptors.
 const POLLS_PER_TICK: usize = 200;
 
+/// A queue that was longer than this gives its memory back once the next batch is not. Below it,
+/// memory is kept, so that no tick allocates.
+const KEPT_CAPACITY: usize = 16 * 1024;
+
 /// So many operations of ours may succeed in one poll of a task before it has to yield.
 const BUDGET: u32 = 128;
 
@@ -275,6 +279,9 @@ fn run_queued(mut main: Option<(&Arc<TaskWaker>, &mut dyn Root)>, inbox: &Inbox)
                     n_polls += in_context(Arc::clone(name), |cx| main.poll(cx)).1;
                 }
             }
+        }
+        if batch.capacity() > KEPT_CAPACITY && waker::n_queued() < KEPT_CAPACITY {
+            batch.shrink_to(KEPT_CAPACITY);
         }
     }
     with(|l| l.batch = batch);

@@ -5,12 +5,17 @@
 
 use fahrenheit::{AsyncTcpListener, AsyncTcpStream, Builder, Event, Poller, prelude::*};
 use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
 use std::io::{Read, Write};
+use std::rc::Rc;
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
 thread_local! {
     static N_ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
+    /// Bytes that this thread has allocated, less those that it has freed.
+    static N_BYTES: Cell<isize> = const { Cell::new(0) };
 }
 
 struct Counting;
@@ -19,11 +24,13 @@ struct Counting;
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         N_ALLOCATIONS.set(N_ALLOCATIONS.get() + 1);
+        N_BYTES.set(N_BYTES.get() + layout.size() as isize);
         // SAFETY: the caller has promised what `System` asks for.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        N_BYTES.set(N_BYTES.get() - layout.size() as isize);
         // SAFETY: as above.
         unsafe { System.dealloc(pointer, layout) }
     }
@@ -155,4 +162,38 @@ fn sn21_turns_for_sockets_events_and_timers_allocate_nothing_either_way() {
         });
         assert_eq!(n, Ok(0), "{poller:?}");
     }
+}
+
+#[test]
+fn a_queue_that_was_long_gives_its_memory_back() {
+    const N: usize = 100_000;
+    let (wakers, n_woken) = (Rc::new(RefCell::new(Vec::new())), Rc::new(Cell::new(0)));
+    fahrenheit::block_on(async {
+        for i in 0..N {
+            let (wakers, n_woken) = (Rc::clone(&wakers), Rc::clone(&n_woken));
+            let mut is_known = false;
+            drop(fahrenheit::spawn(poll_fn::<(), _>(move |cx| {
+                if is_known {
+                    n_woken.set(n_woken.get() + 1);
+                } else {
+                    wakers.borrow_mut().push(cx.waker().clone());
+                    is_known = true;
+                }
+                Poll::Pending
+            })));
+            if i % 1_000 == 999 {
+                fahrenheit::yield_now().await;
+            }
+        }
+        let wakers = wakers.take();
+        let before = N_BYTES.get();
+        wakers.iter().for_each(Waker::wake_by_ref);
+        let grown = N_BYTES.get() - before;
+        assert!(grown > 1_600_000, "all are queued, in {grown} bytes");
+        fahrenheit::yield_now().await;
+        fahrenheit::yield_now().await;
+        assert_eq!(n_woken.get(), N);
+        let kept = N_BYTES.get() - before;
+        assert!(kept < 600_000, "{kept} bytes more than before");
+    });
 }

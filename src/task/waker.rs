@@ -147,9 +147,12 @@ pub(crate) fn push_local(key: Key) {
 
 /// Whether a task of this thread is waiting to be polled.
 pub(crate) fn has_queued() -> bool {
-    QUEUE
-        .try_with(|queue| !queue.borrow().is_empty())
-        .unwrap_or(false)
+    n_queued() > 0
+}
+
+/// How many are.
+pub(crate) fn n_queued() -> usize {
+    QUEUE.try_with(|queue| queue.borrow().len()).unwrap_or(0)
 }
 
 /// Exchanges the queue for `empty`: all that has been woken up to now.
