@@ -18,36 +18,32 @@ impl fmt::Display for Id {
 /// Why a task ended without a value: it was aborted, it panicked, or it could not be started.
 pub struct JoinError {
     id: Id,
-    why: Why,
+    // `None` if it was aborted. Boxed, because every task has room for an output or an error.
+    why: Option<Box<Why>>,
 }
 
 enum Why {
-    Cancelled,
-    // The mutex makes the payload, which is only `Send`, shareable. The box keeps it out of every
-    // task, which has room for an output or an error.
-    Panicked(Box<Mutex<Box<dyn Any + Send>>>),
+    // The mutex makes the payload, which is only `Send`, shareable.
+    Panicked(Mutex<Box<dyn Any + Send>>),
     NotStarted(io::Error),
 }
 
 impl JoinError {
     pub(crate) fn cancelled(id: Id) -> JoinError {
-        JoinError {
-            id,
-            why: Why::Cancelled,
-        }
+        JoinError { id, why: None }
     }
 
     pub(crate) fn panicked(id: Id, payload: Box<dyn Any + Send>) -> JoinError {
         JoinError {
             id,
-            why: Why::Panicked(Box::new(Mutex::new(payload))),
+            why: Some(Box::new(Why::Panicked(Mutex::new(payload)))),
         }
     }
 
     pub(crate) fn not_started(id: Id, error: io::Error) -> JoinError {
         JoinError {
             id,
-            why: Why::NotStarted(error),
+            why: Some(Box::new(Why::NotStarted(error))),
         }
     }
 
@@ -58,12 +54,12 @@ impl JoinError {
 
     /// Whether the task was aborted, or dropped with its loop.
     pub fn is_cancelled(&self) -> bool {
-        matches!(self.why, Why::Cancelled)
+        self.why.is_none()
     }
 
     /// Whether the task, or its destructor, panicked.
     pub fn is_panic(&self) -> bool {
-        matches!(self.why, Why::Panicked(_))
+        matches!(self.why.as_deref(), Some(Why::Panicked(_)))
     }
 
     /// The panic's payload, for [`std::panic::resume_unwind`].
@@ -83,17 +79,20 @@ impl JoinError {
     /// # Errors
     /// `self`, unchanged, if the task did not panic.
     pub fn try_into_panic(self) -> Result<Box<dyn Any + Send>, JoinError> {
-        match self.why {
-            Why::Panicked(payload) => Ok(payload
+        if !self.is_panic() {
+            return Err(self);
+        }
+        match self.why.map(|why| *why) {
+            Some(Why::Panicked(payload)) => Ok(payload
                 .into_inner()
                 .unwrap_or_else(std::sync::PoisonError::into_inner)),
-            why => Err(JoinError { id: self.id, why }),
+            _ => unreachable!("it was a panic"),
         }
     }
 
     /// The message of the panic, if it was a string, as nearly all are.
     fn message(&self) -> Option<String> {
-        let Why::Panicked(payload) = &self.why else {
+        let Some(Why::Panicked(payload)) = self.why.as_deref() else {
             return None;
         };
         let payload = payload
@@ -108,10 +107,12 @@ impl JoinError {
 
 impl fmt::Display for JoinError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.why {
-            Why::Cancelled => write!(f, "task {} was cancelled", self.id),
-            Why::NotStarted(error) => write!(f, "task {} could not be started: {error}", self.id),
-            Why::Panicked(_) => match self.message() {
+        match self.why.as_deref() {
+            None => write!(f, "task {} was cancelled", self.id),
+            Some(Why::NotStarted(error)) => {
+                write!(f, "task {} could not be started: {error}", self.id)
+            }
+            Some(Why::Panicked(_)) => match self.message() {
                 Some(message) => write!(f, "task {} panicked: {message}", self.id),
                 None => write!(f, "task {} panicked", self.id),
             },
@@ -127,8 +128,8 @@ impl fmt::Debug for JoinError {
 
 impl std::error::Error for JoinError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match &self.why {
-            Why::NotStarted(error) => Some(error),
+        match self.why.as_deref() {
+            Some(Why::NotStarted(error)) => Some(error),
             _ => None,
         }
     }
@@ -136,8 +137,8 @@ impl std::error::Error for JoinError {
 
 impl From<JoinError> for io::Error {
     fn from(error: JoinError) -> io::Error {
-        match &error.why {
-            Why::NotStarted(cause) => io::Error::new(cause.kind(), error),
+        match error.why.as_deref() {
+            Some(Why::NotStarted(cause)) => io::Error::new(cause.kind(), error),
             _ => io::Error::other(error),
         }
     }
