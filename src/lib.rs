@@ -97,6 +97,7 @@ mod event;
 mod fd;
 pub mod fs;
 pub mod io;
+mod moment;
 pub mod net;
 pub mod process;
 mod reactor;

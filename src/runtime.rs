@@ -26,6 +26,7 @@ pub(crate) use log_lines::Current;
 pub use turn::{Interest, interest, turn};
 
 use crate::blocking::pool::Pool;
+use crate::moment::Moment;
 use crate::reactor::{Poller, Reactor, Victim};
 use crate::sys::fork;
 use crate::sys::select::Waited;
@@ -471,7 +472,7 @@ pub(crate) fn at_end(tidy_up: fn()) {
 
 fn until_deadline() -> Option<Duration> {
     let wake_up = with(|l| l.timers.next_wake_up(l.timer_slack)).flatten()?;
-    Some(wake_up.saturating_duration_since(Instant::now()))
+    Some(wake_up.saturating_duration_since(Moment::now()))
 }
 
 fn shorter(a: Option<Duration>, b: Option<Duration>) -> Option<Duration> {
@@ -519,7 +520,7 @@ impl EventLoop {
         // The clock is read only for those who need it.
         if !self.timers.is_empty() {
             let now = Instant::now();
-            self.timers.collect(now, &mut woken);
+            self.timers.collect(now.into(), &mut woken);
             if self
                 .audited
                 .is_none_or(|last| now.saturating_duration_since(last) >= AUDIT_PERIOD)
@@ -557,7 +558,7 @@ impl EventLoop {
         let mut this = EventLoop {
             tasks: Table::new(),
             reactor: Reactor::new(),
-            timers: Timers::new(Instant::now()),
+            timers: Timers::new(),
             pool: Pool::default(),
             inbox: Inbox::for_this_thread(),
             starved: Vec::new(),

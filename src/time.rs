@@ -5,8 +5,9 @@
 //! Linux and macOS: a sleep of an hour then takes an hour of running time. For a wall-clock
 //! appointment, sleep in short steps and compare [`SystemTime`](std::time::SystemTime).
 //!
-//! A duration that leads beyond what an `Instant` can say means *never*. Nothing here panics.
+//! What is more than 292 years away comes *never*. Nothing here panics.
 
+use crate::moment::{Moment, Span};
 use crate::runtime::{self, with};
 use crate::timer::{Armed, Serial, TimerKey};
 use futures_util::stream::Stream;
@@ -37,7 +38,7 @@ use std::time::{Duration, Instant};
 /// });
 /// ```
 pub fn sleep(duration: Duration) -> Sleep {
-    Sleep::at(Instant::now().checked_add(duration))
+    Sleep::at(Moment::now().saturating_add(duration))
 }
 
 /// Waits until `deadline`; ready at once if that has passed.
@@ -51,22 +52,21 @@ pub fn sleep(duration: Duration) -> Sleep {
 /// fahrenheit::run(fahrenheit::time::sleep_until(Instant::now()));
 /// ```
 pub fn sleep_until(deadline: Instant) -> Sleep {
-    Sleep::at(Some(deadline))
+    Sleep::at(deadline.into())
 }
 
 /// The future of [`sleep`] and [`sleep_until`].
 #[derive(Debug)]
 #[must_use = "futures do nothing unless you `.await` or poll them"]
 pub struct Sleep {
-    /// `None` is never.
-    deadline: Option<Instant>,
+    deadline: Moment,
     armed: Option<Serial>,
     // The timer is in the table of this thread's loop.
     _local: PhantomData<*mut ()>,
 }
 
 impl Sleep {
-    fn at(deadline: Option<Instant>) -> Sleep {
+    fn at(deadline: Moment) -> Sleep {
         Sleep {
             deadline,
             armed: None,
@@ -76,31 +76,32 @@ impl Sleep {
 
     /// When it will be ready; `None` if never.
     pub fn deadline(&self) -> Option<Instant> {
-        self.deadline
+        self.deadline.instant()
     }
 
     /// Whether the deadline has passed.
     pub fn is_elapsed(&self) -> bool {
-        self.deadline
-            .is_some_and(|deadline| deadline <= Instant::now())
+        self.deadline <= Moment::now()
     }
 
     /// Changes the deadline, also of a sleep that was ready already. It has to be polled again.
     pub fn reset(&mut self, deadline: Instant) {
         self.disarm();
-        self.deadline = Some(deadline);
+        self.deadline = deadline.into();
     }
 
     /// Changes the deadline to `duration` from now.
     pub fn reset_after(&mut self, duration: Duration) {
         self.disarm();
-        self.deadline = Instant::now().checked_add(duration);
+        self.deadline = Moment::now().saturating_add(duration);
     }
 
     /// The armed timer.
     fn key(&self) -> Option<TimerKey> {
-        let (deadline, serial) = self.deadline.zip(self.armed)?;
-        Some(TimerKey { deadline, serial })
+        Some(TimerKey {
+            deadline: self.deadline,
+            serial: self.armed?,
+        })
     }
 
     fn disarm(&mut self) {
@@ -115,20 +116,17 @@ impl Sleep {
 
     /// Has the task woken at the deadline.
     fn arm(&mut self, cx: &Context<'_>) {
-        if let Some(deadline) = self.deadline {
+        if !self.deadline.is_never() {
             let waker = cx.waker().clone();
-            self.armed = with(|l| l.timers.insert(deadline, waker));
+            self.armed = with(|l| l.timers.insert(self.deadline, waker));
         }
     }
 
     /// `poll` without the budget.
     fn poll_elapsed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let Some(deadline) = self.deadline else {
-            return Poll::Pending;
-        };
         let armed = match self.key() {
             Some(key) => with(|l| l.timers.state(key, cx.waker())),
-            None if deadline <= Instant::now() => Some(Armed::Fired),
+            None if self.is_elapsed() => Some(Armed::Fired),
             None => {
                 self.arm(cx);
                 return Poll::Pending;
@@ -192,7 +190,8 @@ impl Drop for Sleep {
 pub fn timeout<F: IntoFuture>(limit: Duration, future: F) -> Timeout<F::IntoFuture> {
     Timeout {
         future: future.into_future(),
-        limit: Limit::After(limit),
+        limit: Some(limit.into()),
+        sleep: Sleep::at(Moment::NEVER),
     }
 }
 
@@ -213,7 +212,8 @@ pub fn timeout<F: IntoFuture>(limit: Duration, future: F) -> Timeout<F::IntoFutu
 pub fn timeout_at<F: IntoFuture>(deadline: Instant, future: F) -> Timeout<F::IntoFuture> {
     Timeout {
         future: future.into_future(),
-        limit: Limit::Until(sleep_until(deadline)),
+        limit: None,
+        sleep: sleep_until(deadline),
     }
 }
 
@@ -224,16 +224,10 @@ pin_project! {
     pub struct Timeout<F> {
         #[pin]
         future: F,
-        limit: Limit,
+        // What `sleep` is to be set to at the first poll.
+        limit: Option<Span>,
+        sleep: Sleep,
     }
-}
-
-/// What is left to a future.
-#[derive(Debug)]
-enum Limit {
-    /// So much, from its first poll on.
-    After(Duration),
-    Until(Sleep),
 }
 
 impl<F> Timeout<F> {
@@ -256,21 +250,16 @@ impl<F: Future> Future for Timeout<F> {
         if let Poll::Ready(output) = this.future.poll(cx) {
             return Poll::Ready(Ok(output));
         }
-        if let Limit::After(limit) = *this.limit {
-            let mut sleep = sleep(limit);
-            if limit > Duration::ZERO {
+        if let Some(limit) = this.limit.take() {
+            this.sleep.deadline = Moment::now().saturating_add(limit);
+            if limit > Span::ZERO {
                 // It cannot have passed: no need to look at the clock a second time.
-                sleep.arm(cx);
-                *this.limit = Limit::Until(sleep);
+                this.sleep.arm(cx);
                 return Poll::Pending;
             }
-            *this.limit = Limit::Until(sleep);
         }
-        let Limit::Until(sleep) = this.limit else {
-            return Poll::Pending;
-        };
         // The clock is looked at even if the future has used up the budget.
-        sleep.poll_elapsed(cx).map(|()| Err(Elapsed(())))
+        this.sleep.poll_elapsed(cx).map(|()| Err(Elapsed(())))
     }
 }
 
@@ -360,12 +349,12 @@ impl Interval {
 
     /// `tick` for hand-written futures.
     pub fn poll_tick(&mut self, cx: &mut Context<'_>) -> Poll<Instant> {
-        let Some(due) = self.sleep.deadline else {
+        let Some(due) = self.sleep.deadline() else {
             return Poll::Pending;
         };
         ready!(Pin::new(&mut self.sleep).poll(cx));
         let next = due.checked_add(self.period);
-        self.sleep.deadline = match self.missed {
+        let next = match self.missed {
             MissedTickBehavior::Burst => next,
             MissedTickBehavior::Delay => {
                 self.unless_late(next, |now, period| now.checked_add(period))
@@ -378,6 +367,7 @@ impl Interval {
                 now.checked_add(period - late)
             }),
         };
+        self.sleep.deadline = next.into();
         Poll::Ready(due)
     }
 

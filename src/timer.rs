@@ -8,27 +8,20 @@
 //!
 //! **Invariant.** An entry leaves the table exactly once: removed or due.
 
+use crate::moment::Moment;
 use std::collections::BTreeMap;
 use std::num::NonZero;
 use std::task::Waker;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Keeps two timers with one deadline apart, in the order in which they were armed.
 pub(crate) type Serial = NonZero<u64>;
 
-/// One armed timer, for the one who armed it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct TimerKey {
-    pub(crate) deadline: Instant,
-    pub(crate) serial: Serial,
-}
-
-/// Its place in the queue.
+/// One armed timer, for the one who armed it, and its place in the queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Place {
-    /// Nanoseconds after the table's origin: half the size of an `Instant`, and one comparison.
-    deadline: u64,
-    serial: Serial,
+pub(crate) struct TimerKey {
+    pub(crate) deadline: Moment,
+    pub(crate) serial: Serial,
 }
 
 /// What a sleeping future finds.
@@ -45,25 +38,22 @@ pub(crate) enum Armed {
 /// All armed timers of one loop.
 #[derive(Debug)]
 pub(crate) struct Timers {
-    queue: BTreeMap<Place, Waker>,
+    queue: BTreeMap<TimerKey, Waker>,
     /// The one that was armed last, if it is not in the queue yet.
     newest: Option<(TimerKey, Waker)>,
     next_serial: Serial,
-    /// Deadlines are counted from here; what is earlier is due at once.
-    origin: Instant,
 }
 
 impl Timers {
-    pub(crate) fn new(origin: Instant) -> Timers {
+    pub(crate) fn new() -> Timers {
         Timers {
             queue: BTreeMap::new(),
             newest: None,
             next_serial: Serial::MIN,
-            origin,
         }
     }
 
-    pub(crate) fn insert(&mut self, deadline: Instant, waker: Waker) -> Serial {
+    pub(crate) fn insert(&mut self, deadline: Moment, waker: Waker) -> Serial {
         self.queue_newest();
         let serial = self.next_serial;
         // A timer a nanosecond lasts for 584 years.
@@ -75,13 +65,13 @@ impl Timers {
     /// Puts the newest timer where it belongs: somebody looks.
     fn queue_newest(&mut self) {
         if let Some((key, waker)) = self.newest.take() {
-            self.queue.insert(self.place(key), waker);
+            self.queue.insert(key, waker);
         }
     }
 
     pub(crate) fn state(&mut self, key: TimerKey, waker: &Waker) -> Armed {
         self.queue_newest();
-        match self.queue.get(&self.place(key)) {
+        match self.queue.get(&key) {
             Some(known) if known.will_wake(waker) => Armed::Known,
             Some(_) => Armed::Unknown,
             None => Armed::Fired,
@@ -91,19 +81,16 @@ impl Timers {
     /// Changes who is woken; returns who was to be until now.
     pub(crate) fn set_waker(&mut self, key: TimerKey, waker: Waker) -> Option<Waker> {
         self.queue_newest();
-        match self.queue.get_mut(&self.place(key)) {
+        match self.queue.get_mut(&key) {
             Some(known) => Some(std::mem::replace(known, waker)),
             None => Some(waker),
         }
     }
 
     pub(crate) fn remove(&mut self, key: TimerKey) -> Option<Waker> {
-        match self
-            .newest
-            .take_if(|(newest, _)| newest.serial == key.serial)
-        {
+        match self.newest.take_if(|(newest, _)| *newest == key) {
             Some((_, waker)) => Some(waker),
-            None => self.queue.remove(&self.place(key)),
+            None => self.queue.remove(&key),
         }
     }
 
@@ -115,54 +102,36 @@ impl Timers {
         self.queue.len() + usize::from(self.newest.is_some())
     }
 
-    pub(crate) fn next_deadline(&mut self) -> Option<Instant> {
+    pub(crate) fn next_deadline(&mut self) -> Option<Moment> {
         self.queue_newest();
         let (first, _) = self.queue.first_key_value()?;
-        self.instant(first.deadline)
+        Some(first.deadline)
     }
 
     /// When to wake up: at the first deadline, or at a later one that comes within `slack` of it,
     /// so that one wake-up serves all in between. A timer that is alone is not made late.
-    pub(crate) fn next_wake_up(&mut self, slack: Duration) -> Option<Instant> {
-        self.queue_newest();
-        let (first, _) = self.queue.first_key_value()?;
-        let slack = u64::try_from(slack.as_nanos()).unwrap_or(0);
-        let until = Place {
-            deadline: first.deadline.saturating_add(slack),
+    pub(crate) fn next_wake_up(&mut self, slack: Duration) -> Option<Moment> {
+        let first = self.next_deadline()?;
+        let until = TimerKey {
+            deadline: first.saturating_add(slack),
             serial: Serial::MAX,
         };
+        if until.deadline.is_never() {
+            return Some(first);
+        }
         let (latest, _) = self.queue.range(..=until).next_back()?;
-        self.instant(latest.deadline)
+        Some(latest.deadline)
     }
 
     /// Moves the wakers of all timers that are due at `now` to `due`, earliest first.
-    pub(crate) fn collect(&mut self, now: Instant, due: &mut Vec<Waker>) {
+    pub(crate) fn collect(&mut self, now: Moment, due: &mut Vec<Waker>) {
         self.queue_newest();
-        let now = self.nanoseconds(now);
         while let Some(first) = self.queue.first_entry() {
             if first.key().deadline > now {
                 return;
             }
             due.push(first.remove());
         }
-    }
-
-    fn place(&self, key: TimerKey) -> Place {
-        Place {
-            deadline: self.nanoseconds(key.deadline),
-            serial: key.serial,
-        }
-    }
-
-    /// From the origin to `deadline`, and 584 years if it is even later.
-    fn nanoseconds(&self, deadline: Instant) -> u64 {
-        let passed = deadline.saturating_duration_since(self.origin);
-        let seconds = passed.as_secs().saturating_mul(1_000_000_000);
-        seconds.saturating_add(passed.subsec_nanos().into())
-    }
-
-    fn instant(&self, deadline: u64) -> Option<Instant> {
-        self.origin.checked_add(Duration::from_nanos(deadline))
     }
 }
 
@@ -174,15 +143,19 @@ mod tests {
         Waker::noop().clone()
     }
 
-    fn arm(timers: &mut Timers, deadline: Instant) -> TimerKey {
+    fn arm(timers: &mut Timers, deadline: Moment) -> TimerKey {
         let serial = timers.insert(deadline, noop());
         TimerKey { deadline, serial }
     }
 
+    fn us(n: u64) -> Duration {
+        Duration::from_micros(n)
+    }
+
     #[test]
     fn f3_timers_with_one_deadline_all_fire_in_the_order_they_were_armed() {
-        let now = Instant::now();
-        let mut timers = Timers::new(now);
+        let now = Moment::now();
+        let mut timers = Timers::new();
         let keys: Vec<_> = (0..1_000).map(|_| arm(&mut timers, now)).collect();
         assert!(keys.is_sorted_by_key(|key| key.serial));
         let mut due = Vec::new();
@@ -192,8 +165,8 @@ mod tests {
 
     #[test]
     fn a_timer_that_is_removed_before_anybody_looks_costs_no_search() {
-        let now = Instant::now();
-        let mut timers = Timers::new(now);
+        let now = Moment::now();
+        let mut timers = Timers::new();
         let first = arm(&mut timers, now);
         let second = arm(&mut timers, now);
         assert_eq!((timers.queue.len(), timers.len()), (1, 2));
@@ -218,8 +191,8 @@ mod tests {
             fn wake(self: std::sync::Arc<Self>) {}
         }
         let [one, other] = [(); 2].map(|()| Waker::from(std::sync::Arc::new(Nobody)));
-        let deadline = Instant::now();
-        let mut timers = Timers::new(deadline);
+        let deadline = Moment::now();
+        let mut timers = Timers::new();
         let serial = timers.insert(deadline, one.clone());
         let key = TimerKey { deadline, serial };
         assert_eq!(timers.state(key, &one), Armed::Known);
@@ -236,28 +209,28 @@ mod tests {
 
     #[test]
     fn a10_a_timer_that_is_due_exactly_now_fires() {
-        let now = Instant::now();
-        let mut timers = Timers::new(now);
+        let now = Moment::now();
+        let mut timers = Timers::new();
         let at = arm(&mut timers, now);
-        let after = arm(&mut timers, now + Duration::from_nanos(1));
+        let after = arm(&mut timers, now.saturating_add(Duration::from_nanos(1)));
         timers.collect(now, &mut Vec::new());
         assert_eq!(timers.state(at, Waker::noop()), Armed::Fired);
         assert_ne!(timers.state(after, Waker::noop()), Armed::Fired);
-        assert_eq!(timers.next_deadline(), Some(now + Duration::from_nanos(1)));
+        assert_eq!(
+            timers.next_deadline(),
+            Some(now.saturating_add(Duration::from_nanos(1)))
+        );
     }
 
     #[test]
     fn timers_within_the_slack_are_served_in_one_wake_up() {
-        let now = Instant::now();
-        let mut timers = Timers::new(now);
-        let after = |us| now + Duration::from_micros(us);
-        for us in [1_000, 1_040, 1_100, 1_101, 5_000] {
-            arm(&mut timers, after(us));
+        let now = Moment::now();
+        let mut timers = Timers::new();
+        let after = |n| now.saturating_add(us(n));
+        for n in [1_000, 1_040, 1_100, 1_101, 5_000] {
+            arm(&mut timers, after(n));
         }
-        assert_eq!(
-            timers.next_wake_up(Duration::from_micros(100)),
-            Some(after(1_100))
-        );
+        assert_eq!(timers.next_wake_up(us(100)), Some(after(1_100)));
         assert_eq!(timers.next_wake_up(Duration::ZERO), Some(after(1_000)));
         assert_eq!(
             timers.next_wake_up(Duration::MAX),
@@ -265,31 +238,29 @@ mod tests {
             "no such instant"
         );
         timers.collect(after(1_101), &mut Vec::new());
-        assert_eq!(
-            timers.next_wake_up(Duration::from_micros(100)),
-            Some(after(5_000))
-        );
+        assert_eq!(timers.next_wake_up(us(100)), Some(after(5_000)));
     }
 
     #[test]
     fn f9_deadlines_in_the_past_and_after_centuries_have_their_order() {
-        let now = Instant::now();
-        let mut timers = Timers::new(now);
+        let now = Moment::now();
+        let mut timers = Timers::new();
         let century = Duration::from_secs(100 * 365 * 86_400);
-        let never = now
-            .checked_add(10 * century)
-            .map(|far| arm(&mut timers, far));
-        let far = now.checked_add(century).map(|far| arm(&mut timers, far));
-        let soon = arm(&mut timers, now + Duration::from_millis(1));
-        let past = now.checked_sub(Duration::from_secs(1)).unwrap_or(now);
-        arm(&mut timers, past);
+        let never = arm(&mut timers, now.saturating_add(10 * century));
+        let far = arm(&mut timers, now.saturating_add(century));
+        let soon = arm(&mut timers, now.saturating_add(us(1_000)));
+        let past = arm(
+            &mut timers,
+            Moment::from(now.instant().unwrap() - us(1_000_000)),
+        );
+        assert!(past < soon && soon < far && far < never);
         timers.collect(now, &mut Vec::new());
-        assert_eq!(timers.next_deadline(), Some(now + Duration::from_millis(1)));
+        assert_eq!(timers.next_deadline(), Some(now.saturating_add(us(1_000))));
         assert_ne!(timers.state(soon, Waker::noop()), Armed::Fired);
-        let late = now + Duration::from_millis(1);
+        let late = now.saturating_add(us(1_000));
         timers.collect(late, &mut Vec::new());
         assert_eq!(timers.state(soon, Waker::noop()), Armed::Fired);
-        for key in [far, never].into_iter().flatten() {
+        for key in [far, never] {
             assert_ne!(timers.state(key, Waker::noop()), Armed::Fired);
         }
     }

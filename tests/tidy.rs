@@ -112,6 +112,8 @@ fn may_use(file: &File, path: &str) -> bool {
     let own = module == file.module();
     match file.module() {
         "lib" => true,
+        "moment" => false,
+        _ if module == "moment" => file.module() != "sys",
         "sys" => module == "sys",
         // Tables know `sys`, and each of them itself.
         _ if file.path == "src/blocking/pool.rs" => module == "sys",

@@ -4,6 +4,7 @@
 //! a task from another thread rings the wake-up pipe, which the host has been told to wait for.
 
 use super::{Entered, run_queued, wait_and_wake, with};
+use crate::moment::Moment;
 use crate::reactor::Direction;
 use crate::sys::fork;
 use crate::task::waker;
@@ -145,7 +146,7 @@ pub fn interest() -> Interest {
             read,
             write: l.reactor.interests(Direction::Write),
             except: l.reactor.interests(Direction::Except),
-            deadline: l.timers.next_deadline(),
+            deadline: l.timers.next_deadline().and_then(Moment::instant),
             queued: mail || no_pipe || forked || waker::has_queued(),
         }
     });

@@ -1,0 +1,114 @@
+//! Points in time and the spans between them, as timers keep them: in 8 bytes, with one comparison.
+
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+/// A point in time, in nanoseconds from when this process first asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Moment(i64);
+
+/// So many nanoseconds, up to 292 years. Not negative.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Span(i64);
+
+impl Moment {
+    /// After all others; 292 years are as long.
+    pub(crate) const NEVER: Moment = Moment(i64::MAX);
+
+    pub(crate) fn now() -> Moment {
+        Moment::from(Instant::now())
+    }
+
+    pub(crate) fn is_never(self) -> bool {
+        self == Moment::NEVER
+    }
+
+    /// `None` if it is never.
+    pub(crate) fn instant(self) -> Option<Instant> {
+        let distance = Duration::from_nanos(self.0.unsigned_abs());
+        match self {
+            Moment::NEVER => None,
+            Moment(0..) => origin().checked_add(distance),
+            Moment(_) => origin().checked_sub(distance),
+        }
+    }
+
+    /// How long after `earlier` it is; zero if it is not.
+    pub(crate) fn saturating_duration_since(self, earlier: Moment) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0).try_into().unwrap_or(0))
+    }
+
+    pub(crate) fn saturating_add(self, span: impl Into<Span>) -> Moment {
+        Moment(self.0.saturating_add(span.into().0))
+    }
+}
+
+impl From<Instant> for Moment {
+    fn from(instant: Instant) -> Moment {
+        match instant.checked_duration_since(origin()) {
+            Some(after) => Moment(Span::from(after).0),
+            None => Moment(-Span::from(origin().saturating_duration_since(instant)).0),
+        }
+    }
+}
+
+/// `None` is never, too.
+impl From<Option<Instant>> for Moment {
+    fn from(instant: Option<Instant>) -> Moment {
+        instant.map_or(Moment::NEVER, Moment::from)
+    }
+}
+
+impl Span {
+    pub(crate) const ZERO: Span = Span(0);
+}
+
+impl From<Duration> for Span {
+    fn from(duration: Duration) -> Span {
+        let seconds = i64::try_from(duration.as_secs()).unwrap_or(i64::MAX);
+        let nanoseconds = seconds.saturating_mul(1_000_000_000);
+        Span(nanoseconds.saturating_add(duration.subsec_nanos().into()))
+    }
+}
+
+fn origin() -> Instant {
+    static ORIGIN: OnceLock<Instant> = OnceLock::new();
+    *ORIGIN.get_or_init(Instant::now)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_moment_is_exact_and_292_years_are_never() {
+        let now = Instant::now();
+        const US: Duration = Duration::from_micros(1);
+        let year = Duration::from_secs(365 * 86_400);
+        for distance in [Duration::from_nanos(1), US, 8 * year] {
+            let later = now + distance;
+            assert_eq!(Moment::from(later).instant(), Some(later));
+            assert!(Moment::from(now) < Moment::from(later));
+            let earlier = now.checked_sub(distance);
+            if let Some(earlier) = earlier {
+                assert_eq!(Moment::from(earlier).instant(), Some(earlier));
+                assert!(Moment::from(earlier) < Moment::from(now));
+            }
+        }
+        let centuries = [Some(293 * year), Some(Duration::MAX), None];
+        for distance in centuries {
+            let far = distance.and_then(|distance| now.checked_add(distance));
+            assert!(Moment::from(far).is_never());
+            assert_eq!(Moment::from(far).instant(), None);
+        }
+        assert!(!Moment::from(now + 291 * year).is_never());
+        let [early, late] = [Moment::from(now), Moment::from(now + 7 * US)];
+        assert_eq!(late.saturating_duration_since(early), 7 * US);
+        assert_eq!(early.saturating_duration_since(late), Duration::ZERO);
+        assert_eq!(
+            Moment(i64::MIN).saturating_duration_since(late),
+            Duration::ZERO
+        );
+        assert!(Moment(i64::MIN).instant() < Some(now));
+    }
+}
