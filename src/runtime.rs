@@ -329,9 +329,7 @@ pub(crate) fn settle(id: Id, ended: Ended) {
         return;
     };
     let unseen = body.as_mut().discard(id);
-    if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(body))) {
-        mem::forget(payload);
-    }
+    drop_contained(body);
     if let Some(error) = unseen {
         match ended.label {
             Some(label) => log::error!("{error} (it is called {label:?})"),
@@ -486,7 +484,14 @@ fn shorter(a: Option<Duration>, b: Option<Duration>) -> Option<Duration> {
 pub(crate) fn wake_contained(waker: Waker) {
     if let Err(payload) = catch_unwind(AssertUnwindSafe(|| waker.wake())) {
         log::error!("a waker panicked");
-        // Its destructor might panic as well.
+        drop_contained(payload);
+    }
+}
+
+/// Drops; a panic of the destructor is contained.
+fn drop_contained<T>(value: T) {
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(value))) {
+        // Its destructor might panic as well, and so on.
         mem::forget(payload);
     }
 }
