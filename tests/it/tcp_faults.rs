@@ -207,6 +207,8 @@ fn e17_sf13_a_listener_dropped_while_a_task_waits_wakes_it() {
         sleep(Duration::from_millis(5)).await;
         assert!(fahrenheit::interest().read.contains(&number));
         drop(slot.take());
+        // Else it would be found to be closed, and the task woken by that.
+        assert!(!fahrenheit::interest().read.contains(&number));
         assert!(accept.await.unwrap(), "woken, and the listener is gone");
         let error = AsyncTcpStream::connect(addr).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
