@@ -36,6 +36,7 @@ pub use error::RegisterError;
 pub use kinds::Poller;
 pub(crate) use kinds::{Advice, Direction, Token, Victim};
 
+use crate::sys::fd::is_open;
 use crate::sys::fork;
 use crate::sys::queue::Queue;
 use crate::sys::select::{Sets, Waited};
@@ -316,6 +317,10 @@ impl Reactor {
                     (Waited::Ready(_), true, Some(_)) => {
                         self.wait_in_queue(pipe, Some(Duration::ZERO))
                     }
+                    (Waited::BadFd, _, Some(_)) if !is_open(bell) => {
+                        self.give_queue_up();
+                        (waited, rung)
+                    }
                     _ => (waited, rung),
                 }
             }
@@ -368,11 +373,15 @@ impl Reactor {
             }
         });
         if waited == Waited::BadFd {
-            // Somebody has closed the queue's descriptor. Closing it again would hit whoever has
-            // the number now.
-            std::mem::forget(self.dissolve_queue());
+            self.give_queue_up();
         }
         (waited, rung)
+    }
+
+    /// Somebody has closed the queue's descriptor. Closing it again would hit whoever has the
+    /// number now.
+    fn give_queue_up(&mut self) {
+        std::mem::forget(self.dissolve_queue());
     }
 
     /// Counts the selects that young descriptors take part in, and tenures those that have paid.

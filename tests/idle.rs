@@ -19,8 +19,14 @@ const SECONDS: &str = "FAHRENHEIT_TEST_IDLE_SECONDS";
 /// Is idle, and returns how often the thread went to sleep for that.
 async fn idle(what: &str) -> c_long {
     let seconds = std::env::var(SECONDS).map_or(2, |text| text.parse().unwrap());
-    // What was spawned shall be waiting already.
-    sleep(Duration::from_millis(50)).await;
+    // What was spawned shall be waiting already, and the pipe have been rung once.
+    let (tell, told) = futures_channel::oneshot::channel();
+    let other = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(50));
+        tell.send(()).unwrap();
+    });
+    told.await.unwrap();
+    other.join().unwrap();
     let cost = Cost::begin();
     let n_before = cost.n_switches();
     sleep(Duration::from_secs(seconds)).await;

@@ -79,7 +79,8 @@ impl Queue {
                 Waited::Ready(n_events)
             }
             Err(Errno::EINTR) => Waited::Ready(0),
-            Err(Errno::EBADF) => Waited::BadFd,
+            // The latter if the number is something else by now.
+            Err(Errno::EBADF | Errno::EINVAL) => Waited::BadFd,
             Err(errno) => Waited::Trouble(errno),
         }
     }

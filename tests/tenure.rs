@@ -1,0 +1,198 @@
+//! What is seen of the kernel's queue from outside: nothing, but for the descriptors in `select`.
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, reason = "test code")]
+
+#[path = "it/net_util.rs"]
+mod net_util;
+
+use fahrenheit::prelude::*;
+use fahrenheit::time::{interval, sleep};
+use fahrenheit::{AsyncTcpListener, AsyncTcpStream, AsyncUnixStream, task};
+use net_util::{Cost, alone, go, poll_once};
+use std::future::Future;
+use std::io::Write;
+use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::net::UnixStream;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Wake, Waker};
+use std::time::Duration;
+
+fn selects_only() -> bool {
+    std::env::var_os("FAHRENHEIT_POLLER").is_some_and(|name| name == "select")
+}
+
+fn pair() -> (AsyncUnixStream, UnixStream) {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    (AsyncUnixStream::from_std(ours).unwrap(), theirs)
+}
+
+/// Takes part in more selects than a young descriptor does.
+async fn grow_old(fd: &AsyncUnixStream, peer: &mut UnixStream) {
+    let (mut fd, mut bytes) = (fd, [0; 8]);
+    for _ in 0..12 {
+        let writes = async {
+            sleep(Duration::from_millis(1)).await;
+            peer.write_all(b"x").unwrap();
+        };
+        let (n, ()) = futures_util::join!(fd.read(&mut bytes), writes);
+        assert_eq!(n.unwrap(), 1);
+    }
+}
+
+/// The descriptor of the kernel's queue, if the loop has one.
+fn queue() -> Option<RawFd> {
+    let is_queue = |fd: &RawFd| {
+        let link = std::fs::read_link(format!("/proc/self/fd/{fd}")).unwrap();
+        link.to_str() == Some("anon_inode:[eventpoll]")
+    };
+    fahrenheit::interest().read.into_iter().find(is_queue)
+}
+
+#[test]
+fn a_descriptor_leaves_select_once_it_has_waited_a_few_times() {
+    go(async {
+        let (fd, mut peer) = pair();
+        let is_in_select = || {
+            let (mut shared, mut bytes) = (&fd, [0]);
+            assert!(poll_once(&mut shared.read(&mut bytes)).is_pending());
+            fahrenheit::interest().read.contains(&fd.as_raw_fd())
+        };
+        assert!(is_in_select(), "it is young");
+        grow_old(&fd, &mut peer).await;
+        assert_eq!(is_in_select(), selects_only());
+        assert_eq!(queue().is_none(), selects_only());
+    });
+}
+
+#[test]
+fn a12_a_listener_that_is_no_longer_accepted_from_does_not_spin_the_loop() {
+    go(async {
+        let listener = AsyncTcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = listener.local_addr().unwrap();
+        for _ in 0..12 {
+            let connects = async {
+                sleep(Duration::from_millis(1)).await;
+                AsyncTcpStream::connect(addr).await.unwrap()
+            };
+            let (accepted, _client) = futures_util::join!(listener.accept(), connects);
+            accepted.unwrap();
+        }
+        let _waiting = AsyncTcpStream::connect(addr).await.unwrap();
+        let cost = Cost::begin();
+        sleep(Duration::from_millis(500)).await;
+        cost.check("500 ms beside a full listener", Duration::from_millis(5));
+        listener.accept().await.unwrap();
+    });
+}
+
+#[test]
+fn a3_of_many_old_descriptors_each_that_is_closed_behind_the_loop_is_found() {
+    let name = "a3_of_many_old_descriptors_each_that_is_closed_behind_the_loop_is_found";
+    let body = async {
+        // More than are looked at in one go.
+        let pairs: Vec<_> = (0..150).map(|_| pair()).collect();
+        let numbers: Vec<_> = pairs.iter().map(|(fd, _)| fd.as_raw_fd()).collect();
+        let tasks: Vec<_> = pairs
+            .into_iter()
+            .map(|(fd, mut peer)| {
+                fahrenheit::spawn(async move {
+                    grow_old(&fd, &mut peer).await;
+                    let error = (&fd).read(&mut [0]).await.unwrap_err();
+                    // The number is not closed a second time.
+                    std::mem::forget(fd);
+                    error.raw_os_error()
+                })
+            })
+            .collect();
+        // They are looked at when the loop turns.
+        drop(task::Builder::new().daemon(true).spawn(async {
+            let mut ticks = interval(Duration::from_millis(10));
+            loop {
+                ticks.tick().await;
+            }
+        }));
+        sleep(Duration::from_millis(300)).await;
+        for number in numbers {
+            nix::unistd::close(number).unwrap();
+        }
+        for task in tasks {
+            assert_eq!(task.await.unwrap(), Some(nix::libc::EBADF));
+        }
+    };
+    alone(name, || go(body));
+}
+
+/// Somebody closes the queue's descriptor, and does what `then` does, while one task waits in the
+/// queue and another, which has not seen a `WouldBlock`, in `select`.
+async fn lose_the_queue(then: impl FnOnce(RawFd)) {
+    let (fd, mut peer) = pair();
+    grow_old(&fd, &mut peer).await;
+    let fd = Rc::new(fd);
+    let reads = fahrenheit::spawn({
+        let fd = Rc::clone(&fd);
+        async move { (&*fd).read(&mut [0]).await.unwrap() }
+    });
+    let ready = fahrenheit::spawn(async move { fd.readable().await });
+    sleep(Duration::from_millis(10)).await;
+    let queue = queue();
+    assert_eq!(queue.is_none(), selects_only());
+    if let Some(queue) = queue {
+        nix::unistd::close(queue).unwrap();
+        then(queue);
+    }
+    let cost = Cost::begin();
+    sleep(Duration::from_millis(200)).await;
+    cost.check("200 ms without the queue", Duration::from_millis(5));
+    peer.write_all(b"x").unwrap();
+    ready.await.unwrap().unwrap();
+    assert_eq!(reads.await.unwrap(), 1);
+}
+
+#[test]
+fn a3_if_the_queue_is_closed_behind_the_loop_all_who_wait_in_it_go_on() {
+    let name = "a3_if_the_queue_is_closed_behind_the_loop_all_who_wait_in_it_go_on";
+    alone(name, || go(lose_the_queue(|_| {})));
+}
+
+#[test]
+fn a3_a_queue_whose_number_is_something_else_is_given_up() {
+    let name = "a3_a_queue_whose_number_is_something_else_is_given_up";
+    alone(name, || {
+        go(lose_the_queue(|number| {
+            // Always ready.
+            let other = std::fs::File::open("/dev/zero").unwrap();
+            assert_eq!(other.as_raw_fd(), number, "the lowest number that is free");
+            std::mem::forget(other);
+        }));
+    });
+}
+
+struct Count(AtomicUsize);
+
+impl Wake for Count {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+#[test]
+fn b9_who_waits_for_a_descriptor_of_a_thread_that_ends_is_woken() {
+    let count = Arc::new(Count(AtomicUsize::new(0)));
+    let waker = Waker::from(Arc::clone(&count));
+    let thread = std::thread::spawn(move || {
+        let (fd, peer) = pair();
+        let mut shared = &fd;
+        let mut bytes = [0];
+        let mut read = shared.read(&mut bytes);
+        let poll = Pin::new(&mut read).poll(&mut Context::from_waker(&waker));
+        assert!(poll.is_pending());
+        // Neither is dropped, which would wake as well.
+        std::mem::forget((fd, peer));
+    });
+    thread.join().unwrap();
+    assert_eq!(count.0.load(Ordering::SeqCst), 1);
+    assert_eq!(Arc::strong_count(&count), 1);
+}
