@@ -13,6 +13,15 @@ use std::io::{BufRead, BufReader, IoSlice, IoSliceMut, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
+/// The calls that wait: the first two are `select`.
+const WAITS: [&str; 5] = [
+    "select",
+    "pselect6",
+    "epoll_wait",
+    "epoll_pwait",
+    "epoll_pwait2",
+];
+
 /// How often each call was made. What only 32-bit x86 has, `recv` and `send`, is counted as what
 /// all others have instead.
 fn count(log: &str) -> BTreeMap<String, i64> {
@@ -36,8 +45,12 @@ fn count(log: &str) -> BTreeMap<String, i64> {
     counts
 }
 
-/// The heart of `examples/echo.rs`, for one connection; prints its port first.
-fn serve_one() {
+/// How many connections a traced server serves; one unless this says otherwise.
+const CONNECTIONS: &str = "FAHRENHEIT_TEST_CONNECTIONS";
+
+/// The heart of `examples/echo.rs`; prints its port first.
+fn serve() {
+    let n = std::env::var(CONNECTIONS).map_or(1, |text| text.parse().unwrap());
     fahrenheit::run(async {
         let listener = AsyncTcpListener::bind("127.0.0.1:0").unwrap();
         println!("port {}", listener.local_addr().unwrap().port());
@@ -47,16 +60,18 @@ fn serve_one() {
         };
         listener
             .incoming()
-            .take(1)
+            .take(n)
             .for_each_concurrent(None, echo)
             .await;
     });
     passed();
 }
 
-/// Has a traced server echo so many words, one after the other.
-fn calls_of(name: &str, n_rounds: u32) -> Option<BTreeMap<String, i64>> {
+/// Has a traced server echo so many words, one after the other, on each of so many connections, one
+/// after the other.
+fn calls_of(name: &str, n_clients: u32, n_rounds: u32) -> Option<BTreeMap<String, i64>> {
     let (mut command, log) = strace(name, &[])?;
+    command.env(CONNECTIONS, n_clients.to_string());
     let mut server = command.spawn().unwrap();
     let mut lines = BufReader::new(server.stdout.take().unwrap());
     let mut line = String::new();
@@ -72,17 +87,18 @@ fn calls_of(name: &str, n_rounds: u32) -> Option<BTreeMap<String, i64>> {
             break port.parse().unwrap();
         }
     };
-    let mut client = TcpStream::connect(("127.0.0.1", port)).unwrap();
-    client.set_read_timeout(Some(net_util::LIMIT)).unwrap();
-    client.set_nodelay(true).unwrap();
-    for round in 0..n_rounds {
-        let word = round.to_be_bytes();
-        client.write_all(&word).unwrap();
-        let mut back = [0; 4];
-        client.read_exact(&mut back).unwrap();
-        assert_eq!(back, word);
+    for _ in 0..n_clients {
+        let mut client = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        client.set_read_timeout(Some(net_util::LIMIT)).unwrap();
+        client.set_nodelay(true).unwrap();
+        for round in 0..n_rounds {
+            let word = round.to_be_bytes();
+            client.write_all(&word).unwrap();
+            let mut back = [0; 4];
+            client.read_exact(&mut back).unwrap();
+            assert_eq!(back, word);
+        }
     }
-    drop(client);
     server.stdout = Some(lines.into_inner());
     let (status, text) = wait(server);
     assert!(status.success(), "{status}\n{text}");
@@ -93,26 +109,19 @@ fn calls_of(name: &str, n_rounds: u32) -> Option<BTreeMap<String, i64>> {
 fn a_round_trip_is_one_wait_one_read_one_write_and_nothing_else() {
     let name = "a_round_trip_is_one_wait_one_read_one_write_and_nothing_else";
     if is_alone(name) {
-        return serve_one();
+        return serve();
     }
     // The difference of two runs is free of all that starting and stopping cost.
     let (few, many) = (1_000, 2_000);
-    let Some(before) = calls_of(name, few) else {
+    let Some(before) = calls_of(name, 1, few) else {
         return;
     };
-    let after = calls_of(name, many).unwrap();
+    let after = calls_of(name, 1, many).unwrap();
     let n_rounds = i64::from(many - few);
     // Whether the first connection and the first word are there already differs from run to run.
     let slack = 3;
     let n_more = |call: &str| after.get(call).unwrap_or(&0) - before.get(call).unwrap_or(&0);
-    let waits = [
-        "select",
-        "pselect6",
-        "epoll_wait",
-        "epoll_pwait",
-        "epoll_pwait2",
-    ];
-    let n_waits: i64 = waits.iter().map(|call| n_more(call)).sum();
+    let n_waits: i64 = WAITS.iter().map(|call| n_more(call)).sum();
     for (what, n) in [
         ("waits", n_waits),
         ("reads", n_more("recvfrom")),
@@ -124,7 +133,7 @@ fn a_round_trip_is_one_wait_one_read_one_write_and_nothing_else() {
         );
     }
     // The connection is old, and so it is all the same call.
-    let selects: i64 = waits[..2].iter().map(|call| n_more(call)).sum();
+    let selects: i64 = WAITS[..2].iter().map(|call| n_more(call)).sum();
     if std::env::var_os("FAHRENHEIT_POLLER").is_some_and(|name| name == "select") {
         assert_eq!(selects, n_waits);
     } else {
@@ -133,7 +142,7 @@ fn a_round_trip_is_one_wait_one_read_one_write_and_nothing_else() {
     let known = ["recvfrom", "sendto"];
     let rest: Vec<_> = after
         .keys()
-        .filter(|call| !known.contains(&call.as_str()) && !waits.contains(&call.as_str()))
+        .filter(|call| !known.contains(&call.as_str()) && !WAITS.contains(&call.as_str()))
         .map(|call| (call, n_more(call)))
         .filter(|&(_, n)| n.abs() > 5)
         .collect();
@@ -141,6 +150,36 @@ fn a_round_trip_is_one_wait_one_read_one_write_and_nothing_else() {
     // And in all: what one connection costs beyond its round trips.
     let n_reads = after["recvfrom"] - i64::from(many);
     assert!(n_reads.abs() <= slack, "{n_reads} reads too many");
+}
+
+#[test]
+fn a_short_connection_is_its_own_five_calls_and_at_most_four_waits() {
+    let name = "a_short_connection_is_its_own_five_calls_and_at_most_four_waits";
+    if is_alone(name) {
+        return serve();
+    }
+    let (few, many) = (100, 200);
+    let Some(before) = calls_of(name, few, 1) else {
+        return;
+    };
+    let mut after = calls_of(name, many, 1).unwrap();
+    for (call, n) in &mut after {
+        *n -= before.get(call).unwrap_or(&0);
+    }
+    let n_connections = i64::from(many - few);
+    let n_waits: i64 = WAITS.iter().filter_map(|call| after.remove(*call)).sum();
+    assert!(n_waits <= 4 * n_connections + 5, "{n_waits} waits");
+    // Where flags are set afterwards it is `accept`, and calls for the flags. And without
+    // optimisation std looks whether what it closes is open.
+    let plain = cfg!(fahrenheit_plain_flags);
+    let accept = if plain { "accept" } else { "accept4" };
+    for (call, each) in [(accept, 1), ("recvfrom", 2), ("sendto", 1), ("close", 1)] {
+        let n = after.remove(call).unwrap_or(0);
+        assert!((n - each * n_connections).abs() <= 5, "{n} times {call}");
+    }
+    let looks = plain || cfg!(debug_assertions);
+    after.retain(|call, n| n.abs() > 5 && !(looks && call == "fcntl"));
+    assert!(after.is_empty(), "other calls: {after:?}");
 }
 
 #[test]

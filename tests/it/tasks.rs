@@ -286,6 +286,7 @@ fn c10_abort_from_here_from_another_thread_twice_and_before_the_first_poll() {
                 assert!(error.is_cancelled() && !error.is_panic());
                 assert_eq!(error.id(), id);
                 assert_eq!(error.to_string(), format!("task {id} was cancelled"));
+                assert_eq!(format!("{error:?}"), format!("JoinError({error})"));
                 assert!(abort.is_finished());
                 abort.abort();
             }
