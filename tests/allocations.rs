@@ -189,7 +189,7 @@ fn a_queue_that_was_long_gives_its_memory_back() {
         let before = N_BYTES.get();
         wakers.iter().for_each(Waker::wake_by_ref);
         let grown = N_BYTES.get() - before;
-        assert!(grown > 1_600_000, "all are queued, in {grown} bytes");
+        assert!(grown > 1_000_000, "all are queued, in {grown} bytes");
         fahrenheit::yield_now().await;
         fahrenheit::yield_now().await;
         assert_eq!(n_woken.get(), N);

@@ -178,7 +178,7 @@ fn a_short_connection_is_its_own_five_calls_and_at_most_four_waits() {
         assert!((n - each * n_connections).abs() <= 5, "{n} times {call}");
     }
     let looks = plain || cfg!(debug_assertions);
-    after.retain(|call, n| n.abs() > 5 && !(looks && call == "fcntl"));
+    after.retain(|call, n| n.abs() > 5 && !(looks && call.starts_with("fcntl")));
     assert!(after.is_empty(), "other calls: {after:?}");
 }
 
