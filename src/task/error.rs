@@ -79,14 +79,14 @@ impl JoinError {
     /// # Errors
     /// `self`, unchanged, if the task did not panic.
     pub fn try_into_panic(self) -> Result<Box<dyn Any + Send>, JoinError> {
-        if !self.is_panic() {
-            return Err(self);
-        }
         match self.why.map(|why| *why) {
             Some(Why::Panicked(payload)) => Ok(payload
                 .into_inner()
                 .unwrap_or_else(std::sync::PoisonError::into_inner)),
-            _ => unreachable!("it was a panic"),
+            why => Err(JoinError {
+                id: self.id,
+                why: why.map(Box::new),
+            }),
         }
     }
 
