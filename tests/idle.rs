@@ -13,12 +13,12 @@ use std::ffi::c_long;
 use std::net::TcpStream;
 use std::time::Duration;
 
-/// How many seconds to be idle; 2 unless this says otherwise.
+/// How many seconds to be idle; 3 unless this says otherwise.
 const SECONDS: &str = "FAHRENHEIT_TEST_IDLE_SECONDS";
 
 /// Is idle, and returns how often the thread went to sleep for that.
 async fn idle(what: &str) -> c_long {
-    let seconds = std::env::var(SECONDS).map_or(2, |text| text.parse().unwrap());
+    let seconds = std::env::var(SECONDS).map_or(3, |text| text.parse().unwrap());
     // What was spawned shall be waiting already, and the pipe have been rung once.
     let (tell, told) = futures_channel::oneshot::channel();
     let other = std::thread::spawn(move || {
@@ -27,7 +27,7 @@ async fn idle(what: &str) -> c_long {
     });
     told.await.unwrap();
     other.join().unwrap();
-    let cost = Cost::begin();
+    let cost = Cost::begin_of_process();
     let n_before = cost.n_switches();
     sleep(Duration::from_secs(seconds)).await;
     let n_switches = cost.check(what, Duration::from_millis(5)).n_switches() - n_before;
@@ -50,16 +50,10 @@ fn sleeps_through(name: &str, body: impl Fn() -> c_long) {
     });
     let Some(log) = log else { return };
     let marks: Vec<_> = log.split("getrusage(").collect();
-    let [before, idle, _] = marks[..] else {
+    let [_, idle, _] = marks[..] else {
         panic!("{} marks\n{log}", marks.len() - 1);
     };
-    // The thread that rang may still be on its way out.
-    let ours = before.lines().last().unwrap().split(' ').next().unwrap();
-    let calls: Vec<_> = idle
-        .lines()
-        .skip(1)
-        .filter(|line| line.starts_with(ours))
-        .collect();
+    let calls: Vec<_> = idle.lines().skip(1).collect();
     let waits = |call: &&&str| {
         ["select", "poll", "epoll"]
             .iter()

@@ -163,29 +163,37 @@ pub(crate) async fn exchange(n_clients: usize, n_rounds: u32) -> io::Result<()> 
     server.await.unwrap()
 }
 
-/// What waiting costs this thread.
+/// What waiting costs this thread, or this process.
 #[cfg(target_os = "linux")]
 pub(crate) struct Cost {
     begun: Instant,
+    who: nix::sys::resource::UsageWho,
     usage: nix::sys::resource::Usage,
 }
 
 #[cfg(target_os = "linux")]
 impl Cost {
     pub(crate) fn begin() -> Cost {
-        let who = nix::sys::resource::UsageWho::RUSAGE_THREAD;
-        let usage = nix::sys::resource::getrusage(who).unwrap();
-        let begun = Instant::now();
-        Cost { begun, usage }
+        Cost::of(nix::sys::resource::UsageWho::RUSAGE_THREAD)
     }
 
-    /// Says how much CPU time it was, and checks that the thread has not spun: it had a processor
+    pub(crate) fn begin_of_process() -> Cost {
+        Cost::of(nix::sys::resource::UsageWho::RUSAGE_SELF)
+    }
+
+    fn of(who: nix::sys::resource::UsageWho) -> Cost {
+        let usage = nix::sys::resource::getrusage(who).unwrap();
+        let begun = Instant::now();
+        Cost { begun, who, usage }
+    }
+
+    /// Says how much CPU time it was, and checks that nobody has spun: there was a processor
     /// for less than a third of the time. What else runs on a machine adds to CPU time, so that
     /// `limit` itself is for those who measure: see [`CPU_LIMITS`].
     #[track_caller]
     pub(crate) fn check(self, what: &str, limit: Duration) -> Cost {
         let wall = self.begun.elapsed();
-        let now = Cost::begin();
+        let now = Cost::of(self.who);
         let cpu = |usage: &nix::sys::resource::Usage| {
             let us = [usage.user_time(), usage.system_time()]
                 .map(|t| t.tv_sec() as u64 * 1_000_000 + t.tv_usec() as u64);
@@ -200,7 +208,7 @@ impl Cost {
         now
     }
 
-    /// How often this thread had given up its processor by then.
+    /// How often the processor had been given up by then.
     pub(crate) fn n_switches(&self) -> std::ffi::c_long {
         self.usage.voluntary_context_switches()
     }
