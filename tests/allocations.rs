@@ -70,7 +70,7 @@ fn turns_and_wakes_allocate_nothing() {
 fn timers_that_come_and_go_allocate_nothing() {
     let n = fahrenheit::block_on(allocations(async || {
         for _ in 0..100 {
-            fahrenheit::time::sleep(Duration::from_micros(1)).await;
+            fahrenheit::time::sleep(Duration::from_millis(1)).await;
             let once = fahrenheit::yield_now();
             let limited = fahrenheit::time::timeout(Duration::from_secs(60), once);
             limited.await.unwrap();
