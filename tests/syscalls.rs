@@ -183,6 +183,33 @@ fn a_short_connection_is_its_own_five_calls_and_at_most_four_waits() {
 }
 
 #[test]
+fn a_wake_on_the_loops_own_thread_makes_no_call() {
+    let name = "a_wake_on_the_loops_own_thread_makes_no_call";
+    let log = traced(name, &[], || {
+        fahrenheit::block_on(async {
+            fahrenheit::yield_now().await;
+            let _ = nix::unistd::getppid();
+            for _ in 0..10_000 {
+                fahrenheit::yield_now().await;
+            }
+            let _ = nix::unistd::getppid();
+        });
+    });
+    let Some(log) = log else { return };
+    let marks: Vec<_> = log.split("getppid(").collect();
+    let [_, between, _] = marks[..] else {
+        panic!("{} marks\n{log}", marks.len() - 1);
+    };
+    // The last line is the beginning of the second mark.
+    let mut calls: Vec<_> = between.lines().skip(1).collect();
+    calls.pop();
+    // Descriptors are looked at once in 200 polls.
+    let is_wait = |call: &&str| WAITS.iter().any(|wait| call.contains(&format!("{wait}(")));
+    assert!(calls.iter().all(is_wait), "{calls:#?}");
+    assert!((1..=60).contains(&calls.len()), "{} calls", calls.len());
+}
+
+#[test]
 fn sf5_vectored_reads_and_writes_are_one_call_each() {
     let name = "sf5_vectored_reads_and_writes_are_one_call_each";
     let calls = "trace=readv,recvmsg,?recv,recvfrom,writev,sendmsg,?send,sendto";
