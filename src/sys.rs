@@ -25,9 +25,18 @@
 
 /// The kernel's own queue, which costs nothing per tick for a descriptor that is watched:
 /// `add`, `remove`, `wait`, and a descriptor of its own that `select` takes.
-#[cfg_attr(any(target_os = "linux", target_os = "android"), path = "sys/epoll.rs")]
+///
+/// `--cfg fahrenheit_kqueue` makes Linux test the code for kqueue, on a stand-in.
 #[cfg_attr(
     any(
+        all(target_os = "linux", not(fahrenheit_kqueue)),
+        target_os = "android",
+    ),
+    path = "sys/epoll.rs"
+)]
+#[cfg_attr(
+    any(
+        all(target_os = "linux", fahrenheit_kqueue),
         target_vendor = "apple",
         target_os = "freebsd",
         target_os = "dragonfly",
@@ -53,6 +62,8 @@ pub(crate) mod queue;
 pub(crate) mod fd;
 pub(crate) mod fd_set;
 pub(crate) mod fork;
+#[cfg(all(target_os = "linux", fahrenheit_kqueue))]
+mod kqueue_stand_in;
 mod making;
 pub(crate) mod select;
 pub(crate) mod shared;

@@ -1,10 +1,15 @@
 //! The kernel's queue on macOS and the BSDs: `kqueue(2)`.
+//!
+//! Linux compiles this only with `--cfg fahrenheit_kqueue`, for tests, on a stand-in for the calls.
 
+#[cfg(target_os = "linux")]
+use super::kqueue_stand_in::{EvFlags, EventFilter, FilterFlag, KEvent, Kqueue};
 use super::select::Waited;
 use super::socket::is_socket;
 use super::unix::HERE;
 use super::{Errno, Event, Trigger};
 use nix::libc;
+#[cfg(not(target_os = "linux"))]
 use nix::sys::event::{EvFlags, EventFilter, FilterFlag, KEvent, Kqueue};
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::time::Duration;
