@@ -10,8 +10,12 @@ use fahrenheit::{
 use nix::sys::signal::{Signal as Kind, kill};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork, getpid};
+use std::cell::RefCell;
+use std::fs::File;
 use std::io::{Read, Write};
+use std::mem::ManuallyDrop;
 use std::net::{SocketAddr, TcpStream};
+use std::os::fd::{AsRawFd, RawFd};
 use std::pin::pin;
 use std::process::{Command, exit};
 use std::time::Duration;
@@ -128,10 +132,30 @@ async fn old_pair() -> (AsyncTcpStream, AsyncTcpStream) {
         .expect("it listens");
     let (mut b, _) = listener.accept().await.expect("one is waiting");
     for _ in 0..20 {
-        a.write_all(b"x").await.expect("connected");
-        b.read_exact(&mut [0]).await.expect("connected");
+        // The read has to wait: only a descriptor that is waited for grows old.
+        let late = async {
+            time::sleep(Duration::from_millis(1)).await;
+            a.write_all(b"x").await.expect("connected");
+        };
+        let mut byte = [0];
+        let (read, ()) = futures_util::join!(b.read_exact(&mut byte), late);
+        read.expect("connected");
     }
+    let fds = std::fs::read_dir("/proc/self/fd").expect("Linux has it");
+    let names = fds.map(|entry| entry.expect("it is readable").file_name());
+    let mut numbers = names.filter_map(|name| name.to_str()?.parse().ok());
+    assert_eq!(numbers.any(is_queue), has_queue(), "tenured");
     (a, b)
+}
+
+/// Whether the loops of this run use the kernel's queue at all.
+fn has_queue() -> bool {
+    std::env::var("FAHRENHEIT_POLLER").as_deref() != Ok("select")
+}
+
+fn is_queue(fd: RawFd) -> bool {
+    let link = std::fs::read_link(format!("/proc/self/fd/{fd}"));
+    link.is_ok_and(|link| link.to_str() == Some("anon_inode:[eventpoll]"))
 }
 
 fn child_drops() {
@@ -347,4 +371,148 @@ fn a_host_forks() {
 fn d3_se17_a_host_may_fork_between_two_turns_and_both_loops_go_on() {
     let name = "d3_se17_a_host_may_fork_between_two_turns_and_both_loops_go_on";
     in_a_process_of_its_own(name, a_host_forks);
+}
+
+/// Exit codes of a child: it has closed only what is its own, or also something else.
+const CLOSED_ITS_OWN: i32 = 17;
+const CLOSED_MORE: i32 = 18;
+
+/// Files that a child opens after the fork, one under every free number: if the queue is not
+/// inherited, one of them has the queue's number.
+struct Strangers(Vec<ManuallyDrop<File>>);
+
+impl Strangers {
+    fn open() -> Strangers {
+        let is_low = |file: &File| file.as_raw_fd() < 64;
+        let files = std::iter::repeat_with(|| File::open("/dev/null").expect("it is there"));
+        Strangers(files.take_while(is_low).map(ManuallyDrop::new).collect())
+    }
+
+    fn are_open(&self) -> bool {
+        let mut links = self.0.iter().map(|file| {
+            let fd = file.as_raw_fd();
+            std::fs::read_link(format!("/proc/self/fd/{fd}"))
+        });
+        links.all(|link| link.is_ok_and(|link| link.to_str() == Some("/dev/null")))
+    }
+
+    fn exit_code(&self) -> i32 {
+        if self.are_open() {
+            CLOSED_ITS_OWN
+        } else {
+            CLOSED_MORE
+        }
+    }
+}
+
+/// Looks at the strangers when the thread ends, and ends the process with what it sees.
+struct AtThreadEnd(RefCell<Option<Strangers>>);
+
+impl Drop for AtThreadEnd {
+    fn drop(&mut self) {
+        if let Some(strangers) = &*self.0.borrow() {
+            let code = strangers.exit_code();
+            // SAFETY: `_exit` ends the process without touching memory.
+            unsafe { nix::libc::_exit(code) };
+        }
+    }
+}
+
+thread_local! {
+    static AT_THREAD_END: AtThreadEnd = const { AtThreadEnd(RefCell::new(None)) };
+}
+
+/// Forks when the loop has a queue, before the child's loop has turned, and checks what the child
+/// closes when `end` ends it.
+fn child_ends_by(end: fn()) {
+    let thread = std::thread::spawn(move || {
+        // Before the loop's: destructors of a thread run in the reverse order of registration.
+        AT_THREAD_END.with(|_| ());
+        let child = fahrenheit::block_on(async {
+            let (mut a, mut b) = old_pair().await;
+            let child = fork_here();
+            if child.is_none() {
+                AT_THREAD_END.with(|at_end| at_end.0.replace(Some(Strangers::open())));
+                end();
+            } else {
+                all_exit_with(child.into_iter().collect(), CLOSED_ITS_OWN);
+                a.write_all(b"x").await.expect("connected");
+                b.read_exact(&mut [0]).await.expect("connected");
+            }
+            child
+        });
+        // Here a child whose `end` has returned ends with its thread.
+        child.is_some()
+    });
+    assert!(thread.join().expect("the parent does not panic"));
+}
+
+#[test]
+fn a_child_that_exits_before_its_first_turn_closes_only_its_own_d3() {
+    let name = "a_child_that_exits_before_its_first_turn_closes_only_its_own_d3";
+    in_a_process_of_its_own(name, || child_ends_by(|| exit(CLOSED_ITS_OWN)));
+}
+
+#[test]
+fn a_child_that_panics_before_its_first_turn_closes_only_its_own_d3() {
+    let name = "a_child_that_panics_before_its_first_turn_closes_only_its_own_d3";
+    in_a_process_of_its_own(name, || child_ends_by(|| panic!("this panic is expected")));
+}
+
+#[test]
+fn a_child_whose_thread_ends_before_its_first_turn_closes_only_its_own_d3() {
+    let name = "a_child_whose_thread_ends_before_its_first_turn_closes_only_its_own_d3";
+    in_a_process_of_its_own(name, || child_ends_by(|| ()));
+}
+
+fn child_changes_the_poller() {
+    let child = fahrenheit::block_on(async {
+        old_pair().await;
+        fork_here()
+    });
+    let Some(child) = child else {
+        let strangers = Strangers::open();
+        let builder = Builder::new().poller(Poller::Select);
+        let slept = builder.block_on(time::sleep(Duration::from_millis(1)));
+        slept.expect("descriptors are left");
+        exit(strangers.exit_code());
+    };
+    all_exit_with(vec![child], CLOSED_ITS_OWN);
+}
+
+#[test]
+fn a_child_that_changes_the_poller_before_its_first_turn_closes_only_its_own_d3() {
+    let name = "a_child_that_changes_the_poller_before_its_first_turn_closes_only_its_own_d3";
+    in_a_process_of_its_own(name, child_changes_the_poller);
+}
+
+fn child_asks_for_the_interest() {
+    let (a, mut b) = fahrenheit::block_on(old_pair());
+    let task = fahrenheit::spawn(async move {
+        let limited = time::timeout(Duration::from_secs(20), b.read_exact(&mut [0])).await;
+        limited.expect("sent").expect("connected");
+    });
+    fahrenheit::turn(Some(Duration::ZERO)).expect("descriptors are left");
+    let before = fahrenheit::interest().read;
+    let queues: Vec<RawFd> = before.into_iter().filter(|&fd| is_queue(fd)).collect();
+    assert_eq!(queues.len(), usize::from(has_queue()));
+    let Some(child) = fork_here() else {
+        let named = |queue| fahrenheit::interest().read.contains(queue);
+        assert!(!queues.iter().any(named), "the parent's queue is named");
+        assert!(fahrenheit::interest().queued, "the loop has to turn first");
+        exit(19);
+    };
+    all_exit_with(vec![child], 19);
+    assert!(
+        (&a).write_all(b"x")
+            .now_or_never()
+            .is_some_and(|w| w.is_ok())
+    );
+    host(&task);
+}
+
+#[test]
+fn after_a_fork_the_interest_does_not_name_the_queue_of_the_parent_d3() {
+    let name = "after_a_fork_the_interest_does_not_name_the_queue_of_the_parent_d3";
+    in_a_process_of_its_own(name, child_asks_for_the_interest);
 }
