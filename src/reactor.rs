@@ -103,7 +103,7 @@ impl Reactor {
     pub(crate) fn set_poller(&mut self, poller: Poller) {
         self.poller = poller;
         if poller == Poller::Select {
-            drop(self.dissolve_queue());
+            self.close_queue();
         }
     }
 
@@ -146,21 +146,34 @@ impl Reactor {
         Ok((Token { fd, generation }, leftover))
     }
 
-    /// After a fork, in the child: the queue is the parent's, and must not be touched.
+    /// Prepares the reactor of a child of `fork` for its first wait.
     pub(crate) fn after_fork(&mut self) {
-        if let Some(queue) = self.dissolve_queue() {
-            queue.leave_to_parent();
-        }
+        self.close_queue();
         self.n_forks = fork::count();
+    }
+
+    /// The queue, unless this process was forked after it was made: then it is the parent's.
+    ///
+    /// Between a fork and the child's next turn, tasks, destructors and the host run as usual, so
+    /// whatever they can reach has to ask for the queue here.
+    fn own_queue(&self) -> Option<&Queue> {
+        let queue = self.queue.as_ref();
+        queue.filter(|_| self.n_forks == fork::count())
+    }
+
+    /// Moves all waiters back into `select` and closes the queue, or leaves it to the parent.
+    fn close_queue(&mut self) {
+        let is_own = self.own_queue().is_some();
+        match self.dissolve_queue() {
+            // A kqueue is not inherited: its number is closed in the child, or another file's.
+            Some(queue) if !is_own => queue.leave_to_parent(),
+            queue => drop(queue),
+        }
     }
 
     /// Stops the queue from watching `fd`, unless the queue is the parent's.
     fn unwatch(&self, fd: RawFd) {
-        if let Some(queue) = self
-            .queue
-            .as_ref()
-            .filter(|_| self.n_forks == fork::count())
-        {
+        if let Some(queue) = self.own_queue() {
             queue.remove(fd);
         }
     }
@@ -290,7 +303,7 @@ impl Reactor {
                 .reads
                 .keys()
                 .copied()
-                .chain(self.queue.as_ref().map(Queue::fd))
+                .chain(self.own_queue().map(Queue::fd))
                 .collect(),
             Direction::Write => self.writes.keys().copied().collect(),
             Direction::Except => self.excepts.keys().copied().collect(),
@@ -540,6 +553,13 @@ impl Reactor {
     fn source_mut(&mut self, token: Token) -> Option<&mut Source> {
         let source = self.sources.get_mut(token.fd as usize)?.as_mut();
         source.filter(|source| source.generation == token.generation)
+    }
+}
+
+impl Drop for Reactor {
+    /// A thread may end in a child whose loop has not turned since the fork.
+    fn drop(&mut self) {
+        self.close_queue();
     }
 }
 
