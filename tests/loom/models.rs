@@ -3,8 +3,9 @@
 //! What runs is the library's own code; only what is below it, `sys::sync` and the wake-up pipe, is
 //! exchanged.
 //!
-//! `ci/models` runs all of them, and looks that each fails when a line of the library is broken.
-//! `cargo run -- NAME...` runs those whose names begin with one of the words.
+//! `ci/models` runs all of them, and checks that they fail when the library is broken.
+//! `cargo run -- NAME...` runs those whose names begin with one of the words; `cargo run -- --list`
+//! prints all names.
 
 // Each model uses some of a module.
 #![allow(dead_code)]
@@ -43,6 +44,10 @@ type Model = (&'static str, fn());
 fn main() {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let models = [inbox::MODELS, tasks::MODELS, jobs::MODELS].concat();
+    if words == ["--list"] {
+        models.iter().for_each(|(name, _)| println!("{name}"));
+        return;
+    }
     let wanted = models.into_iter().filter(|(name, _)| {
         words.is_empty() || words.iter().any(|word| name.starts_with(word.as_str()))
     });
@@ -62,5 +67,5 @@ fn main() {
         println!("{name:<70} {n_runs:>8} orders {seconds:>6.1} s");
         n_models += 1;
     }
-    assert!(n_models > 0, "no model is called so");
+    assert!(n_models > 0, "no model has such a name");
 }
