@@ -26,6 +26,13 @@ fn main() {
     }
     kit::raise_fd_limit();
     let word = args.next();
+    if let Some(word) = word
+        .as_deref()
+        .filter(|word| !["steady", "overload"].contains(word))
+    {
+        eprintln!("soak: FAILED: no part is called {word}; there are steady and overload");
+        std::process::exit(2);
+    }
     let chosen = |name| word.as_deref().is_none_or(|word| word == name);
     let steady = !chosen("steady") || steady::run();
     let overload = !chosen("overload") || overload::run();
