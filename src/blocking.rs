@@ -5,7 +5,7 @@
 //! **Invariant.** Every job's future becomes ready: with the output, the panic, or the reason why
 //! it could not be started.
 
-pub(crate) mod pool;
+pub(crate) use crate::event_loop::pool;
 
 pub(crate) use pool::Kind;
 

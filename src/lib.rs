@@ -94,19 +94,19 @@
 
 mod blocking;
 mod event;
+mod event_loop;
 mod fd;
 pub mod fs;
 pub mod io;
-mod moment;
 pub mod net;
 pub mod process;
-mod reactor;
 mod runtime;
 pub mod signal;
 mod sys;
 pub mod task;
 pub mod time;
-mod timer;
+
+use event_loop::{clock as moment, reactor, timers as timer};
 
 pub use blocking::spawn_blocking;
 pub use event::{Event, Notifier};

@@ -29,14 +29,14 @@
 //! The parent's children are not the child's: there, waiting for them is an error, and dropping
 //! them does nothing, also if they were to be killed.
 
-mod children;
+mod reaper;
 mod stdio;
 
 pub use stdio::{AsyncChildStderr, AsyncChildStdin, AsyncChildStdout};
 
 use crate::signal::Signal;
 use crate::sys;
-use children::Ear;
+use reaper::Ear;
 use futures_io::AsyncRead;
 use futures_util::future::try_join3;
 use futures_util::io::AsyncReadExt;

@@ -64,13 +64,15 @@ pub(crate) mod fd_set;
 pub(crate) mod fork;
 #[cfg(all(target_os = "linux", fahrenheit_kqueue))]
 mod kqueue_stand_in;
-mod making;
+mod create;
+use create as making;
 pub(crate) mod select;
 pub(crate) mod shared;
 pub(crate) mod signal;
 pub(crate) mod socket;
 pub(crate) mod sync;
 pub(crate) mod unix;
+#[path = "sys/socket/unix.rs"]
 pub(crate) mod unix_socket;
 pub(crate) mod wake_pipe;
 

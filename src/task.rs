@@ -3,9 +3,7 @@
 //! [`spawn`] is all that most programs need. A task belongs to the thread that spawned
 //! it; only an [`AbortHandle`] may cross threads.
 
-pub(crate) mod error;
-pub(crate) mod table;
-pub(crate) mod waker;
+pub(crate) use crate::event_loop::{join_error as error, tasks as table, waker};
 
 pub use error::{Id, JoinError};
 

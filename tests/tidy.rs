@@ -70,9 +70,7 @@ impl File {
     }
 
     fn is_table(&self) -> bool {
-        self.path == "src/blocking/pool.rs"
-            || self.path.starts_with("src/task/")
-            || ["reactor", "timer"].contains(&self.module())
+        self.path.starts_with("src/event_loop/") && !self.path.ends_with("/clock.rs")
     }
 }
 

@@ -5,7 +5,7 @@
 use crate::Model;
 use crate::sys::sync::Arc;
 use crate::sys::wake_pipe;
-use crate::task::waker::{self, Inbox, Key, TaskWaker};
+use crate::event_loop::waker::{self, Inbox, Key, TaskWaker};
 use loom::thread;
 use std::collections::VecDeque;
 

@@ -4,7 +4,7 @@
 //! the pool that never ends; loom reports both as a deadlock.
 
 use crate::Model;
-use crate::blocking::pool::{Kind, Pool, Shared};
+use crate::event_loop::pool::{Kind, Pool, Shared};
 use crate::sys::sync::{Clock, thread};
 use std::io;
 use std::sync::Arc;

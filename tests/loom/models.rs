@@ -18,16 +18,13 @@ mod sys {
 }
 
 // The library's own.
-#[path = "../../src/task"]
-mod task {
-    pub(crate) mod error;
-    pub(crate) mod table;
-    pub(crate) mod waker;
-}
-
-#[path = "../../src/blocking"]
-mod blocking {
+#[path = "../../src/event_loop"]
+mod event_loop {
+    pub(crate) mod join_error;
     pub(crate) mod pool;
+    pub(crate) mod tasks;
+    pub(crate) mod waker;
+    use join_error as error;
 }
 
 mod inbox;

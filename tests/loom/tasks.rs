@@ -3,9 +3,9 @@
 use crate::Model;
 use crate::sys::sync::Arc;
 use crate::sys::wake_pipe;
-use crate::task::error::{Id, JoinError};
-use crate::task::table::{self, Table, Taken};
-use crate::task::waker::{self, Inbox, Key, TaskWaker};
+use crate::event_loop::join_error::{Id, JoinError};
+use crate::event_loop::tasks::{self, Table, Taken};
+use crate::event_loop::waker::{self, Inbox, Key, TaskWaker};
 use loom::sync::atomic::{AtomicBool, Ordering};
 use loom::thread;
 use std::cell::Cell;
