@@ -1,22 +1,19 @@
 //! Work that would hold up the loop, as a future: [`spawn_blocking`].
 //!
-//! A job runs on a thread of the [`pool`]; what it returns comes back through a slot and a waker.
+//! A job runs on a thread of the pool; what it returns comes back through a slot and a waker.
 //!
 //! **Invariant.** Every job's future becomes ready: with the output, the panic, or the reason why
 //! it could not be started.
 
-pub(crate) use crate::event_loop::pool;
+pub(crate) use crate::event_loop::pool::Kind;
 
-pub(crate) use pool::Kind;
-
-use crate::runtime::{self, with};
+use crate::event_loop::boundary::{self, Payload, contain, drop_value};
+use crate::event_loop::pool::lock;
+use crate::event_loop::{context, with};
 use crate::sys::fork;
 use crate::task::{Builder, JoinError, JoinHandle};
-use pool::lock;
-use std::any::Any;
 use std::future::Future;
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
@@ -78,14 +75,14 @@ where
         if matches!(*lock(&theirs), Slot::Gone) {
             return;
         }
-        let outcome = catch_unwind(AssertUnwindSafe(job));
+        let outcome = contain(job);
         let mut slot = lock(&theirs);
         if let Slot::Waiting(waker) = &mut *slot {
             let waker = waker.take();
             *slot = Slot::Done(outcome);
             drop(slot);
             if let Some(waker) = waker {
-                runtime::wake_contained(waker);
+                boundary::wake(waker);
             }
         }
     };
@@ -104,7 +101,7 @@ where
 /// Where a job's outcome is left.
 enum Slot<T> {
     Waiting(Option<Waker>),
-    Done(Result<T, Box<dyn Any + Send>>),
+    Done(Result<T, Payload>),
     /// Nobody waits any more.
     Gone,
 }
@@ -121,7 +118,7 @@ impl<T> Future for Pending<T> {
     type Output = Result<T, JoinError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let id = runtime::current_id();
+        let id = context::current_id();
         if self.stayed_with_parent() {
             let text = "the process has forked: the job has stayed with the parent";
             return Poll::Ready(Err(JoinError::not_started(id, io::Error::other(text))));
@@ -153,7 +150,7 @@ impl<T> Pending<T> {
     /// Has the job run in any case, without anybody who waits for it.
     pub(crate) fn detach(mut self) {
         if let Some(error) = self.error.take() {
-            log::error!("a job that nobody waits for is lost: {error}");
+            boundary::error!("a job that nobody waits for is lost: {error}");
         }
         self.slot = Arc::new(Mutex::new(Slot::Gone));
     }
@@ -175,7 +172,7 @@ impl<T> Drop for Pending<T> {
         // In a child, a thread that does not exist here may have held the lock.
         if !self.stayed_with_parent() {
             let outcome = std::mem::replace(&mut *lock(&self.slot), Slot::Gone);
-            drop(outcome);
+            drop_value(outcome);
         }
     }
 }

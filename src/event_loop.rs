@@ -1,11 +1,172 @@
-//! The tables of the event loop.
+//! The event loop of one thread: its tables, and the one place that borrows them.
+//!
+//! The loop is a thread-local value that comes into being on first use. Four tables hold what it
+//! knows: [`tasks`], the [`reactor`] with its interests, [`timers`], and the [`pool`] of blocking
+//! threads. The [`waker::Inbox`] is the part that other threads may touch. [`tick`] is one turn of
+//! the loop, from top to bottom.
+//!
+//! **Invariant.** Foreign code never runs while the loop is borrowed: no poll, no drop of a future
+//! or an output, no clone, wake or drop of a waker, no log record. [`with`] is the only function
+//! that borrows the loop, and [`boundary`] the only module that runs foreign code.
 
+pub(crate) mod body;
+pub(crate) mod boundary;
 pub(crate) mod clock;
+pub(crate) mod context;
 pub(crate) mod join_error;
+pub(crate) mod log_lines;
 pub(crate) mod pool;
 pub(crate) mod reactor;
+pub(crate) mod stuck;
 pub(crate) mod tasks;
+pub(crate) mod tick;
 pub(crate) mod timers;
 pub(crate) mod waker;
 
-use join_error as error;
+use crate::sys::fork;
+use pool::Pool;
+use reactor::{Poller, Reactor};
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::mem;
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::{Duration, Instant};
+use tasks::Table;
+use timers::Timers;
+use waker::{Inbox, Key, TaskWaker};
+
+/// Timers that are due within this time after the first one are served by the same wake-up.
+const DEFAULT_TIMER_SLACK: Duration = Duration::from_micros(100);
+
+/// The event loop of one thread.
+pub(crate) struct EventLoop {
+    /// All tasks that were spawned on this thread and whose output has not been taken yet.
+    pub(crate) tasks: Table,
+    /// Which tasks wait for which descriptors.
+    pub(crate) reactor: Reactor,
+    /// Which tasks wait until when.
+    pub(crate) timers: Timers,
+    /// The threads that run blocking jobs for this loop.
+    pub(crate) pool: Pool,
+    /// How other threads wake tasks of this loop.
+    pub(crate) inbox: Arc<Inbox>,
+    /// Tasks that ran into the limit of open descriptors and wait until one is closed.
+    pub(crate) waiting_for_fd: Vec<Waker>,
+    /// Number of descriptors deregistered so far. Each is closed right after it is deregistered, so
+    /// a task that sees this number grow knows that a descriptor has become free.
+    pub(crate) n_closed: u64,
+    /// The batch of tasks that a turn polls. Empty between turns; kept so that no turn allocates.
+    batch: VecDeque<Key>,
+    /// The wakers that a turn calls. Empty between turns; kept so that no turn allocates.
+    woken: Vec<Waker>,
+    /// How much later than its deadline a timer may fire so that one wake-up serves several.
+    pub(crate) timer_slack: Duration,
+    /// Whether a loop that can never wake up again panics instead of logging a warning.
+    pub(crate) panic_when_stuck: bool,
+    /// When the reactor last checked that tenured descriptors are still open.
+    last_audit: Option<Instant>,
+    /// The waker of the main future while `run` or `block_on` is running.
+    pub(crate) main: Option<Arc<TaskWaker>>,
+    /// Called at the end of every `run` and `block_on`; reaps child processes that were dropped.
+    pub(crate) on_run_end: Option<fn()>,
+    /// Value of [`fork::count`] when the wake-up pipe and the kernel queue were made. If it differs
+    /// now, this is a forked child, and they belong to the parent.
+    pub(crate) n_forks: usize,
+    /// Whether `run`, `block_on` or `turn` is executing on this thread.
+    pub(crate) is_running: bool,
+}
+
+thread_local! {
+    static LOOP: RefCell<EventLoop> = RefCell::new(EventLoop::new());
+}
+
+/// Borrows the loop of this thread for the duration of `f`, which must not run foreign code.
+/// Returns `None` if the thread is ending and its loop has been dropped.
+pub(crate) fn with<R>(f: impl FnOnce(&mut EventLoop) -> R) -> Option<R> {
+    LOOP.try_with(|cell| f(&mut cell.borrow_mut())).ok()
+}
+
+/// Has `f` called at the end of every later `run` and `block_on` on this thread.
+pub(crate) fn set_on_run_end(f: fn()) {
+    with(|l| l.on_run_end = Some(f));
+}
+
+impl EventLoop {
+    fn new() -> EventLoop {
+        fork::watch();
+        let mut this = EventLoop::with_inbox(Inbox::for_this_thread());
+        this.set_poller(Poller::default());
+        this
+    }
+
+    fn with_inbox(inbox: Arc<Inbox>) -> EventLoop {
+        EventLoop {
+            tasks: Table::new(),
+            reactor: Reactor::new(),
+            timers: Timers::new(),
+            pool: Pool::default(),
+            inbox,
+            waiting_for_fd: Vec::new(),
+            n_closed: 0,
+            batch: VecDeque::new(),
+            woken: Vec::new(),
+            timer_slack: DEFAULT_TIMER_SLACK,
+            panic_when_stuck: false,
+            last_audit: None,
+            main: None,
+            on_run_end: None,
+            n_forks: fork::count(),
+            is_running: false,
+        }
+    }
+
+    /// Sets how the loop waits for descriptors. The environment variable takes precedence over
+    /// the program, so that a user can work around a kernel queue that misbehaves.
+    pub(crate) fn set_poller(&mut self, poller: Poller) {
+        let select = std::env::var_os("FAHRENHEIT_POLLER").is_some_and(|name| name == "select");
+        self.reactor
+            .set_poller(if select { Poller::Select } else { poller });
+    }
+
+    /// True if only a wake, by this thread or another, can end the next wait: no timer is armed and
+    /// no task waits for a descriptor.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.timers.is_empty() && self.waiting_for_fd.is_empty() && self.reactor.is_idle()
+    }
+
+    /// Has `waker` woken when a descriptor is deregistered. Returns `waker` if it waits already.
+    pub(crate) fn wait_for_free_fd(&mut self, waker: Waker) -> Option<Waker> {
+        if self.waiting_for_fd.iter().any(|w| w.will_wake(&waker)) {
+            return Some(waker);
+        }
+        self.waiting_for_fd.push(waker);
+        None
+    }
+}
+
+impl Drop for EventLoop {
+    /// Ends the loop when its thread ends. [`with`] returns `None` from here on, so destructors of
+    /// tasks that spawn, register or deregister do nothing; those that wake find a closed inbox.
+    fn drop(&mut self) {
+        self.inbox.close();
+        if self.is_running {
+            // A task called `exit`, which runs the destructors of thread-local values below the
+            // task's own stack frames. Dropping tasks here would run their destructors in the
+            // middle of that task, with all the locks that it holds. So the loop is leaked, as the
+            // process is about to end anyway.
+            let empty = EventLoop::with_inbox(Arc::clone(&self.inbox));
+            mem::forget(mem::replace(self, empty));
+            return;
+        }
+        for (id, ended) in self.tasks.drain() {
+            ended.notify_joiner(id);
+        }
+        let mut wakers = self.reactor.drain();
+        wakers.append(&mut self.waiting_for_fd);
+        wakers.into_iter().for_each(boundary::wake);
+        for waker in self.timers.drain() {
+            boundary::drop_value(waker);
+        }
+    }
+}

@@ -8,8 +8,8 @@
 //! **Invariant.** A source is deregistered before its descriptor is closed: it is declared before
 //! the descriptor wherever the two live together, and fields are dropped in that order.
 
-use crate::reactor::{Advice, Direction, Token};
-use crate::runtime::{self, with};
+use crate::event_loop::reactor::{Advice, Direction, Token};
+use crate::event_loop::{boundary, context, log_lines::Current, with};
 use crate::sys::{self, Errno, Trigger};
 use futures_io::{AsyncRead, AsyncWrite};
 use std::future::poll_fn;
@@ -20,7 +20,7 @@ use std::panic::Location;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-pub use crate::reactor::RegisterError;
+pub use crate::event_loop::reactor::RegisterError;
 
 /// The registration of one descriptor with this thread's loop.
 #[derive(Debug)]
@@ -75,10 +75,12 @@ impl Source {
         let registered = with(|l| l.reactor.register(fd, owned, trigger, place));
         let (token, leftover) = registered.unwrap_or(Err(RegisterError::ThreadEnded))?;
         if !leftover.is_empty() {
-            log::error!("descriptor {fd} was closed behind the loop; its number is used again");
-            leftover.into_iter().for_each(runtime::wake_contained);
+            boundary::error!(
+                "descriptor {fd} was closed while still registered; its number is used again"
+            );
+            leftover.into_iter().for_each(boundary::wake);
         }
-        log::trace!("register descriptor {fd}");
+        boundary::trace!("register descriptor {fd}");
         Ok(Source {
             token,
             waits_first: false,
@@ -95,7 +97,7 @@ impl Source {
         mut call: impl FnMut() -> io::Result<R>,
         is_short: impl FnOnce(&R) -> bool,
     ) -> Poll<io::Result<R>> {
-        ready!(runtime::poll_budget(cx));
+        ready!(context::poll_budget(cx));
         let advice = with(|l| l.reactor.advice(self.token, direction));
         match advice {
             Some(Advice::Try | Advice::TryTwice | Advice::TryHinted) => {}
@@ -108,7 +110,7 @@ impl Source {
         }
         match &outcome {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                log::trace!("descriptor {}: would block", self.token.fd);
+                boundary::trace!("descriptor {}: would block", self.token.fd);
                 with(|l| l.reactor.set_blocked(self.token, direction, true));
                 let level = advice == Some(Advice::TryHinted);
                 return self.poll_wait(direction, level, cx);
@@ -116,7 +118,7 @@ impl Source {
             Ok(value) if self.waits_first || is_short(value) => self.block(direction),
             _ => {}
         }
-        runtime::spend_budget();
+        context::spend_budget();
         Poll::Ready(outcome)
     }
 
@@ -126,13 +128,13 @@ impl Source {
         if known == Some(false) {
             let waker = cx.waker().clone();
             let displaced = with(|l| l.reactor.add(self.token, direction, level, waker));
-            log::trace!(
+            boundary::trace!(
                 "interest: descriptor {}, {direction}, {}",
                 self.token.fd,
-                runtime::Current
+                Current
             );
             if let Some(displaced) = displaced.filter(|displaced| !displaced.is_empty()) {
-                displaced.into_iter().for_each(runtime::wake_contained);
+                displaced.into_iter().for_each(boundary::wake);
             }
         }
         Poll::Pending
@@ -147,14 +149,14 @@ impl Source {
     pub(crate) async fn ready(&self, direction: Direction) -> io::Result<()> {
         let mut before = None;
         poll_fn(|cx| {
-            ready!(runtime::poll_budget(cx));
+            ready!(context::poll_budget(cx));
             let Some(now) = with(|l| l.reactor.n_ready(self.token, direction)).flatten() else {
                 return Poll::Ready(Err(Errno::EBADF.into()));
             };
             if *before.get_or_insert(now) == now {
                 return self.poll_wait(direction, true, cx);
             }
-            runtime::spend_budget();
+            context::spend_budget();
             Poll::Ready(Ok(()))
         })
         .await
@@ -172,12 +174,12 @@ impl Drop for Source {
         let mut waiters = Vec::new();
         with(|l| {
             l.reactor.deregister(self.token, &mut waiters);
-            waiters.append(&mut l.starved);
+            waiters.append(&mut l.waiting_for_fd);
             l.n_closed += 1;
         });
-        log::trace!("deregister descriptor {}", self.token.fd);
+        boundary::trace!("deregister descriptor {}", self.token.fd);
         // Nobody else would wake them: closing a descriptor does not end a `select` on it.
-        waiters.into_iter().for_each(runtime::wake_contained);
+        waiters.into_iter().for_each(boundary::wake);
     }
 }
 

@@ -106,14 +106,12 @@ mod sys;
 pub mod task;
 pub mod time;
 
-use event_loop::{clock as moment, reactor, timers as timer};
-
 pub use blocking::spawn_blocking;
 pub use event::{Event, Notifier};
+pub use event_loop::reactor::Poller;
 pub use fd::{AsyncFd, RegisterError};
 pub use net::{AsyncTcpListener, AsyncTcpStream, AsyncUdpSocket};
 pub use net::{AsyncUnixDatagram, AsyncUnixListener, AsyncUnixStream};
-pub use reactor::Poller;
 pub use runtime::{Builder, CreateError, Interest, block_on, interest, run, turn};
 pub use task::{spawn, yield_now};
 

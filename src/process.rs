@@ -34,12 +34,13 @@ mod stdio;
 
 pub use stdio::{AsyncChildStderr, AsyncChildStdin, AsyncChildStdout};
 
+use crate::event_loop::boundary;
 use crate::signal::Signal;
 use crate::sys;
-use reaper::Ear;
 use futures_io::AsyncRead;
 use futures_util::future::try_join3;
 use futures_util::io::AsyncReadExt;
+use reaper::Ear;
 use std::ffi::OsStr;
 use std::future::Future;
 use std::io;
@@ -522,7 +523,7 @@ impl Drop for AsyncChild {
         let Ok(None) = self.try_wait() else { return };
         if self.kill_on_drop {
             if let Err(error) = self.std().kill() {
-                log::warn!("cannot kill child {}: {error}", self.std().id());
+                boundary::warning!("cannot kill child {}: {error}", self.std().id());
             }
         }
         if let Some(child) = self.child.take() {

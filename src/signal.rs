@@ -22,6 +22,7 @@
 //! # After `fork`
 //! A child's listeners are its own: it hears what the child is sent, and the parent does not.
 
+use crate::event_loop::boundary;
 use crate::fd::AsyncFd;
 use crate::sys::signal as raw;
 use futures_util::stream::Stream;
@@ -202,7 +203,7 @@ impl Stream for Signals {
         }
         match ready!(self.poll_batch(cx)) {
             Ok(batch) => self.batch = batch,
-            Err(error) => log::error!("signals are no longer heard: {error}"),
+            Err(error) => boundary::error!("signals are no longer heard: {error}"),
         }
         Poll::Ready(self.batch.pop().map(Signal))
     }

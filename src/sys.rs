@@ -17,8 +17,8 @@
 //! | `select::raw` | the symbol to call |
 //! | `shared::path_of` | how a terminal or a pipe is opened anew |
 //! | `socket::NO_SIGNAL`, `socket::silence` | how a write to a closed socket raises no `SIGPIPE` |
-//! | `unix_socket::peer` | how the user at the other end is asked for |
-//! | `unix_socket::CLOSE_ON_EXEC` | whether descriptors are close-on-exec when they arrive |
+//! | `socket::unix::peer` | how the user at the other end is asked for |
+//! | `socket::unix::CLOSE_ON_EXEC` | whether descriptors are close-on-exec when they arrive |
 //!
 //! `PLATFORMS.md` lists what remains different for a user.
 #![allow(unsafe_code)]
@@ -59,21 +59,18 @@
 )]
 pub(crate) mod queue;
 
+mod create;
 pub(crate) mod fd;
 pub(crate) mod fd_set;
 pub(crate) mod fork;
 #[cfg(all(target_os = "linux", fahrenheit_kqueue))]
 mod kqueue_stand_in;
-mod create;
-use create as making;
 pub(crate) mod select;
 pub(crate) mod shared;
 pub(crate) mod signal;
 pub(crate) mod socket;
 pub(crate) mod sync;
 pub(crate) mod unix;
-#[path = "sys/socket/unix.rs"]
-pub(crate) mod unix_socket;
 pub(crate) mod wake_pipe;
 
 pub(crate) use nix::errno::Errno;
@@ -101,7 +98,7 @@ pub(crate) struct Event {
 
 /// The ends of a new pipe, to read and to write.
 pub(crate) fn pipe() -> nix::Result<(std::os::fd::OwnedFd, std::os::fd::OwnedFd)> {
-    making::pipe()
+    create::pipe()
 }
 
 /// Repeats `call` for as long as a signal cuts it short.

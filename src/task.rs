@@ -3,11 +3,14 @@
 //! [`spawn`] is all that most programs need. A task belongs to the thread that spawned
 //! it; only an [`AbortHandle`] may cross threads.
 
-pub(crate) use crate::event_loop::{join_error as error, tasks as table, waker};
+pub use crate::event_loop::join_error::{Id, JoinError};
 
-pub use error::{Id, JoinError};
-
-use crate::runtime::{self, with};
+use crate::event_loop::body::{Body, Ended, body};
+use crate::event_loop::boundary::{self, drop_value};
+use crate::event_loop::log_lines::Current;
+use crate::event_loop::tasks::Join;
+use crate::event_loop::waker::{Key, TaskWaker};
+use crate::event_loop::{context, with};
 use futures_util::task::ArcWake;
 use std::fmt;
 use std::future::Future;
@@ -16,8 +19,6 @@ use std::panic::Location;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use table::Join;
-use waker::{Key, TaskWaker};
 
 /// Futures of more bytes than this are boxed before they are moved, at the price of a second box.
 const LARGE: usize = 16 * 1024;
@@ -52,7 +53,7 @@ pub struct JoinHandle<T> {
 impl<T> Unpin for JoinHandle<T> {}
 
 impl<T> JoinHandle<T> {
-    /// [`Key::NOBODY`] if the thread was ending and there never was a task.
+    /// [`Key::NONE`] if the thread was ending and there never was a task.
     fn key(&self) -> Key {
         Key {
             index: self.index,
@@ -65,8 +66,8 @@ impl<T> JoinHandle<T> {
     /// The handle then returns an error whose [`is_cancelled`](JoinError::is_cancelled) is true. A
     /// task that has ended already keeps its output; aborting twice is the same as once.
     pub fn abort(&self) {
-        if let Some(name) = self.name() {
-            TaskWaker::abort(&name);
+        if let Some(waker) = self.waker() {
+            TaskWaker::abort(&waker);
         }
     }
 
@@ -74,7 +75,7 @@ impl<T> JoinHandle<T> {
     pub fn abort_handle(&self) -> AbortHandle {
         AbortHandle {
             id: self.id(),
-            name: self.name(),
+            waker: self.waker(),
         }
     }
 
@@ -88,9 +89,11 @@ impl<T> JoinHandle<T> {
         Id(self.serial)
     }
 
-    fn name(&self) -> Option<Arc<TaskWaker>> {
-        let name = with(|l| l.tasks.name(self.key(), &l.inbox)).flatten();
-        name.or_else(|| runtime::current_waker(self.key()))
+    /// Returns the waker of the task, unless the task has ended.
+    fn waker(&self) -> Option<Arc<TaskWaker>> {
+        let waker = with(|l| l.tasks.waker(self.key(), &l.inbox)).flatten();
+        // A task that is being polled is out of the table, and its waker with it.
+        waker.or_else(|| context::current_waker(self.key()))
     }
 }
 
@@ -103,7 +106,7 @@ impl<T: 'static> Future for JoinHandle<T> {
             "a `JoinHandle` was polled again after it was ready"
         );
         let key = self.key();
-        ready!(runtime::poll_budget(cx));
+        ready!(context::poll_budget(cx));
         let mut output = None;
         match with(|l| l.tasks.join(key, cx.waker())).unwrap_or(Join::Gone) {
             Join::Ended(mut body) => body.as_mut().take_output(&mut output),
@@ -116,7 +119,7 @@ impl<T: 'static> Future for JoinHandle<T> {
                 return Poll::Pending;
             }
         }
-        runtime::spend_budget();
+        context::spend_budget();
         self.joined = true;
         Poll::Ready(output.unwrap_or_else(|| Err(JoinError::cancelled(Id(key.serial)))))
     }
@@ -128,16 +131,15 @@ impl<T> Drop for JoinHandle<T> {
             return;
         }
         if let Some(ended) = with(|l| l.tasks.detach(self.key())) {
-            // The joiner that was to be woken is dropped, not woken: the task has not ended.
+            // The joiner is dropped, not woken: a task that was awaiting this handle does so no
+            // longer.
             let joiner = ended.joiner;
-            runtime::settle(
-                self.id(),
-                table::Ended {
-                    joiner: None,
-                    ..ended
-                },
-            );
-            drop(joiner);
+            let ended = Ended {
+                joiner: None,
+                ..ended
+            };
+            ended.notify_joiner(self.id());
+            drop_value(joiner);
         }
     }
 }
@@ -165,20 +167,20 @@ impl<T> fmt::Debug for JoinHandle<T> {
 #[derive(Clone)]
 pub struct AbortHandle {
     id: Id,
-    name: Option<Arc<TaskWaker>>,
+    waker: Option<Arc<TaskWaker>>,
 }
 
 impl AbortHandle {
     /// As [`JoinHandle::abort`]. The task is dropped on its own thread.
     pub fn abort(&self) {
-        if let Some(name) = &self.name {
-            TaskWaker::abort(name);
+        if let Some(waker) = &self.waker {
+            TaskWaker::abort(waker);
         }
     }
 
     /// As [`JoinHandle::is_finished`].
     pub fn is_finished(&self) -> bool {
-        self.name.as_ref().is_none_or(|name| name.is_finished())
+        self.waker.as_ref().is_none_or(|waker| waker.is_finished())
     }
 
     /// As [`JoinHandle::id`].
@@ -207,7 +209,7 @@ impl fmt::Debug for AbortHandle {
 #[derive(Debug, Clone, Default)]
 #[must_use = "a builder does nothing until `spawn`"]
 pub struct Builder {
-    label: Option<Box<str>>,
+    name: Option<Box<str>>,
     daemon: bool,
 }
 
@@ -219,7 +221,7 @@ impl Builder {
 
     /// Names the task in the log.
     pub fn name(mut self, name: impl Into<String>) -> Builder {
-        self.label = Some(name.into().into_boxed_str());
+        self.name = Some(name.into().into_boxed_str());
         self
     }
 
@@ -261,11 +263,13 @@ impl Builder {
         T: 'static,
     {
         let place = Location::caller();
-        let key = runtime::add_task(table::body(future), self.label, self.daemon, place);
+        let key = add_task(body(future), self.name, self.daemon, place);
         if key.is_none() {
-            log::warn!("{place}: the thread is ending; the task that was spawned is dropped");
+            boundary::warning!(
+                "{place}: the thread is ending; the task that was spawned is dropped"
+            );
         }
-        let Key { index, serial } = key.unwrap_or(Key::NOBODY);
+        let Key { index, serial } = key.unwrap_or(Key::NONE);
         JoinHandle {
             index,
             joined: false,
@@ -275,7 +279,25 @@ impl Builder {
     }
 }
 
-/// A waker as std knows them.
+/// Adds a task and queues it. If the thread is ending, drops `body` and returns `None`.
+fn add_task(
+    body: Pin<Box<dyn Body>>,
+    name: Option<Box<str>>,
+    daemon: bool,
+    place: &'static Location<'static>,
+) -> Option<Key> {
+    // Outside of the closure, so that a body that is not added is dropped with nothing borrowed.
+    let mut parts = Some((body, name));
+    let added = with(|l| {
+        let (body, name) = parts.take()?;
+        Some(l.tasks.insert(body, name, daemon, place))
+    });
+    let key = added.flatten()?;
+    boundary::trace!("{Current} spawned task {}", key.serial);
+    Some(key)
+}
+
+/// Lets `waker_ref` build a `std::task::Waker` from an `Arc<TaskWaker>`.
 impl ArcWake for TaskWaker {
     fn wake_by_ref(this: &Arc<Self>) {
         TaskWaker::wake(this);
@@ -377,6 +399,6 @@ impl<F: Future> Future for Unconstrained<F> {
     type Output = F::Output;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        runtime::without_budget(|| self.project().future.poll(cx))
+        context::without_budget(|| self.project().future.poll(cx))
     }
 }

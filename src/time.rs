@@ -7,9 +7,9 @@
 //!
 //! What is more than 292 years away comes *never*. Nothing here panics.
 
-use crate::moment::{Moment, Span};
-use crate::runtime::{self, with};
-use crate::timer::{Armed, Serial, TimerKey};
+use crate::event_loop::clock::{Moment, Span};
+use crate::event_loop::timers::{Armed, Serial, TimerKey};
+use crate::event_loop::{context, with};
 use futures_util::stream::Stream;
 use pin_project_lite::pin_project;
 use std::fmt;
@@ -152,9 +152,9 @@ impl Future for Sleep {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        ready!(runtime::poll_budget(cx));
+        ready!(context::poll_budget(cx));
         ready!(self.poll_elapsed(cx));
-        runtime::spend_budget();
+        context::spend_budget();
         Poll::Ready(())
     }
 }

@@ -176,13 +176,13 @@ fn a3_sf10_a_descriptor_closed_behind_the_loop_concerns_its_owner_only() {
             assert_eq!(lines.len(), 1, "{lines:?}");
             assert!(lines[0].starts_with(&named), "{lines:?}");
             let (_, who) = lines[0]
-                .split_once("closed behind the loop; task ")
+                .split_once("closed while still registered; task ")
                 .unwrap();
             assert!(
                 who.contains("(\"patient\", spawned at tests/logging.rs:"),
                 "{lines:?}"
             );
-            assert!(who.ends_with(") waited for it"), "{lines:?}");
+            assert!(who.ends_with(") was waiting for it"), "{lines:?}");
         });
     });
 }
@@ -236,7 +236,7 @@ fn a3_a_tenured_descriptor_closed_behind_the_loop_is_found_as_well() {
                 let named = format!("descriptor {number}, ");
                 assert!(lines[0].starts_with(&named), "{lines:?}");
                 assert!(
-                    lines[0].ends_with("; the main future waited for it"),
+                    lines[0].ends_with("; the main future was waiting for it"),
                     "{lines:?}"
                 );
             });

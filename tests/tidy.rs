@@ -69,8 +69,16 @@ impl File {
         path.split(['/', '.']).next().unwrap()
     }
 
+    /// True for a file that holds nothing but unit tests.
+    fn is_test(&self) -> bool {
+        self.path.ends_with("tests.rs")
+    }
+
+    /// True for the tables of the loop, which know nothing of each other.
     fn is_table(&self) -> bool {
-        self.path.starts_with("src/event_loop/") && !self.path.ends_with("/clock.rs")
+        let tables = ["tasks", "reactor", "timers", "pool", "waker"];
+        let path = self.path.strip_prefix("src/event_loop/").unwrap_or("");
+        tables.contains(&path.split(['/', '.']).next().unwrap())
     }
 }
 
@@ -85,65 +93,120 @@ fn none(complaints: Vec<String>) {
     assert!(complaints.is_empty(), "\n{}\n", complaints.join("\n"));
 }
 
-/// The paths that begin with `crate::` on a line, as far as they tell modules apart.
-fn imports(line: &str) -> impl Iterator<Item = &str> {
-    line.split("crate::").skip(1).map(|path| {
-        let end = |c: char| !(c.is_alphanumeric() || c == '_' || c == ':');
-        path.split(end).next().unwrap()
-    })
+/// The names that come after `prefix::` on a line: `a` and `b` of `super::{a, b::C}`.
+fn names_after(line: &str, prefix: &str) -> Vec<String> {
+    let is_name = |c: char| c.is_alphanumeric() || c == '_';
+    let mut found = Vec::new();
+    for (at, _) in line.match_indices(prefix) {
+        // Neither `super::super::x` nor `in super`.
+        if line[..at].ends_with(|c: char| is_name(c) || c == ':') {
+            continue;
+        }
+        let rest = &line[at + prefix.len()..];
+        let list = match rest.strip_prefix('{') {
+            Some(list) => list.split('}').next().unwrap(),
+            None => rest,
+        };
+        let n_items = if rest.starts_with('{') { usize::MAX } else { 1 };
+        for item in list.split(',').take(n_items) {
+            let name = item.trim_start();
+            let end = name.find(|c| !is_name(c)).unwrap_or(name.len());
+            found.push(name[..end].to_owned());
+        }
+    }
+    found
 }
 
-/// Whether `file` may use `crate::path`.
-fn may_use(file: &File, path: &str) -> bool {
-    let module = path.split("::").next().unwrap();
-    let table = [
-        "reactor",
-        "timer",
-        "task::table",
-        "task::waker",
-        "task::error",
-        "blocking::pool",
-    ]
-    .iter()
-    .any(|table| path == *table || path.starts_with(&format!("{table}::")));
-    let handle = ["fd", "time", "task", "blocking"].contains(&module);
-    let own = module == file.module();
-    match file.module() {
-        "lib" => true,
-        "moment" => false,
-        _ if module == "moment" => file.module() != "sys",
-        "sys" => module == "sys",
-        // Tables know `sys`, and each of them itself.
-        _ if file.path == "src/blocking/pool.rs" => module == "sys",
-        _ if file.is_table() => module == "sys" || own,
-        "runtime" => module == "sys" || table || own,
-        "fd" | "time" | "task" | "blocking" => {
-            ["sys", "runtime"].contains(&module) || table || handle
+/// One statement a line, as rustfmt breaks long imports.
+fn statements(file: &File) -> Vec<(usize, String)> {
+    let mut found: Vec<(usize, String)> = Vec::new();
+    let mut is_open = false;
+    for (n, line) in file.code() {
+        match found.last_mut().filter(|_| is_open) {
+            Some((_, statement)) => statement.push_str(line.trim()),
+            None => found.push((n, line.trim().to_owned())),
         }
-        // What users use. Things may use each other, as all of them need names and sockets.
-        _ => true,
+        let (_, statement) = found.last().unwrap();
+        let code = statement
+            .trim_start_matches("pub(crate) ")
+            .trim_start_matches("pub ");
+        is_open = code.starts_with("use ") && !statement.ends_with(';');
+    }
+    found
+}
+
+/// Which layer a module of the crate's root belongs to: 0 is the lowest.
+fn layer(module: &str) -> usize {
+    match module {
+        "sys" => 0,
+        "event_loop" => 1,
+        "runtime" | "fd" | "task" | "time" | "blocking" | "event" | "signal" => 2,
+        "net" | "io" | "fs" | "process" => 3,
+        _ => 4,
     }
 }
 
-#[test]
-fn imports_point_down_and_tables_do_not_know_each_other() {
-    let mut complaints = Vec::new();
-    for file in files("src", ".rs") {
-        for (n, line) in file.code() {
-            let wrong = imports(line).filter(|path| !may_use(&file, path));
-            complaints.extend(wrong.map(|path| format!("{}:{n}: uses {path}", file.path)));
-            // Upwards by another name: out of a table, into the handles above it.
-            let parents = ["super::", "super::super::"].map(|parent| line.contains(parent));
-            let siblings = ["super::error", "super::table", "super::waker"];
-            let sibling = siblings.iter().any(|sibling| line.contains(sibling));
-            let leaves_table = match file.module() {
-                "task" => file.is_table() && parents[0] && !sibling,
-                "blocking" => file.is_table() && parents[0],
-                "reactor" => parents[1],
-                _ => false,
+/// What uses what: for each module, the modules that it uses, and where.
+type Uses = std::collections::BTreeMap<String, std::collections::BTreeMap<String, String>>;
+
+/// The modules of the crate's root, and those within each folder. A module within a folder has the
+/// path of its folder before its name; the file that stands for the folder itself is `folder/`.
+fn uses() -> Uses {
+    let all = files("src", ".rs");
+    let mut uses = Uses::new();
+    let stems: Vec<String> = all
+        .iter()
+        .map(|file| file.path["src/".len()..file.path.len() - ".rs".len()].to_owned())
+        .collect();
+    for (file, stem) in all.iter().zip(&stems).filter(|(file, _)| !file.is_test()) {
+        let (folder, own) = stem.rsplit_once('/').unwrap_or(("", stem));
+        for (n, line) in statements(file) {
+            let place = format!("{}:{n}", file.path);
+            let mut add = |from: String, to: String| {
+                if from != to {
+                    uses.entry(from)
+                        .or_default()
+                        .entry(to)
+                        .or_insert(place.clone());
+                }
             };
-            if leaves_table {
-                complaints.push(format!("{}:{n}: looks up: {line}", file.path));
+            for name in names_after(&line, "crate::") {
+                add(file.module().to_owned(), name.clone());
+            }
+            if folder.is_empty() {
+                // What the file of a folder takes out of its children.
+                let children = stems
+                    .iter()
+                    .filter_map(|s| s.strip_prefix(&format!("{own}/")));
+                for child in children.filter(|child| line.starts_with(&format!("use {child}::"))) {
+                    add(format!("{own}/"), format!("{own}/{child}"));
+                }
+            }
+            for prefix in [
+                "super::".to_owned(),
+                format!("crate::{}::", folder.replace('/', "::")),
+            ] {
+                for name in names_after(&line, &prefix)
+                    .iter()
+                    .filter(|_| !folder.is_empty())
+                {
+                    let is_module = stems.contains(&format!("{folder}/{name}"));
+                    let to = if is_module { name.as_str() } else { "" };
+                    add(format!("{folder}/{own}"), format!("{folder}/{to}"));
+                }
+            }
+        }
+    }
+    uses
+}
+
+#[test]
+fn imports_point_down() {
+    let mut complaints = Vec::new();
+    for (from, used) in uses().iter().filter(|(from, _)| !from.contains('/')) {
+        for (to, place) in used {
+            if layer(to) > layer(from) {
+                complaints.push(format!("{place}: {from} uses {to}, which is above it"));
             }
         }
     }
@@ -151,33 +214,98 @@ fn imports_point_down_and_tables_do_not_know_each_other() {
 }
 
 #[test]
-fn the_rule_of_imports_sees_what_it_should() {
-    let file = |path: &str| File {
-        path: path.to_owned(),
-        text: String::new(),
-    };
-    assert!(!may_use(&file("src/reactor.rs"), "task::waker"));
-    assert!(!may_use(&file("src/timer.rs"), "runtime::with"));
-    assert!(!may_use(&file("src/task/table.rs"), "runtime"));
-    assert!(!may_use(&file("src/sys/select.rs"), "reactor"));
-    assert!(!may_use(&file("src/runtime/turn.rs"), "fd::Source"));
-    assert!(!may_use(&file("src/runtime.rs"), "task"));
-    assert!(!may_use(&file("src/time.rs"), "net"));
-    assert!(!may_use(&file("src/blocking/pool.rs"), "blocking"));
-    assert!(may_use(&file("src/task.rs"), "runtime"));
-    let line = "use crate::runtime::{self, with}; use crate::sys;";
-    assert!(imports(line).eq(["runtime::", "sys"]));
+fn no_module_uses_itself_by_way_of_others() {
+    /// The first way from the end of `path` back to its beginning.
+    fn way_back(uses: &Uses, path: &mut Vec<String>, seen: &mut Vec<String>) -> bool {
+        let last = path.last().unwrap().clone();
+        for next in uses.get(&last).into_iter().flat_map(|used| used.keys()) {
+            if *next == path[0] {
+                return true;
+            }
+            if !seen.contains(next) {
+                seen.push(next.clone());
+                path.push(next.clone());
+                if way_back(uses, path, seen) {
+                    return true;
+                }
+                path.pop();
+            }
+        }
+        false
+    }
+    let uses = uses();
+    let mut complaints = Vec::new();
+    for start in uses.keys().filter(|start| *start != "lib") {
+        let mut path = vec![start.clone()];
+        if way_back(&uses, &mut path, &mut Vec::new()) {
+            path.push(start.clone());
+            complaints.push(path.join(" -> "));
+        }
+    }
+    none(complaints);
 }
 
 #[test]
-fn tables_know_no_log_and_no_clock() {
+fn the_rules_of_imports_see_what_they_should() {
+    assert_eq!(names_after("use super::{a, b::C};", "super::"), ["a", "b"]);
+    assert_eq!(
+        names_after("super::super::x(super::y)", "super::"),
+        ["super", "y"]
+    );
+    assert!(layer("sys") < layer("event_loop") && layer("event_loop") < layer("fd"));
+    assert!(layer("task") < layer("net") && layer("net") < layer("prelude"));
+    let uses = uses();
+    for (from, to) in [
+        ("net", "fd"),
+        ("fd", "event_loop"),
+        ("event_loop/tick", "event_loop/"),
+        ("event_loop/", "event_loop/tasks"),
+        ("event_loop/tasks", "event_loop/body"),
+    ] {
+        assert!(uses[from].contains_key(to), "{from} uses {to}");
+    }
+}
+
+#[test]
+fn tables_know_no_clock_and_not_the_loop() {
     let mut complaints = Vec::new();
     for file in files("src", ".rs").iter().filter(|file| file.is_table()) {
         for (n, line) in file.code() {
-            let mut banned = ["log::", "Instant::now", "SystemTime"].into_iter();
-            // The pool has threads of its own, and says what they cannot do.
-            let pool = file.path == "src/blocking/pool.rs" && line.contains("log::");
-            if !pool && banned.any(|word| line.contains(word)) {
+            let mut banned = [
+                "Instant::now",
+                "SystemTime",
+                "super::with",
+                "event_loop::with",
+            ]
+            .into_iter();
+            if banned.any(|word| line.contains(word)) {
+                complaints.push(format!("{}:{n}: {line}", file.path));
+            }
+        }
+    }
+    none(complaints);
+}
+
+/// The log is foreign code, and so is whatever may panic: only the boundary calls it.
+#[test]
+fn only_the_boundary_logs_and_catches_panics() {
+    let banned = [
+        "log::error!",
+        "log::warn!",
+        "log::info!",
+        "log::debug!",
+        "log::trace!",
+        "log::log!",
+        "log_enabled!",
+        "catch_unwind",
+    ];
+    let mut complaints = Vec::new();
+    for file in files("src", ".rs") {
+        if file.path == "src/event_loop/boundary.rs" {
+            continue;
+        }
+        for (n, line) in file.code() {
+            if banned.iter().any(|word| line.contains(word)) {
                 complaints.push(format!("{}:{n}: {line}", file.path));
             }
         }
@@ -186,7 +314,7 @@ fn tables_know_no_log_and_no_clock() {
 }
 
 #[test]
-fn only_the_cellar_speaks_of_unsafe_libc_and_systems() {
+fn only_sys_names_unsafe_libc_and_systems() {
     let banned = [
         "unsafe",
         "libc",

@@ -7,6 +7,7 @@
 //! **Invariant.** A job that was taken in runs: while it is queued, there is a thread that will get
 //! to it. All counting happens under one mutex.
 
+use super::boundary::{self, contain, drop_payload, drop_value};
 use crate::sys::fork;
 use crate::sys::sync::{Condvar, Mutex, MutexGuard, thread};
 use std::collections::VecDeque;
@@ -167,12 +168,14 @@ impl Shared {
         };
         if state.n_threads > 0 {
             drop(state);
-            log::warn!("cannot start another blocking thread: {error}; the job waits for its turn");
+            boundary::warning!(
+                "cannot start another blocking thread: {error}; the job waits for its turn"
+            );
             return Ok(());
         }
         let job = state.queue(kind).pop_back();
         drop(state);
-        drop(job);
+        drop_value(job);
         Err(io::Error::new(
             error.kind(),
             format!("cannot start a blocking thread: {error}"),
@@ -204,7 +207,11 @@ impl Shared {
         loop {
             while let Some((kind, job)) = state.take_job() {
                 drop(state);
-                job();
+                // Also drops what the job has captured. A panic that got out of here would end this
+                // thread while it is still counted.
+                if let Err(payload) = contain(job) {
+                    drop_payload(payload);
+                }
                 state = lock(&self.state);
                 if kind == Kind::Name {
                     state.n_busy_with_names -= 1;

@@ -27,14 +27,14 @@
 //! exist only for registered descriptors, and registrations and tenures end before the descriptor
 //! is closed.
 
+mod closed_fds;
 mod error;
 mod kinds;
 mod source;
-mod victims;
 
 pub use error::RegisterError;
 pub use kinds::Poller;
-pub(crate) use kinds::{Advice, Direction, Token, Victim};
+pub(crate) use kinds::{Advice, ClosedFd, Direction, Token};
 
 use crate::sys::fd::is_open;
 use crate::sys::fork;
@@ -290,7 +290,7 @@ impl Reactor {
     }
 
     /// Whether nobody waits for any descriptor.
-    pub(crate) fn waits_for_nothing(&self) -> bool {
+    pub(crate) fn is_idle(&self) -> bool {
         let n_young = self.reads.len() + self.writes.len() + self.excepts.len();
         n_young == 0 && !self.sources.iter().flatten().any(Source::has_parked)
     }

@@ -4,122 +4,31 @@
 //! so no foreign code ever runs while the table is borrowed.
 //!
 //! **Invariant.** A body leaves the table to be polled, joined or dropped; each happens with
-//! nothing borrowed. A key whose serial number does not match names nobody. A task that has not
+//! nothing borrowed. A key whose serial number does not match wakers nobody. A task that has not
 //! been polled has no waker yet, unless an `AbortHandle` needed one: most that end in their first
 //! poll never make one.
 
-use super::error::{Id, JoinError};
+use super::body::{Body, Ended};
+use super::join_error::Id;
 use super::waker::{self, Inbox, Key, TaskWaker};
 use crate::sys::sync::Arc;
-use pin_project_lite::pin_project;
 use slab::Slab;
-use std::any::Any;
 use std::collections::BTreeMap;
-use std::future::Future;
-use std::panic::{AssertUnwindSafe, Location, catch_unwind};
+use std::panic::Location;
 use std::pin::Pin;
-use std::task::{Context, Poll, Waker};
+use std::task::Waker;
 
-/// The place that names the main future, which lives on the stack of `run` and not in the table.
+/// The place that wakers the main future, which lives on the stack of `run` and not in the table.
 pub(crate) const MAIN: u32 = u32::MAX;
 
 /// So many wakers are kept to be used again.
-const MOST_SPARE: usize = 1_024;
-
-/// A task's future and then its output, with their types forgotten.
-pub(crate) trait Body {
-    /// Polls the future and keeps what it returns. A panic becomes the output.
-    fn poll(self: Pin<&mut Self>, id: Id, cx: &mut Context<'_>) -> Poll<()>;
-    /// Drops the future; the output is that it was cancelled.
-    fn cancel(self: Pin<&mut Self>, id: Id);
-    /// Moves the output into `into`, an `Option<Result<T, JoinError>>`.
-    fn take_output(self: Pin<&mut Self>, into: &mut dyn Any);
-    /// Drops future and output. If the output was a panic that nobody has seen, returns it.
-    fn discard(self: Pin<&mut Self>, id: Id) -> Option<JoinError>;
-}
-
-pin_project! {
-    #[project = StageProj]
-    #[project_replace = StageOwned]
-    enum Stage<F, T> {
-        Running { #[pin] future: F },
-        Done { output: Result<T, JoinError> },
-        Taken,
-    }
-}
-
-/// A body that runs `future`.
-pub(crate) fn body<F, T>(future: F) -> Pin<Box<dyn Body>>
-where
-    F: Future<Output = Result<T, JoinError>> + 'static,
-    T: 'static,
-{
-    Box::pin(Stage::Running { future })
-}
-
-impl<F, T> Stage<F, T> {
-    /// Drops what is there, which may panic, and puts `output` in its place.
-    fn end(mut self: Pin<&mut Self>, id: Id, output: Result<T, JoinError>) {
-        let end = |mut this: Pin<&mut Self>, output| {
-            catch_unwind(AssertUnwindSafe(|| this.set(Stage::Done { output })))
-        };
-        // An assignment is done even if dropping the old value panics. Here that was the future;
-        // then it is the output, which has nobody left to hear of a second panic.
-        if let Err(payload) = end(self.as_mut(), output) {
-            let _ = end(self, Err(JoinError::panicked(id, payload)));
-        }
-    }
-}
-
-impl<F, T> Body for Stage<F, T>
-where
-    F: Future<Output = Result<T, JoinError>> + 'static,
-    T: 'static,
-{
-    fn poll(mut self: Pin<&mut Self>, id: Id, cx: &mut Context<'_>) -> Poll<()> {
-        let StageProj::Running { future } = self.as_mut().project() else {
-            return Poll::Ready(());
-        };
-        let output = match catch_unwind(AssertUnwindSafe(|| future.poll(cx))) {
-            Ok(Poll::Pending) => return Poll::Pending,
-            Ok(Poll::Ready(output)) => output,
-            Err(payload) => Err(JoinError::panicked(id, payload)),
-        };
-        self.end(id, output);
-        Poll::Ready(())
-    }
-
-    fn cancel(self: Pin<&mut Self>, id: Id) {
-        self.end(id, Err(JoinError::cancelled(id)));
-    }
-
-    fn take_output(self: Pin<&mut Self>, into: &mut dyn Any) {
-        let slot = into.downcast_mut::<Option<Result<T, JoinError>>>();
-        let slot = slot.expect("a handle has the type of its task");
-        if let StageOwned::Done { output } = self.project_replace(Stage::Taken) {
-            *slot = Some(output);
-        }
-    }
-
-    fn discard(mut self: Pin<&mut Self>, id: Id) -> Option<JoinError> {
-        if let StageProj::Running { .. } = self.as_mut().project() {
-            self.as_mut().cancel(id);
-        }
-        let StageOwned::Done { output } = self.project_replace(Stage::Taken) else {
-            return None;
-        };
-        let dropped = catch_unwind(AssertUnwindSafe(|| {
-            output.err().filter(JoinError::is_panic)
-        }));
-        dropped.unwrap_or_else(|payload| Some(JoinError::panicked(id, payload)))
-    }
-}
+const MAX_SPARE_WAKERS: usize = 1_024;
 
 /// A task that was taken out of the table to be polled.
 pub(crate) struct Taken {
     pub(crate) body: Pin<Box<dyn Body>>,
     /// Its waker, to be brought back with the body.
-    pub(crate) name: Arc<TaskWaker>,
+    pub(crate) waker: Arc<TaskWaker>,
     /// It is to be dropped instead.
     pub(crate) aborted: bool,
 }
@@ -130,7 +39,7 @@ struct Slot {
     /// `None` while the task is being polled.
     body: Option<Pin<Box<dyn Body>>>,
     /// The task's own waker; `None` before the first poll, and while the task is being polled.
-    name: Option<Arc<TaskWaker>>,
+    waker: Option<Arc<TaskWaker>>,
     /// The task that awaits the handle.
     joiner: Option<Waker>,
     /// Where it was spawned.
@@ -138,16 +47,8 @@ struct Slot {
     finished: bool,
     detached: bool,
     daemon: bool,
-    /// It has a name in `labels`.
-    labelled: bool,
-}
-
-/// How a task ended, for the loop to act on with nothing borrowed.
-#[derive(Default)]
-pub(crate) struct Ended {
-    pub(crate) joiner: Option<Waker>,
-    pub(crate) unclaimed: Option<Pin<Box<dyn Body>>>,
-    pub(crate) label: Option<Box<str>>,
+    /// It has a waker in `names`.
+    is_named: bool,
 }
 
 /// What a handle finds.
@@ -165,7 +66,7 @@ pub(crate) enum Join {
 /// Something that nobody can wake any more.
 pub(crate) struct Stuck {
     /// The task, what it is called, and where it was spawned.
-    pub(crate) who: String,
+    pub(crate) task: String,
     /// The task whose handle it awaits.
     pub(crate) awaits: Option<Id>,
 }
@@ -173,8 +74,8 @@ pub(crate) struct Stuck {
 /// All tasks of one loop.
 pub(crate) struct Table {
     slots: Slab<Slot>,
-    /// What tasks are called, by serial number; few have a name.
-    labels: BTreeMap<u64, Box<str>>,
+    /// What tasks are called, by serial number; few have a waker.
+    names: BTreeMap<u64, Box<str>>,
     /// Wakers of tasks that have ended and that nobody else held: they need not be made again.
     spare: Vec<Arc<TaskWaker>>,
     next_serial: u64,
@@ -185,7 +86,7 @@ impl Table {
     pub(crate) fn new() -> Table {
         Table {
             slots: Slab::new(),
-            labels: BTreeMap::new(),
+            names: BTreeMap::new(),
             spare: Vec::new(),
             next_serial: 1,
             n_awaited: 0,
@@ -202,7 +103,7 @@ impl Table {
         self.slots.iter().filter(|(_, slot)| !slot.finished).count()
     }
 
-    /// A name for something that is not in the table: the main future.
+    /// A waker for something that is not in the table: the main future.
     pub(crate) fn main_key(&mut self) -> Key {
         Key {
             index: MAIN,
@@ -214,7 +115,7 @@ impl Table {
     pub(crate) fn insert(
         &mut self,
         body: Pin<Box<dyn Body>>,
-        label: Option<Box<str>>,
+        name: Option<Box<str>>,
         daemon: bool,
         place: &'static Location<'static>,
     ) -> Key {
@@ -222,16 +123,16 @@ impl Table {
         let index = self.slots.insert(Slot {
             serial,
             body: Some(body),
-            name: None,
+            waker: None,
             joiner: None,
             place,
             finished: false,
             detached: false,
             daemon,
-            labelled: label.is_some(),
+            is_named: name.is_some(),
         });
-        if let Some(label) = label {
-            self.labels.insert(serial, label);
+        if let Some(name) = name {
+            self.names.insert(serial, name);
         }
         self.n_awaited += usize::from(!daemon);
         let index = u32::try_from(index).expect("memory for four billion tasks");
@@ -243,8 +144,8 @@ impl Table {
     /// Queues every task that has not ended. One without a waker is in the queue already.
     pub(crate) fn wake_all(&self) {
         let running = self.slots.iter().filter(|(_, slot)| !slot.finished);
-        let names = running.filter_map(|(_, slot)| slot.name.as_ref());
-        names.for_each(TaskWaker::wake);
+        let wakers = running.filter_map(|(_, slot)| slot.waker.as_ref());
+        wakers.for_each(TaskWaker::wake);
     }
 
     /// Takes a task out to be polled; `None` if it has ended or is being polled.
@@ -254,30 +155,30 @@ impl Table {
             .get_mut(key.place())
             .filter(|slot| slot.serial == key.serial && !slot.finished)?;
         let body = slot.body.take()?;
-        let Some(name) = slot.name.take() else {
+        let Some(waker) = slot.waker.take() else {
             let spare = self.spare.pop();
             let spare = spare.and_then(|spare| TaskWaker::rename(spare, key));
             return Some(Taken {
                 body,
-                name: spare.unwrap_or_else(|| TaskWaker::new(key, Arc::clone(inbox))),
+                waker: spare.unwrap_or_else(|| TaskWaker::new(key, Arc::clone(inbox))),
                 aborted: false,
             });
         };
-        let aborted = name.leave_queue();
+        let aborted = waker.leave_queue();
         Some(Taken {
             body,
-            name,
+            waker,
             aborted,
         })
     }
 
     /// Puts a task back that is not done.
-    pub(crate) fn put_back(&mut self, key: Key, body: Pin<Box<dyn Body>>, name: Arc<TaskWaker>) {
+    pub(crate) fn put_back(&mut self, key: Key, body: Pin<Box<dyn Body>>, waker: Arc<TaskWaker>) {
         let slot = self
             .get_mut(key)
             .expect("only the loop removes tasks that run");
         slot.body = Some(body);
-        slot.name = Some(name);
+        slot.waker = Some(waker);
     }
 
     /// Notes that a task has ended. `None`: there is nothing to be done about it.
@@ -285,12 +186,12 @@ impl Table {
         &mut self,
         key: Key,
         body: Pin<Box<dyn Body>>,
-        name: Arc<TaskWaker>,
+        waker: Arc<TaskWaker>,
     ) -> Option<Ended> {
-        if !TaskWaker::is_alone(&name) {
-            name.finish();
-        } else if self.spare.len() < MOST_SPARE {
-            self.spare.push(name);
+        if !TaskWaker::is_alone(&waker) {
+            waker.finish();
+        } else if self.spare.len() < MAX_SPARE_WAKERS {
+            self.spare.push(waker);
         }
         let slot = self
             .get_mut(key)
@@ -299,9 +200,9 @@ impl Table {
         let joiner = slot.joiner.take();
         let daemon = slot.daemon;
         let mut unclaimed = Some(body);
-        let mut label = None;
+        let mut name = None;
         if slot.detached {
-            label = self.remove(key);
+            name = self.remove(key);
         } else {
             slot.body = unclaimed.take();
         }
@@ -312,7 +213,7 @@ impl Table {
         Some(Ended {
             joiner,
             unclaimed,
-            label,
+            name,
         })
     }
 
@@ -357,19 +258,19 @@ impl Table {
         Ended {
             joiner,
             unclaimed,
-            label: self.remove(key),
+            name: self.remove(key),
         }
     }
 
     /// The waker of a task that has not ended, to abort it by; `None` also while it is polled.
-    pub(crate) fn name(&mut self, key: Key, inbox: &Arc<Inbox>) -> Option<Arc<TaskWaker>> {
+    pub(crate) fn waker(&mut self, key: Key, inbox: &Arc<Inbox>) -> Option<Arc<TaskWaker>> {
         let slot = self.get_mut(key)?;
-        if slot.name.is_none() && slot.body.is_some() && !slot.finished {
-            let name = TaskWaker::new(key, Arc::clone(inbox));
-            name.note_queued();
-            slot.name = Some(name);
+        if slot.waker.is_none() && slot.body.is_some() && !slot.finished {
+            let waker = TaskWaker::new(key, Arc::clone(inbox));
+            waker.note_queued();
+            slot.waker = Some(waker);
         }
-        slot.name.clone()
+        slot.waker.clone()
     }
 
     /// Whether the task has ended, or is not there.
@@ -395,10 +296,10 @@ impl Table {
         let running = self.slots.iter().filter(|(_, slot)| !slot.finished);
         for (_, slot) in running.clone() {
             // Without a waker it is queued, or being polled.
-            let name = slot.name.as_ref()?;
-            let n_others = Arc::strong_count(name).saturating_sub(1);
-            let who = self.describe(slot);
-            holders.insert(Arc::as_ptr(name).cast(), (n_others, who, None));
+            let waker = slot.waker.as_ref()?;
+            let n_others = Arc::strong_count(waker).saturating_sub(1);
+            let who = self.describe_slot(slot);
+            holders.insert(Arc::as_ptr(waker).cast(), (n_others, who, None));
         }
         // A waker that waits for one of them is held by this table, and no help.
         for (_, slot) in running {
@@ -409,33 +310,33 @@ impl Table {
             }
         }
         let stuck = holders.into_values().map(|(n_others, who, awaits)| {
-            let stuck = Stuck { who, awaits };
+            let stuck = Stuck { task: who, awaits };
             (n_others == 0).then_some(stuck)
         });
         stuck.collect()
     }
 
     /// The task, what it is called, and where it was spawned.
-    pub(crate) fn who(&self, key: Key) -> Option<String> {
+    pub(crate) fn describe(&self, key: Key) -> Option<String> {
         let slot = self.slots.get(key.place())?;
-        (slot.serial == key.serial).then(|| self.describe(slot))
+        (slot.serial == key.serial).then(|| self.describe_slot(slot))
     }
 
-    /// The same, by the task's own waker.
-    pub(crate) fn whose(&self, waker: &Waker) -> Option<String> {
-        let names = |slot: &Slot| {
-            slot.name
+    /// Describes the task that `waker` belongs to.
+    pub(crate) fn describe_task_of(&self, waker: &Waker) -> Option<String> {
+        let is_its_own = |slot: &Slot| {
+            slot.waker
                 .as_ref()
-                .is_some_and(|name| TaskWaker::is(name, waker))
+                .is_some_and(|own| TaskWaker::is(own, waker))
         };
-        let (_, slot) = self.slots.iter().find(|(_, slot)| names(slot))?;
-        Some(self.describe(slot))
+        let (_, slot) = self.slots.iter().find(|(_, slot)| is_its_own(slot))?;
+        Some(self.describe_slot(slot))
     }
 
-    fn describe(&self, slot: &Slot) -> String {
+    fn describe_slot(&self, slot: &Slot) -> String {
         let (id, place) = (slot.serial, slot.place);
-        match self.labels.get(&id) {
-            Some(label) => format!("task {id} ({label:?}, spawned at {place})"),
+        match self.names.get(&id) {
+            Some(name) => format!("task {id} ({name:?}, spawned at {place})"),
             None => format!("task {id} (spawned at {place})"),
         }
     }
@@ -443,11 +344,11 @@ impl Table {
     /// Everything, for the end of the loop.
     pub(crate) fn drain(&mut self) -> Vec<(Id, Ended)> {
         let slots = std::mem::take(&mut self.slots);
-        let mut labels = std::mem::take(&mut self.labels);
+        let mut names = std::mem::take(&mut self.names);
         self.n_awaited = 0;
         let ended = slots.into_iter().map(|(_, slot)| {
-            if let Some(name) = &slot.name {
-                name.finish();
+            if let Some(waker) = &slot.waker {
+                waker.finish();
             }
             let Slot {
                 serial,
@@ -455,13 +356,13 @@ impl Table {
                 body: unclaimed,
                 ..
             } = slot;
-            let label = labels.remove(&serial);
+            let name = names.remove(&serial);
             (
                 Id(serial),
                 Ended {
                     joiner,
                     unclaimed,
-                    label,
+                    name,
                 },
             )
         });
@@ -477,8 +378,8 @@ impl Table {
     /// Forgets a task that has ended; returns what it was called.
     fn remove(&mut self, key: Key) -> Option<Box<str>> {
         let slot = self.slots.remove(key.place());
-        slot.labelled
-            .then(|| self.labels.remove(&slot.serial))
+        slot.is_named
+            .then(|| self.names.remove(&slot.serial))
             .flatten()
     }
 

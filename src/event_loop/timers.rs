@@ -8,7 +8,7 @@
 //!
 //! **Invariant.** An entry leaves the table exactly once: removed or due.
 
-use crate::moment::Moment;
+use super::clock::Moment;
 use std::collections::BTreeMap;
 use std::num::NonZero;
 use std::task::Waker;
@@ -92,6 +92,12 @@ impl Timers {
             Some((_, waker)) => Some(waker),
             None => self.queue.remove(&key),
         }
+    }
+
+    /// Takes all wakers out, for the end of the loop.
+    pub(crate) fn drain(&mut self) -> Vec<Waker> {
+        self.queue_newest();
+        std::mem::take(&mut self.queue).into_values().collect()
     }
 
     pub(crate) fn is_empty(&self) -> bool {

@@ -13,6 +13,7 @@
 //! **Invariants.** A task is in the queue at most once. No wake is lost. Wakers are *not*
 //! async-signal-safe: a wake may allocate.
 
+use super::boundary;
 use crate::sys::sync::{Arc, AtomicU8, Mutex, MutexGuard, OnceLock, Ordering, thread_local};
 use crate::sys::wake_pipe::{CreateError, WakePipe};
 use std::cell::{Cell, RefCell};
@@ -31,7 +32,7 @@ pub(crate) struct Key {
 
 impl Key {
     /// Names no task, ever.
-    pub(crate) const NOBODY: Key = Key {
+    pub(crate) const NONE: Key = Key {
         index: u32::MAX,
         serial: 0,
     };
@@ -155,6 +156,15 @@ pub(crate) fn n_queued() -> usize {
     QUEUE.try_with(|queue| queue.borrow().len()).unwrap_or(0)
 }
 
+/// Puts `keys` back at the front of the run queue, in their order, and empties it.
+pub(crate) fn requeue(keys: &mut VecDeque<Key>) {
+    let _ = QUEUE.try_with(|queue| {
+        let queue = &mut *queue.borrow_mut();
+        keys.append(queue);
+        std::mem::swap(keys, queue);
+    });
+}
+
 /// Exchanges the queue for `empty`: all that has been woken up to now.
 pub(crate) fn swap_queue(empty: &mut VecDeque<Key>) {
     let _ = QUEUE.try_with(|queue| std::mem::swap(&mut *queue.borrow_mut(), empty));
@@ -275,5 +285,17 @@ impl Inbox {
 
     fn lock(&self) -> MutexGuard<'_, Option<Vec<Key>>> {
         self.mail.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Inbox {
+    /// Closes the pipe, and logs an end that other code has closed already.
+    fn drop(&mut self) {
+        let Some(pipe) = self.pipe.get_mut() else {
+            return;
+        };
+        for (fd, errno) in pipe.close() {
+            boundary::warning!("closing descriptor {fd} of the wake-up pipe failed: {errno}");
+        }
     }
 }

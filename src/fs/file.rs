@@ -1,8 +1,8 @@
 //! A file as a stream.
 
 use super::on_pool;
-use crate::blocking::pool::lock;
 use crate::blocking::{self, Kind, Pending};
+use crate::event_loop::pool::lock;
 use futures_io::{AsyncRead, AsyncSeek, AsyncWrite};
 use std::fs::Metadata;
 use std::future::poll_fn;

@@ -1,6 +1,6 @@
 //! Copying between two streams, both ways at once.
 
-use crate::runtime;
+use crate::event_loop::context;
 use futures_io::{AsyncRead, AsyncWrite};
 use std::future::poll_fn;
 use std::io;
@@ -112,8 +112,8 @@ impl Way {
         W: AsyncWrite + Unpin + ?Sized,
     {
         // Streams that are not of this crate may be ready for ever.
-        ready!(runtime::poll_budget(cx));
-        runtime::spend_budget();
+        ready!(context::poll_budget(cx));
+        context::spend_budget();
         if self.begin < self.end {
             let n = ready!(Pin::new(to).poll_write(cx, &self.bytes[self.begin..self.end]))?;
             if n == 0 {

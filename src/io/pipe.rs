@@ -1,7 +1,7 @@
 //! Pipes of this process's own.
 
+use crate::event_loop::reactor::Direction;
 use crate::fd::Source;
-use crate::reactor::Direction;
 use crate::sys::{self, Trigger};
 use futures_io::{AsyncRead, AsyncWrite};
 use std::fs::File;

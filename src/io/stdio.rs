@@ -5,8 +5,8 @@
 //! **Invariant.** Output is not buffered here: what a write returned has left the process. Input
 //! that was buffered and not consumed goes to the next [`stdin`].
 
+use crate::event_loop::reactor::Direction;
 use crate::fd::Source;
-use crate::reactor::Direction;
 use crate::sys::shared::Shared;
 use futures_io::{AsyncBufRead, AsyncRead, AsyncWrite};
 use std::io::{self, IoSlice};

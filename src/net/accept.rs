@@ -1,8 +1,9 @@
 //! Accepting, the same for every kind of listener, and what to do when descriptors run out.
 
+use crate::event_loop::boundary;
+use crate::event_loop::reactor::Direction;
+use crate::event_loop::with;
 use crate::fd::Source;
-use crate::reactor::Direction;
-use crate::runtime::with;
 use crate::sys::{Trigger, socket};
 use crate::time::{Sleep, sleep};
 use futures_util::stream::{FusedStream, Stream};
@@ -61,7 +62,7 @@ impl<L: AsFd> Acceptor<L> {
             // Short: one connection at a time is the common case.
             match ready!(self.source.poll_io(Direction::Read, cx, call, |_| true)) {
                 Err(error) if socket::is_one_lost_connection(&error) => {
-                    log::debug!("a connection was lost before it was accepted: {error}");
+                    boundary::debug!("a connection was lost before it was accepted: {error}");
                 }
                 Err(error) if socket::is_shortage(&error) => {
                     if self.note_shortage() {
@@ -91,7 +92,7 @@ impl<L: AsFd> Acceptor<L> {
             return Poll::Ready(());
         }
         let waker = cx.waker().clone();
-        let displaced = with(|l| l.starve(waker));
+        let displaced = with(|l| l.wait_for_free_fd(waker));
         drop(displaced);
         Poll::Pending
     }

@@ -1,6 +1,7 @@
 //! Names and addresses. Names are looked up in the blocking pool; addresses never go there.
 
 use crate::blocking::{Kind, submit};
+use crate::event_loop::boundary;
 use std::io;
 use std::net::ToSocketAddrs as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
@@ -63,7 +64,7 @@ pub(crate) async fn resolve(target: Target) -> io::Result<Vec<SocketAddr>> {
     match target {
         Target::Addrs(addrs) => Ok(addrs),
         Target::Name(host, port) => {
-            log::debug!("look up {host:?}");
+            boundary::debug!("look up {host:?}");
             submit(Kind::Name, move || look_up(&host, port)).await?
         }
     }

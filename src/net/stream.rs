@@ -1,7 +1,7 @@
 //! Reading and writing, the same for every kind of connection.
 
+use crate::event_loop::reactor::Direction;
 use crate::fd::Source;
-use crate::reactor::Direction;
 use crate::sys::socket;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::AsFd;

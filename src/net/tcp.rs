@@ -11,8 +11,9 @@ use super::addr::{self, ToSocketAddrs};
 use super::common::wraps;
 use super::split::{self, OwnedReadHalf, OwnedWriteHalf};
 use super::stream::{Duplex, reads, writes};
+use crate::event_loop::boundary;
+use crate::event_loop::reactor::Direction;
 use crate::fd::Source;
-use crate::reactor::Direction;
 use crate::sys::{Trigger, socket};
 use crate::time::{self, sleep};
 use std::future::{Future, poll_fn};
@@ -98,7 +99,7 @@ impl AsyncTcpStream {
     }
 
     async fn connect_one(addr: SocketAddr) -> io::Result<AsyncTcpStream> {
-        log::debug!("connect to {addr}");
+        boundary::debug!("connect to {addr}");
         let (fd, mut connected) = socket::connect(&addr)?;
         let stream = AsyncTcpStream::fresh(fd)?;
         while !connected {

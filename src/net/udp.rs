@@ -2,8 +2,8 @@
 
 use super::addr::{self, ToSocketAddrs};
 use super::common::wraps;
+use crate::event_loop::reactor::Direction;
 use crate::fd::Source;
-use crate::reactor::Direction;
 use crate::sys::{Trigger, socket};
 use std::future::poll_fn;
 use std::io;

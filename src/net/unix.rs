@@ -9,9 +9,10 @@ pub use listener::AsyncUnixListener;
 use super::common::wraps;
 use super::split::{self, OwnedReadHalf, OwnedWriteHalf};
 use super::stream::{Duplex, reads, writes};
+use crate::event_loop::boundary;
+use crate::event_loop::reactor::Direction;
 use crate::fd::Source;
-use crate::reactor::Direction;
-use crate::sys::unix_socket::{self, Connecting};
+use crate::sys::socket::unix::Connecting;
 use crate::sys::{Trigger, socket};
 use crate::time::sleep;
 use std::future::poll_fn;
@@ -120,7 +121,7 @@ impl AsyncUnixStream {
     /// # Cancel safety
     /// Dropping the future closes the socket.
     pub async fn connect(path: impl AsRef<Path>) -> io::Result<AsyncUnixStream> {
-        let addr = unix_socket::path_addr(path.as_ref())?;
+        let addr = socket::unix::path_addr(path.as_ref())?;
         AsyncUnixStream::connect_addr(&addr).await
     }
 
@@ -132,11 +133,11 @@ impl AsyncUnixStream {
     /// # Cancel safety
     /// Dropping the future closes the socket.
     pub async fn connect_addr(addr: &SocketAddr) -> io::Result<AsyncUnixStream> {
-        log::debug!("connect to {addr:?}");
-        let stream = AsyncUnixStream::adopt(unix_socket::stream()?)?;
+        boundary::debug!("connect to {addr:?}");
+        let stream = AsyncUnixStream::adopt(socket::unix::stream()?)?;
         let mut delay = DELAYS.0;
         loop {
-            match unix_socket::connect(&stream.io, addr)? {
+            match socket::unix::connect(&stream.io, addr)? {
                 Connecting::Done => break,
                 Connecting::UnderWay => {
                     stream.finish_connecting().await?;
@@ -226,7 +227,7 @@ impl AsyncUnixStream {
     /// # std::io::Result::Ok(())
     /// ```
     pub fn peer_cred(&self) -> io::Result<UCred> {
-        let (uid, gid, pid) = unix_socket::peer(&self.io)?;
+        let (uid, gid, pid) = socket::unix::peer(&self.io)?;
         Ok(UCred { uid, gid, pid })
     }
 
@@ -267,7 +268,7 @@ impl AsyncUnixStream {
     /// ```
     pub async fn send_fds(&self, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<usize> {
         poll_fn(|cx| {
-            let call = || unix_socket::send_fds(&self.io, bytes, fds);
+            let call = || socket::unix::send_fds(&self.io, bytes, fds);
             let is_short = |&n: &usize| n < bytes.len();
             self.source.poll_io(Direction::Write, cx, call, is_short)
         })
@@ -291,7 +292,7 @@ impl AsyncUnixStream {
     /// arrived, and another thread's `fork` and `exec` in between takes it along.
     pub async fn recv_fds(&self, bytes: &mut [u8], n_most: usize) -> io::Result<ReceivedFds> {
         poll_fn(|cx| {
-            let call = || unix_socket::receive_fds(&self.io, bytes, n_most);
+            let call = || socket::unix::receive_fds(&self.io, bytes, n_most);
             self.source.poll_io(Direction::Read, cx, call, |_| false)
         })
         .await

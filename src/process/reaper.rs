@@ -10,7 +10,7 @@
 //! **Invariants.** Children are asked about by pid, each its own, so that nobody else's is reaped.
 //! A ring that comes after a look is not missed by the one who looked: he says which he has heard.
 
-use crate::runtime;
+use crate::event_loop::{self, boundary};
 use crate::signal::{Signal, Signals};
 use crate::sys::{self, fork};
 use crate::task::Builder;
@@ -84,7 +84,7 @@ impl Bell {
     fn ring(&self) {
         self.n_rings.set(self.n_rings.get() + 1);
         let waiters = self.waiters.take();
-        waiters.into_values().for_each(runtime::wake_contained);
+        waiters.into_values().for_each(boundary::wake);
     }
 }
 
@@ -184,7 +184,7 @@ impl Ear {
         drop(orphans);
         let displaced = KEPT.try_with(|kept| kept.replace(Some(Rc::clone(&self.bell))));
         drop(displaced);
-        runtime::at_end(reap_orphans);
+        event_loop::set_on_run_end(reap_orphans);
     }
 }
 

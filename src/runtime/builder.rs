@@ -1,13 +1,15 @@
-//! Settings of a loop.
+//! [`Builder`]: the settings of a loop.
 
-use super::{CreateError, Entered, Main, SLOW_POLL, drive, with};
-use crate::reactor::Poller;
+use super::{CreateError, Entered, MainSlot, drive};
+use crate::event_loop::reactor::Poller;
+use crate::event_loop::{context, with};
 use std::future::IntoFuture;
 use std::panic::resume_unwind;
 use std::pin::pin;
 use std::time::Duration;
 
-/// Settings of a loop, and a `run` that returns errors instead of panicking.
+/// The settings of a loop, and versions of `run` and `block_on` that return errors instead of
+/// panicking.
 ///
 /// # Examples
 /// ```
@@ -33,50 +35,54 @@ impl Builder {
 
     /// Sets how the loop of this thread waits for descriptors from now on.
     ///
-    /// The environment variable `FAHRENHEIT_POLLER=select` has the last word.
+    /// The environment variable `FAHRENHEIT_POLLER=select` takes precedence.
     pub fn poller(mut self, poller: Poller) -> Builder {
         self.poller = Some(poller);
         self
     }
 
-    /// Sets by how much a timer may be late, from now on, on this thread's loop, so that one
-    /// wake-up serves several; 100 µs by default.
+    /// Sets how late a timer may fire so that one wake-up of the loop serves several timers, from
+    /// now on, on this thread's loop. The default is 100 µs.
     ///
-    /// Only timers that are due so shortly after each other wait for each other: one that is alone
-    /// is not made late, and none is ever early. With zero every deadline gets a wake-up of its
-    /// own.
+    /// A timer is delayed only for another timer that is due within `slack` after it. A lone timer
+    /// is not delayed, and no timer ever fires early. With zero, every deadline gets a wake-up of
+    /// its own.
     pub fn timer_slack(mut self, slack: Duration) -> Builder {
         self.timer_slack = Some(slack);
         self
     }
 
-    /// Sets how many threads [`spawn_blocking`](crate::spawn_blocking) and name look-ups may use at
-    /// the most, from now on, on this thread's loop. The default is 32.
+    /// Sets the maximum number of threads for [`spawn_blocking`](crate::spawn_blocking), the
+    /// functions of [`fs`](crate::fs) and name look-ups, from now on, on this thread's loop. The
+    /// default is 32.
     ///
-    /// None is started before it is needed. With 0 there never is any: jobs and look-ups return an
-    /// error.
-    pub fn blocking_threads(mut self, most: usize) -> Builder {
-        self.blocking_threads = Some(most);
+    /// No thread is started before it is needed. With 0 none is ever started, and blocking jobs and
+    /// name look-ups return an error.
+    pub fn blocking_threads(mut self, max: usize) -> Builder {
+        self.blocking_threads = Some(max);
         self
     }
 
-    /// Makes a run of this thread's loop that can never end panic, from now on, instead of waiting
-    /// for ever; for tests. By default it is a warning in the log.
+    /// Sets whether a loop of this thread that can never wake up again panics, from now on, which
+    /// helps in tests. By default it logs a warning and waits for ever.
     ///
-    /// A loop is stuck if nothing is queued, no timer is armed, no descriptor is waited for, and
-    /// nobody outside of it holds a waker of its tasks: a future was pending without arranging to
-    /// be woken. It says so after a second, with the tasks concerned and where they were spawned.
-    /// Tasks that wait for each other by a channel or a lock are not recognised, because a waker
-    /// that lies in a channel might be held by another thread as well. Nor is [`turn`](crate::turn)
-    /// watched.
+    /// A loop is stuck if no task is queued, no timer is armed, no task waits for a descriptor, and
+    /// only the loop itself holds wakers of its tasks: a future has returned `Pending` without
+    /// arranging to be woken. This is reported after one second, with the tasks concerned and where
+    /// they were spawned. Tasks that wait for each other by a channel or a lock are not recognised,
+    /// because a waker inside a channel might be reachable from another thread as well. Turns by
+    /// [`turn`](crate::turn) are not watched.
     pub fn panic_when_stuck(mut self, panic: bool) -> Builder {
         self.panic_when_stuck = Some(panic);
         self
     }
 
-    /// Logs a warning for every poll on this thread that takes longer than `limit`, from now on:
-    /// meanwhile nothing else runs. It names the task, and where it was spawned. Off by default,
-    /// because it reads the clock twice a poll; [`Duration::MAX`] turns it off again.
+    /// Logs a warning for every poll on this thread that takes longer than `limit`, from now on,
+    /// because nothing else runs during a poll. The warning names the task and where it was
+    /// spawned.
+    ///
+    /// Off by default, because it reads the clock twice per poll. [`Duration::MAX`] turns it off
+    /// again.
     pub fn slow_poll(mut self, limit: Duration) -> Builder {
         self.slow_poll = Some(limit);
         self
@@ -85,29 +91,35 @@ impl Builder {
     /// [`run`](crate::run) with these settings.
     ///
     /// # Errors
-    /// If the loop cannot be created. `main` is dropped without having been polled.
+    /// [`CreateError`] if the wake-up pipe cannot be created (`pipe2(2)`: usually EMFILE or
+    /// ENFILE), or if the thread is ending. `main` is dropped without having been polled.
     ///
     /// # Panics
     /// If `main` panics, or if called from inside a task.
     #[track_caller]
     pub fn run<F: IntoFuture>(self, main: F) -> Result<F::Output, CreateError> {
-        self.drive(main, false)
+        self.drive(main, true)
     }
 
     /// [`block_on`](crate::block_on) with these settings.
     ///
     /// # Errors
-    /// If the loop cannot be created. `main` is dropped without having been polled.
+    /// [`CreateError`] if the wake-up pipe cannot be created (`pipe2(2)`: usually EMFILE or
+    /// ENFILE), or if the thread is ending. `main` is dropped without having been polled.
     ///
     /// # Panics
     /// If `main` panics, or if called from inside a task.
     #[track_caller]
     pub fn block_on<F: IntoFuture>(self, main: F) -> Result<F::Output, CreateError> {
-        self.drive(main, true)
+        self.drive(main, false)
     }
 
     #[track_caller]
-    fn drive<F: IntoFuture>(self, main: F, alone: bool) -> Result<F::Output, CreateError> {
+    fn drive<F: IntoFuture>(
+        self,
+        main: F,
+        waits_for_tasks: bool,
+    ) -> Result<F::Output, CreateError> {
         let entered = match Entered::new()? {
             Some(entered) => entered,
             None => panic!(
@@ -121,21 +133,21 @@ impl Builder {
         if let Some(slack) = self.timer_slack {
             with(|l| l.timer_slack = slack);
         }
-        if let Some(most) = self.blocking_threads {
-            with(|l| l.pool.set_limit(most));
+        if let Some(max) = self.blocking_threads {
+            with(|l| l.pool.set_limit(max));
         }
         if let Some(limit) = self.slow_poll {
-            SLOW_POLL.set((limit < Duration::MAX).then_some(limit));
+            context::set_slow_poll((limit < Duration::MAX).then_some(limit));
         }
         if let Some(panic) = self.panic_when_stuck {
             with(|l| l.panic_when_stuck = panic);
         }
         let future = pin!(Some(main.into_future()));
-        let mut main = Main {
+        let mut main = MainSlot {
             future,
             output: None,
         };
-        drive(&entered, &mut main, alone);
+        drive(&entered, &mut main, waits_for_tasks);
         drop(entered);
         match main
             .output

@@ -1,53 +1,53 @@
-//! The loop by single turns, for programs that have a loop of their own.
+//! Single turns of the loop, for programs that have a loop of their own.
 //!
-//! **Invariant.** Between [`interest`] and the next turn, the loop counts as asleep: whoever wakes
-//! a task from another thread rings the wake-up pipe, which the host has been told to wait for.
+//! **Invariant.** Between [`interest`] and the next turn, the loop counts as asleep: a wake from
+//! another thread writes to the wake-up pipe, which the host has been told to wait for.
 
-use super::{Entered, run_queued, wait_and_wake, with};
-use crate::moment::Moment;
-use crate::reactor::Direction;
+use super::Entered;
+use crate::event_loop::clock::Moment;
+use crate::event_loop::reactor::Direction;
+use crate::event_loop::tick::{self, Turn};
+use crate::event_loop::{waker, with};
 use crate::sys::fork;
-use crate::task::waker;
 use std::io;
 use std::os::fd::RawFd;
 use std::time::{Duration, Instant};
 
-/// Does one turn of this thread's loop, for a program that has a loop of its own: polls what is
-/// queued, waits for at most `limit`, and wakes what has become ready. Returns how many wakers ran.
+/// Turns this thread's loop once, for a program that has a loop of its own: polls tasks that were
+/// woken, waits for at most `limit`, and wakes what has become ready. Returns the number of wakers
+/// that ran.
 ///
 /// With `Some(Duration::ZERO)` it never waits; with `None` it waits without limit. It does not wait
-/// either if it has polled something: what the caller wants may have happened.
+/// either if it has polled a task, because that may be what the caller is waiting for.
 ///
 /// # A loop around this one
-/// The host, which may be a `poll` loop, a terminal program or the program that a plug-in was
-/// loaded into, does the following for ever, all of it on one thread:
+/// The host may be a `poll` loop, a terminal program, or the program that a plug-in was loaded
+/// into. It repeats the following steps, all on one thread:
 ///
-/// 1. It asks [`interest`] what to wait for, each time anew, and as the last thing before it waits:
-///    every call into this crate on this thread, and every drop of a socket, may change the
-///    answer.
-/// 2. It waits, in whichever way, until one of these descriptors is ready, or one of its own is,
-///    but no longer than [`Interest::time_left`] says. Readiness has to be level-triggered, as that
-///    of `poll` and `select` is; an epoll or kqueue of its own has to follow every change of the
-///    lists.
-/// 3. It calls `turn(Some(Duration::ZERO))`, always: it need not find out which descriptor was
-///    ready, or whether it was one of this crate's. A turn too many does no harm.
-/// 4. It does its own work, and may [`spawn`](crate::spawn) and abort tasks, drop sockets, and wake
-///    wakers as it likes.
+/// 1. Call [`interest`] as the last thing before waiting. Every call into this crate on this
+///    thread, and every drop of a socket, may change the answer.
+/// 2. Wait until one of these descriptors or one of the host's own is ready, but no longer than
+///    [`Interest::time_left`]. Readiness has to be level-triggered, as in `poll` and `select`. A
+///    host with an epoll or kqueue of its own has to register every change of the lists.
+/// 3. Call `turn(Some(Duration::ZERO))`, whichever descriptor was ready. A turn too many does no
+///    harm.
+/// 4. Do the host's own work. It may [`spawn`](crate::spawn) and abort tasks, drop sockets, and
+///    wake wakers.
 ///
-/// A turn polls tasks, up to about 200 times, and returns when it has; should more be queued, then
-/// [`Interest::queued`] says so, and the host's own descriptors have their turn in between. A task
-/// that panics does not end the turn. Nothing here looks at the host's signals or timers.
+/// A turn makes about 200 polls at most. If more tasks are queued, [`Interest::queued`] is true, so
+/// that the host can look at its own descriptors in between. A task that panics does not end the
+/// turn. `turn` does not look at the host's signals or timers.
 ///
-/// Inside of tasks, `turn`, [`run`](crate::run) and [`block_on`](crate::block_on) are refused. A
-/// task may call back into the host, but if that ends in a `turn`, it gets the error below.
-/// Outside of tasks all three may follow each other.
+/// `turn`, [`run`](crate::run) and [`block_on`](crate::block_on) are refused inside a task. A task
+/// may call back into the host, but a `turn` made from there returns the error below. Outside of
+/// tasks all three may follow each other.
 ///
-/// The host may `fork` between two turns, and both processes go on: in the child, the next
-/// `interest` says that something is queued, and the turn after it makes what a child cannot share.
+/// The host may `fork` between two turns, and both processes go on. In the child, `interest` says
+/// that something is queued, and the next turn creates what a child cannot share with its parent.
 ///
 /// # Errors
-/// - If the wake-up pipe cannot be made.
-/// - If called from inside a task, or from inside another `turn`. Nothing has happened then.
+/// - If the wake-up pipe cannot be created (`pipe2(2)`: usually EMFILE or ENFILE).
+/// - If called from inside a task, or from inside another `turn`. The call has then done nothing.
 ///
 /// # Examples
 /// ```
@@ -67,42 +67,44 @@ pub fn turn(limit: Option<Duration>) -> io::Result<usize> {
             "`turn` was called from inside a task of the same thread",
         ));
     };
+    // `interest` has marked the loop asleep on behalf of the host.
     entered.inbox.wake_up();
-    let n_polls = run_queued(None, &entered.inbox);
-    let limit = if n_polls > 0 {
-        Some(Duration::ZERO)
-    } else {
-        limit
-    };
-    Ok(wait_and_wake(&entered.inbox, limit))
+    let turn = tick::turn(&entered.inbox, None, |n_polls| match n_polls {
+        0 => limit,
+        _ => Some(Duration::ZERO),
+    });
+    match turn {
+        Turn::Woke(n_woken) => Ok(n_woken),
+        Turn::Finished => unreachable!("without a main future a turn never finishes"),
+    }
 }
 
-/// What a program that owns its loop has to wait for before it calls [`turn`] again.
+/// What a program with a loop of its own has to wait for before it calls [`turn`] again.
 ///
-/// A snapshot: any call into this crate on this thread may change it. The descriptors are to be
-/// waited for, and not to be read, written or closed.
+/// This is a snapshot: any call into this crate on this thread may change it. The program may wait
+/// for the descriptors, but must not read, write or close them.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct Interest {
-    /// Wait until one of these is readable. The wake-up pipe, by which other threads wake tasks of
-    /// this one, is among them.
+    /// Wait until one of these is readable. One of them is the wake-up pipe, to which other threads
+    /// write when they wake a task of this one.
     pub read: Vec<RawFd>,
     /// Wait until one of these is writable.
     pub write: Vec<RawFd>,
     /// Wait until one of these has an exceptional condition.
     pub except: Vec<RawFd>,
-    /// Wait no longer than until then.
+    /// Wait until this point in time at the latest.
     pub deadline: Option<Instant>,
-    /// Do not wait at all: tasks are ready to be polled, or `turn` has an error to tell.
+    /// Do not wait at all: tasks are ready to be polled, or the next `turn` will return an error.
     pub queued: bool,
 }
 
 impl Interest {
-    /// How long to wait from now on: not at all if something is queued, else until the deadline;
-    /// `None` if there is no limit.
+    /// Returns the maximum time to wait from now: zero if something is queued, else the time until
+    /// the deadline; `None` if there is no limit.
     ///
-    /// Whoever has to round this, to the milliseconds of `poll`, should round up. Rounded down, the
-    /// host would turn in circles for the rest of the last millisecond; nothing worse happens.
+    /// A host that has to round this, for example to the milliseconds of `poll`, should round up.
+    /// Rounded down, it would turn without waiting for the rest of the last millisecond.
     ///
     /// # Examples
     /// ```
@@ -123,7 +125,7 @@ impl Interest {
     }
 }
 
-/// What this thread's loop waits for; see [`turn`].
+/// Returns what this thread's loop waits for; see [`turn`].
 ///
 /// From this call to the next turn, a wake from another thread makes the wake-up pipe readable.
 ///
@@ -134,12 +136,12 @@ impl Interest {
 /// ```
 pub fn interest() -> Interest {
     let interest = with(|l| {
-        // Without a pipe nobody could be called; `turn` will say why there is none. And a child has
-        // to turn once before what it waits for is its own.
+        // Without a pipe no other thread could end the host's wait; `turn` will return the reason.
+        // A forked child has to turn once before the pipe and the queue are its own.
         let no_pipe = l.inbox.open_pipe().is_err();
         let forked = l.n_forks != fork::count();
-        // First asleep, then a look at the mail: whoever posts after the look finds a sleeper.
-        let mail = !l.inbox.fall_asleep();
+        // First marked asleep, then a look at the inbox: a wake after the look writes to the pipe.
+        let has_wakes = !l.inbox.fall_asleep();
         let mut read = l.reactor.interests(Direction::Read);
         read.extend(l.inbox.pipe_fd());
         Interest {
@@ -147,7 +149,7 @@ pub fn interest() -> Interest {
             write: l.reactor.interests(Direction::Write),
             except: l.reactor.interests(Direction::Except),
             deadline: l.timers.next_deadline().and_then(Moment::instant),
-            queued: mail || no_pipe || forked || waker::has_queued(),
+            queued: has_wakes || no_pipe || forked || waker::has_queued(),
         }
     });
     interest.unwrap_or_default()

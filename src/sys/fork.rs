@@ -7,14 +7,23 @@
 
 use nix::libc;
 use nix::sys::signal::{SigSet, SigmaskHow};
-use std::sync::Once;
 use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
+use std::sync::{Once, OnceLock};
 
 // As wide as a pointer: not every processor has atomics of 64 bits.
 static FORKS: AtomicUsize = AtomicUsize::new(0);
 
 /// The process for which `FORKS` is right.
 static HERE: AtomicI32 = AtomicI32::new(0);
+
+/// What the signal handler's part of the crate does first in a child.
+static IN_CHILD: OnceLock<fn()> = OnceLock::new();
+
+/// Has `f` called in each forked child before anything else of this crate runs there. `f` may do
+/// only what a signal handler may do. Only the first call has an effect.
+pub(super) fn set_in_child(f: fn()) {
+    let _ = IN_CHILD.set(f);
+}
 
 /// How many forks lie between the first process and this one, as far as we were there to count.
 pub(crate) fn count() -> usize {
@@ -48,7 +57,9 @@ pub(super) fn notice() {
     let before = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK);
     if HERE.swap(here, Ordering::SeqCst) != here {
         FORKS.fetch_add(1, Ordering::Relaxed);
-        super::signal::in_child();
+        if let Some(in_child) = IN_CHILD.get() {
+            in_child();
+        }
     }
     if let Ok(before) = before {
         // Cannot fail: the call that took these away has just succeeded.

@@ -433,6 +433,7 @@ pub(crate) struct Listener {
 impl Listener {
     pub(crate) fn new(set: Set) -> io::Result<Listener> {
         fork::watch();
+        fork::set_in_child(in_child);
         let pipe = WakePipe::new()?;
         let node = registry().node();
         // Before the handler is in place, so that nothing is lost in between.
@@ -502,7 +503,7 @@ impl AsFd for Listener {
 
 /// The first thing in a child of `fork`: what was raised before was for the parent, and handlers
 /// that were at work on other threads are not there. Does only what a handler may do.
-pub(super) fn in_child() {
+fn in_child() {
     for node in nodes() {
         node.n_inside.store(0, Ordering::SeqCst);
         for word in &node.raised {

@@ -1,7 +1,9 @@
-//! Sockets: making them, connecting, accepting, and writing without `SIGPIPE`.
+//! Sockets: create them, connecting, accepting, and writing without `SIGPIPE`.
 
-use super::unix::{HERE, is_connecting};
-use super::{Errno, making, retry};
+pub(crate) mod unix;
+
+use super::{Errno, create, retry};
+use crate::sys::unix::{HERE, is_connecting};
 use nix::libc;
 use nix::sys::socket::{self, AddressFamily, MsgFlags, SockType, SockaddrLike, SockaddrStorage};
 use nix::sys::socket::{getsockopt, setsockopt, sockopt};
@@ -66,7 +68,7 @@ fn tcp(addr: &SocketAddr) -> io::Result<OwnedFd> {
         SocketAddr::V4(_) => AddressFamily::Inet,
         SocketAddr::V6(_) => AddressFamily::Inet6,
     };
-    let socket = making::socket(family, SockType::Stream)?;
+    let socket = create::socket(family, SockType::Stream)?;
     silence(&socket)?;
     Ok(socket)
 }
@@ -124,7 +126,7 @@ pub(crate) fn accept(listener: impl AsFd) -> io::Result<(OwnedFd, SocketAddr)> {
     // SAFETY: all zeroes is a valid `sockaddr_storage`: that of no family.
     let mut addr: libc::sockaddr_storage = unsafe { std::mem::zeroed() };
     let mut len = size_of_val(&addr) as libc::socklen_t;
-    let socket = making::accept(listener.as_fd(), &mut addr, &mut len)?;
+    let socket = create::accept(listener.as_fd(), &mut addr, &mut len)?;
     silence(&socket).map_err(|errno| HERE.accepted_error(errno))?;
     Ok((socket, peer(&addr, len)?))
 }
@@ -279,7 +281,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let (unix, _) = std::os::unix::net::UnixStream::pair().unwrap();
         assert!(is_socket(listener.as_raw_fd()) && is_socket(unix.as_raw_fd()));
-        let (read, write) = making::pipe().unwrap();
+        let (read, write) = create::pipe().unwrap();
         let file = std::fs::File::open("/dev/null").unwrap();
         for fd in [read.as_raw_fd(), write.as_raw_fd(), file.as_raw_fd(), -1] {
             assert!(!is_socket(fd), "{fd}");

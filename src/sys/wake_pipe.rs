@@ -5,7 +5,7 @@
 //! 278 bytes on Linux. The idea is D. J. Bernstein's "self-pipe trick".
 
 use super::unix::SELECT_LIMIT;
-use super::{Errno, making, retry};
+use super::{Errno, create, retry};
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
@@ -89,7 +89,7 @@ impl From<CreateError> for io::Error {
 
 impl WakePipe {
     pub(crate) fn new() -> Result<WakePipe, CreateError> {
-        let (read, write) = making::pipe().map_err(CreateError::from_errno)?;
+        let (read, write) = create::pipe().map_err(CreateError::from_errno)?;
         let number = read.as_raw_fd();
         if !is_selectable(number, SELECT_LIMIT) {
             return Err(CreateError::TooManyOpenFiles);
@@ -166,7 +166,7 @@ impl WakePipe {
         let Some((read, write)) = &self.ends else {
             return Ok(());
         };
-        let (new_read, new_write) = making::pipe()?;
+        let (new_read, new_write) = create::pipe()?;
         for (new, old) in [(new_read, read), (new_write, write)] {
             // SAFETY: `old` is ours and stays open; only what stands behind its number changes.
             // What comes back is a second owner of that number, and is given up at once.
@@ -197,19 +197,23 @@ impl AsFd for WakePipe {
     }
 }
 
-impl Drop for WakePipe {
-    /// Closes both ends, and says so if the system would not (SE6): it means that somebody else
-    /// closed a descriptor that was ours.
-    fn drop(&mut self) {
-        let Some((read, write)) = self.ends.take() else {
-            return;
-        };
-        for end in [read, write] {
+impl WakePipe {
+    /// Closes both ends. Returns the ends that could not be closed: EBADF means that other code
+    /// has closed a descriptor that was ours.
+    pub(crate) fn close(&mut self) -> Vec<(RawFd, Errno)> {
+        let ends = self.ends.take().map(<[OwnedFd; 2]>::from);
+        let closed = ends.into_iter().flatten().map(|end| {
             let fd = end.as_raw_fd();
-            if let Err(errno) = nix::unistd::close(end) {
-                log::warn!("closing descriptor {fd} of the wake-up pipe failed: {errno}");
-            }
-        }
+            // By hand, because dropping an `OwnedFd` that is not open aborts a debug build.
+            nix::unistd::close(end).map_err(|errno| (fd, errno))
+        });
+        closed.filter_map(Result::err).collect()
+    }
+}
+
+impl Drop for WakePipe {
+    fn drop(&mut self) {
+        self.close();
     }
 }
 

@@ -49,7 +49,7 @@ fn c3_a_panic_whose_handle_is_gone_is_logged_once_as_an_error() {
                 task.id()
             })
         });
-        let line = format!("ERROR task {id} panicked: boom (it is called \"the bad one\")");
+        let line = format!("ERROR task {id} panicked: boom (its name is \"the bad one\")");
         assert_eq!(lines, [line]);
         // Dropped after the task has ended: the same. Read: nothing.
         let (id, lines) = record(|| {

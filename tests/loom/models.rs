@@ -8,7 +8,7 @@
 //! prints all names.
 
 // Each model uses some of a module.
-#![allow(dead_code)]
+#![allow(dead_code, unused_imports, unused_macros)]
 
 /// What stands in for the cellar of the library.
 mod sys {
@@ -20,11 +20,12 @@ mod sys {
 // The library's own.
 #[path = "../../src/event_loop"]
 mod event_loop {
+    pub(crate) mod body;
+    pub(crate) mod boundary;
     pub(crate) mod join_error;
     pub(crate) mod pool;
     pub(crate) mod tasks;
     pub(crate) mod waker;
-    use join_error as error;
 }
 
 mod inbox;

@@ -4,7 +4,8 @@ use crate::Model;
 use crate::sys::sync::Arc;
 use crate::sys::wake_pipe;
 use crate::event_loop::join_error::{Id, JoinError};
-use crate::event_loop::tasks::{self, Table, Taken};
+use crate::event_loop::body;
+use crate::event_loop::tasks::{Table, Taken};
 use crate::event_loop::waker::{self, Inbox, Key, TaskWaker};
 use loom::sync::atomic::{AtomicBool, Ordering};
 use loom::thread;
@@ -61,13 +62,13 @@ impl Loop {
 
     fn spawn(&mut self, future: impl Future<Output = ()> + 'static) -> Key {
         let future = async { Ok::<(), JoinError>(future.await) };
-        let body = table::body(future);
+        let body = body::body(future);
         self.tasks.insert(body, None, false, Location::caller())
     }
 
     /// What an `AbortHandle` holds.
     fn name(&mut self, key: Key) -> Arc<TaskWaker> {
-        self.tasks.name(key, &self.inbox).unwrap()
+        self.tasks.waker(key, &self.inbox).unwrap()
     }
 
     /// As `run_queued` of the library.
@@ -92,7 +93,7 @@ impl Loop {
         };
         let Taken {
             mut body,
-            name,
+            waker,
             aborted,
         } = taken;
         let id = Id(key.serial);
@@ -100,14 +101,14 @@ impl Loop {
             body.as_mut().cancel(id);
             Poll::Ready(())
         } else {
-            let waker = Waker::from(std::sync::Arc::new(Name(Arc::clone(&name))));
+            let waker = Waker::from(std::sync::Arc::new(Name(Arc::clone(&waker))));
             body.as_mut().poll(id, &mut Context::from_waker(&waker))
         };
         if polled.is_pending() {
-            self.tasks.put_back(key, body, name);
+            self.tasks.put_back(key, body, waker);
             return;
         }
-        drop(self.tasks.finish(key, body, name));
+        drop(self.tasks.finish(key, body, waker));
         drop(self.tasks.detach(key));
     }
 

@@ -64,7 +64,7 @@ pub(crate) enum Advice {
 
 /// A descriptor that was closed behind the loop.
 #[derive(Debug)]
-pub(crate) struct Victim {
+pub(crate) struct ClosedFd {
     pub(crate) fd: RawFd,
     pub(crate) place: &'static Location<'static>,
     pub(crate) waiters: Vec<Waker>,

@@ -1,7 +1,7 @@
 //! What happens where `select` has a limit, with a limit of our own: Linux has none.
 
+use crate::event_loop::with;
 use crate::prelude::*;
-use crate::runtime::with;
 use crate::{AsyncFd, AsyncTcpListener, AsyncTcpStream, RegisterError};
 use futures_util::future::join;
 use std::io;

@@ -1,10 +1,10 @@
 //! Datagrams over Unix sockets.
 
 use super::DELAYS;
+use crate::event_loop::reactor::Direction;
 use crate::fd::Source;
 use crate::net::common::wraps;
-use crate::reactor::Direction;
-use crate::sys::{Trigger, socket, unix_socket};
+use crate::sys::{Trigger, socket};
 use crate::time::sleep;
 use std::future::poll_fn;
 use std::io;
@@ -60,7 +60,7 @@ impl AsyncUnixDatagram {
     /// # Errors
     /// As [`AsyncUnixListener::bind`](super::AsyncUnixListener::bind).
     pub fn bind(path: impl AsRef<Path>) -> io::Result<AsyncUnixDatagram> {
-        AsyncUnixDatagram::bind_addr(&unix_socket::path_addr(path.as_ref())?)
+        AsyncUnixDatagram::bind_addr(&socket::unix::path_addr(path.as_ref())?)
     }
 
     /// As [`bind`](AsyncUnixDatagram::bind), by an address that may be an abstract name.
@@ -68,7 +68,7 @@ impl AsyncUnixDatagram {
     /// # Errors
     /// As `bind`; `InvalidInput` for the address of a socket without a name.
     pub fn bind_addr(addr: &SocketAddr) -> io::Result<AsyncUnixDatagram> {
-        let addr = unix_socket::named(addr)?;
+        let addr = socket::unix::named(addr)?;
         AsyncUnixDatagram::from_std(net::UnixDatagram::bind_addr(addr)?)
     }
 
@@ -120,7 +120,7 @@ impl AsyncUnixDatagram {
     /// `InvalidInput` for a path that [`bind`](AsyncUnixDatagram::bind) refuses, too; `NotFound`;
     /// `ConnectionRefused` if nobody has that socket open any more.
     pub fn connect(&self, path: impl AsRef<Path>) -> io::Result<()> {
-        self.connect_addr(&unix_socket::path_addr(path.as_ref())?)
+        self.connect_addr(&socket::unix::path_addr(path.as_ref())?)
     }
 
     /// As [`connect`](AsyncUnixDatagram::connect), to a socket that may have an abstract name.
@@ -128,7 +128,7 @@ impl AsyncUnixDatagram {
     /// # Errors
     /// As `connect`; `InvalidInput` for the address of a socket without a name.
     pub fn connect_addr(&self, addr: &SocketAddr) -> io::Result<()> {
-        self.io.connect_addr(unix_socket::named(addr)?)
+        self.io.connect_addr(socket::unix::named(addr)?)
     }
 
     /// Sends one datagram to the peer; returns its length.
@@ -153,7 +153,7 @@ impl AsyncUnixDatagram {
     /// # Cancel safety
     /// If the future is dropped before it is ready, nothing has been sent.
     pub async fn send_to(&self, bytes: &[u8], path: impl AsRef<Path>) -> io::Result<usize> {
-        let addr = unix_socket::path_addr(path.as_ref())?;
+        let addr = socket::unix::path_addr(path.as_ref())?;
         self.send_to_addr(bytes, &addr).await
     }
 
@@ -166,7 +166,7 @@ impl AsyncUnixDatagram {
     /// # Cancel safety
     /// If the future is dropped before it is ready, nothing has been sent.
     pub async fn send_to_addr(&self, bytes: &[u8], addr: &SocketAddr) -> io::Result<usize> {
-        let addr = unix_socket::named(addr)?;
+        let addr = socket::unix::named(addr)?;
         self.send_with(false, || self.io.send_to_addr(bytes, addr))
             .await
     }
@@ -179,7 +179,7 @@ impl AsyncUnixDatagram {
         call: impl Fn() -> io::Result<usize>,
     ) -> io::Result<usize> {
         let call = || match call() {
-            Err(error) if unix_socket::receiver_is_full(&error, connected) => Ok(None),
+            Err(error) if socket::unix::receiver_is_full(&error, connected) => Ok(None),
             outcome => outcome.map(Some),
         };
         let mut delay = DELAYS.0;

@@ -1,10 +1,10 @@
 //! Listening for connections over Unix sockets.
 
 use super::AsyncUnixStream;
+use crate::event_loop::reactor::Direction;
 use crate::net::accept::{Acceptor, Incoming, Listen};
 use crate::net::common::wraps;
-use crate::reactor::Direction;
-use crate::sys::unix_socket;
+use crate::sys::socket;
 use std::future::poll_fn;
 use std::io;
 use std::os::unix::net::{self, SocketAddr};
@@ -57,7 +57,7 @@ impl AsyncUnixListener {
     /// Linux, 103 on macOS and the BSDs) or has a NUL in it; `AddrInUse` if there is a file;
     /// `NotFound` if there is no such folder; `PermissionDenied`…
     pub fn bind(path: impl AsRef<Path>) -> io::Result<AsyncUnixListener> {
-        AsyncUnixListener::bind_addr(&unix_socket::path_addr(path.as_ref())?)
+        AsyncUnixListener::bind_addr(&socket::unix::path_addr(path.as_ref())?)
     }
 
     /// As [`bind`](AsyncUnixListener::bind), by an address that may be an abstract name.
@@ -82,7 +82,7 @@ impl AsyncUnixListener {
     /// # std::io::Result::Ok(())
     /// ```
     pub fn bind_addr(addr: &SocketAddr) -> io::Result<AsyncUnixListener> {
-        let addr = unix_socket::named(addr)?;
+        let addr = socket::unix::named(addr)?;
         AsyncUnixListener::from_std(net::UnixListener::bind_addr(addr)?)
     }
 
@@ -135,7 +135,7 @@ impl AsyncUnixListener {
         &self,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<(AsyncUnixStream, SocketAddr)>> {
-        let accept = |io: &net::UnixListener| unix_socket::accept(io);
+        let accept = |io: &net::UnixListener| socket::unix::accept(io);
         let accepted = ready!(self.acceptor.poll_accept(cx, accept));
         Poll::Ready(accepted.and_then(|(fd, peer)| {
             let stream = AsyncUnixStream::adopt(fd)?;

@@ -1,9 +1,9 @@
 //! Unix sockets: their addresses, connecting without waiting, who the peer is, and passing
 //! descriptors.
 
-use super::socket::{MOST_BYTES, NO_SIGNAL, send, silence};
-use super::unix::{HERE, is_connecting, where_flags_come_along};
-use super::{Errno, making};
+use super::{MOST_BYTES, NO_SIGNAL, send, silence};
+use crate::sys::unix::{HERE, is_connecting, where_flags_come_along};
+use crate::sys::{Errno, create};
 use nix::libc;
 use nix::sys::socket::{self, AddressFamily, ControlMessage, SockType, UnixAddr};
 use std::ffi::OsStr;
@@ -68,7 +68,7 @@ fn raw_addr(addr: &SocketAddr) -> io::Result<UnixAddr> {
 
 /// A stream socket that is to be connected.
 pub(crate) fn stream() -> io::Result<OwnedFd> {
-    let socket = making::socket(AddressFamily::Unix, SockType::Stream)?;
+    let socket = create::socket(AddressFamily::Unix, SockType::Stream)?;
     silence(&socket)?;
     Ok(socket)
 }
@@ -92,7 +92,7 @@ pub(crate) enum Connecting {
 pub(crate) fn connect(socket: impl AsFd, addr: &SocketAddr) -> io::Result<Connecting> {
     let addr = raw_addr(addr)?;
     let connect = || socket::connect(socket.as_fd().as_raw_fd(), &addr);
-    match super::retry(connect) {
+    match crate::sys::retry(connect) {
         Ok(()) | Err(Errno::EISCONN) => Ok(Connecting::Done),
         Err(Errno::EAGAIN) => Ok(Connecting::QueueFull),
         Err(errno) if is_connecting(errno) => Ok(Connecting::UnderWay),
@@ -105,7 +105,7 @@ pub(crate) fn accept(listener: impl AsFd) -> io::Result<(OwnedFd, SocketAddr)> {
     // SAFETY: all zeroes is a valid `sockaddr_storage`: that of no family.
     let mut addr: libc::sockaddr_storage = unsafe { std::mem::zeroed() };
     let mut len = size_of_val(&addr) as libc::socklen_t;
-    let socket = making::accept(listener.as_fd(), &mut addr, &mut len)?;
+    let socket = create::accept(listener.as_fd(), &mut addr, &mut len)?;
     silence(&socket).map_err(|errno| HERE.accepted_error(errno))?;
     // A longer address has been cut off, and `len` says how long it was.
     let end = size_of_val(&addr).min(len as usize);
@@ -280,7 +280,7 @@ pub(crate) fn receive_fds(
     let n_bytes = Errno::result(unsafe { libc::recvmsg(fd, &raw mut message, flags) })?;
     let mut fds = rights(&message);
     if CLOSE_ON_EXEC.is_none() {
-        fds.iter().try_for_each(super::fd::set_cloexec)?;
+        fds.iter().try_for_each(crate::sys::fd::set_cloexec)?;
     }
     let truncated = message.msg_flags & libc::MSG_CTRUNC != 0 || fds.len() > n_most;
     fds.truncate(n_most);

@@ -37,6 +37,10 @@ impl<T> OnceLock<T> {
         is_set.then(|| self.value.get().expect("it was set before"))
     }
 
+    pub(crate) fn get_mut(&mut self) -> Option<&mut T> {
+        self.value.get_mut()
+    }
+
     pub(crate) fn set(&self, value: T) -> Result<(), T> {
         self.value.set(value)?;
         self.is_set.store(true, Ordering::Release);

@@ -58,6 +58,10 @@ impl WakePipe {
         Ok(())
     }
 
+    pub(crate) fn close(&mut self) -> Vec<(RawFd, io::Error)> {
+        Vec::new()
+    }
+
     pub(crate) fn drain(&self) {
         self.state.n_bytes.swap(0, Ordering::Relaxed);
     }

@@ -1,0 +1,299 @@
+//! One turn of the event loop, in six steps.
+//!
+//! 1. **Run.** Take the tasks that were woken up to now as one batch and poll each once. What they
+//!    wake is the next batch. Stop when nothing is queued or about [`MAX_POLLS`] polls are spent.
+//! 2. **Done?** If the main future has ended, return before waiting.
+//! 3. **How long?** Mark the loop asleep, then look at the inbox: no wait if a wake is queued; else
+//!    until the next deadline; else without limit.
+//! 4. **Wait.** Rebuild the `fd_set`s from the two maps, add the wake-up pipe, call `select`.
+//! 5. **Collect.** Drain the pipe; take fired interests and due timers out of their tables.
+//! 6. **Wake** them, with nothing borrowed.
+//!
+//! Four things can end a wait, and nothing else can:
+//!
+//! - a descriptor becomes ready: `select` returns it, or the kernel queue that is one of its
+//!   members does;
+//! - a deadline passes: `select` returns at its timeout;
+//! - another thread wakes a task: it finds the loop marked asleep and writes to the wake-up pipe;
+//! - a signal handler has run: `select` returns EINTR, and the loop turns once more.
+//!
+//! A wake on the loop's own thread needs none of them: it can only happen in steps 1 and 6, while
+//! the loop is awake.
+//!
+//! **Invariants.** A task is polled at most once per batch. An interest or a timer leaves its table
+//! before its waker runs. Step 4 is the only place of this crate that blocks the thread.
+
+use super::boundary;
+use super::clock::Moment;
+use super::context::poll_with_budget;
+use super::join_error::Id;
+use super::log_lines::{report_closed_fds, report_failed_wait, trace_ready, trace_wait};
+use super::reactor::ClosedFd;
+use super::tasks::{MAIN, Taken};
+use super::waker::{self, Inbox, Key, TaskWaker};
+use super::{EventLoop, with};
+use crate::sys::fork;
+use crate::sys::select::Waited;
+use std::collections::VecDeque;
+use std::mem;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+/// Approximate maximum number of polls (and I/O operations) per turn.
+///
+/// Two tasks that talk to each other should not pay for a system call with every message, and a
+/// task that keeps waking itself must not keep the others from their descriptors.
+const MAX_POLLS: usize = 200;
+
+/// A batch that was longer than this gives its memory back once the next one is shorter. Below it,
+/// memory is kept so that no turn allocates.
+const KEPT_CAPACITY: usize = 16 * 1024;
+
+/// Minimum time between two checks that tenured descriptors are still open.
+const AUDIT_PERIOD: Duration = Duration::from_millis(100);
+
+/// The future that `run` or `block_on` was called with. It lives on their stack, so it can borrow
+/// from the caller; tasks cannot.
+pub(crate) trait MainFuture {
+    /// Polls the future unless it has ended. A panic becomes its output.
+    fn poll(&mut self, cx: &mut Context<'_>);
+    /// Returns whether the future has ended.
+    fn is_done(&self) -> bool;
+    /// Returns whether the future has ended by a panic.
+    fn has_panicked(&self) -> bool;
+}
+
+/// The main future together with what the loop needs to know about it.
+pub(crate) struct Main<'a> {
+    pub(crate) future: &'a mut dyn MainFuture,
+    pub(crate) waker: Arc<TaskWaker>,
+    /// Whether the loop goes on until all tasks have ended: `run` does, `block_on` does not.
+    pub(crate) waits_for_tasks: bool,
+}
+
+/// What a turn found out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Turn {
+    /// The main future has ended, and so has everything that `run` waits for.
+    Finished,
+    /// The loop has waited, and this many wakers ran.
+    Woke(usize),
+}
+
+/// Turns the loop once. `limit` gets the number of polls of step 1 and returns the maximum time to
+/// wait.
+pub(crate) fn turn(
+    inbox: &Inbox,
+    mut main: Option<&mut Main<'_>>,
+    limit: impl FnOnce(usize) -> Option<Duration>,
+) -> Turn {
+    // 1. Run. Batch by batch, so that a task that keeps waking itself cannot starve the others;
+    //    bounded, so that it cannot starve the descriptors either.
+    let n_polls = run_woken_tasks(inbox, main.as_deref_mut());
+
+    // 2. Done? Before the wait: after it there may be nothing left that could end it.
+    if main.is_some_and(|main| is_finished(main)) {
+        return Turn::Finished;
+    }
+
+    // A turn of a forked child comes here with the pipe and the queue of its parent.
+    if with(|l| l.n_forks != fork::count()) == Some(true) {
+        rebuild_after_fork(inbox);
+    }
+
+    let limit = limit(n_polls);
+    let waited = inbox.sleep(|may_block| {
+        // 3. How long? `sleep` has marked the loop asleep *and then* looked at the inbox. A wake
+        //    by another thread is either seen by that look, or its sender finds the mark and
+        //    writes to the pipe. The other order would lose a wake that comes in between.
+        let timeout = match may_block {
+            true => min_option(time_to_deadline(), limit),
+            false => Some(Duration::ZERO),
+        };
+        trace_wait(timeout);
+        // 4. Wait.
+        let pipe = inbox.pipe_fd().expect("a loop that runs has its pipe");
+        with(|l| l.reactor.wait(pipe, timeout))
+    });
+    let Some((waited, pipe_ready)) = waited else {
+        return Turn::Woke(0);
+    };
+
+    // 5. Collect. An interest that stayed in its table would make the next `select` return at
+    //    once, for as long as the data is not read.
+    if pipe_ready {
+        inbox.drain_pipe();
+    }
+    trace_ready(pipe_ready);
+    let (mut woken, closed) = with(|l| l.collect(waited)).unwrap_or_default();
+    report_failed_wait(waited, &closed);
+    report_closed_fds(closed, &mut woken);
+
+    // 6. Wake. Nothing is borrowed: a waker may spawn, register, close or panic.
+    let n_woken = woken.len();
+    if n_woken > 0 {
+        boundary::trace!("wake {n_woken} waiters");
+    }
+    woken.drain(..).for_each(boundary::wake);
+    with(|l| l.woken = woken);
+    Turn::Woke(n_woken)
+}
+
+/// The tasks of a batch that have not been polled yet.
+struct Batch {
+    keys: VecDeque<Key>,
+}
+
+impl Drop for Batch {
+    /// Keeps the memory for the next turn. If a poll has unwound, the rest of the batch goes back
+    /// to the front of the run queue: a task that is in no queue would never be polled again.
+    fn drop(&mut self) {
+        if !self.keys.is_empty() {
+            waker::requeue(&mut self.keys);
+        }
+        let keys = mem::take(&mut self.keys);
+        with(|l| l.batch = keys);
+    }
+}
+
+/// Step 1: polls woken tasks, batch by batch. Returns approximately how many polls that were.
+fn run_woken_tasks(inbox: &Inbox, mut main: Option<&mut Main<'_>>) -> usize {
+    let mut batch = Batch {
+        keys: with(|l| mem::take(&mut l.batch)).unwrap_or_default(),
+    };
+    let mut n_polls = 0;
+    while n_polls < MAX_POLLS {
+        inbox.collect();
+        // What the polls of this batch wake goes to the other queue, and so into the next batch.
+        waker::swap_queue(&mut batch.keys);
+        if batch.keys.is_empty() {
+            break;
+        }
+        n_polls += batch.keys.len();
+        while let Some(key) = batch.keys.pop_front() {
+            if key.index != MAIN {
+                n_polls += poll_task(key);
+            } else if let Some(main) = main.as_deref_mut().filter(|main| main.waker.key() == key) {
+                // A wake of a main future that has ended since names another key.
+                n_polls += poll_main(main);
+            }
+        }
+        if batch.keys.capacity() > KEPT_CAPACITY && waker::n_queued() < KEPT_CAPACITY {
+            batch.keys.shrink_to(KEPT_CAPACITY);
+        }
+    }
+    n_polls
+}
+
+/// Polls the main future. Returns the spent part of its budget.
+fn poll_main(main: &mut Main<'_>) -> usize {
+    // Before the poll, so that a wake during the poll queues it again.
+    main.waker.leave_queue();
+    boundary::trace!("poll the main future");
+    let waker = Arc::clone(&main.waker);
+    poll_with_budget(waker, |cx| main.future.poll(cx)).1
+}
+
+/// Polls one task, or drops it if it was aborted. Returns the spent part of its budget.
+fn poll_task(key: Key) -> usize {
+    let Some(Some(taken)) = with(|l| l.tasks.take(key, &l.inbox)) else {
+        return 0;
+    };
+    let Taken {
+        mut body,
+        waker,
+        aborted,
+    } = taken;
+    let id = Id(key.serial);
+    let (polled, n_spent, waker) = if aborted {
+        boundary::trace!("drop task {id}: it was aborted");
+        body.as_mut().cancel(id);
+        (Poll::Ready(()), 0, waker)
+    } else {
+        boundary::trace!("poll task {id}");
+        poll_with_budget(waker, |cx| body.as_mut().poll(id, cx))
+    };
+    if polled.is_pending() {
+        with(|l| l.tasks.put_back(key, body, waker));
+        return n_spent;
+    }
+    boundary::trace!("task {id} has ended");
+    if let Some(Some(ended)) = with(|l| l.tasks.finish(key, body, waker)) {
+        ended.notify_joiner(id);
+    }
+    n_spent
+}
+
+/// Step 2: returns whether `run` or `block_on` has nothing left to wait for.
+fn is_finished(main: &Main<'_>) -> bool {
+    if !main.future.is_done() {
+        return false;
+    }
+    let stops_now = !main.waits_for_tasks || main.future.has_panicked();
+    let finished = with(|l| {
+        l.main = None;
+        stops_now || l.tasks.n_awaited() == 0
+    });
+    finished.unwrap_or(true)
+}
+
+/// Step 3: returns the time until the loop should wake up for a timer.
+fn time_to_deadline() -> Option<Duration> {
+    let wake_up = with(|l| l.timers.next_wake_up(l.timer_slack)).flatten()?;
+    Some(wake_up.saturating_duration_since(Moment::now()))
+}
+
+fn min_option(a: Option<Duration>, b: Option<Duration>) -> Option<Duration> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    }
+}
+
+/// Gives a forked child a wake-up pipe of its own, and leaves the kernel queue to the parent.
+///
+/// All tasks are polled again, because some may wait for what has stayed with the parent: its
+/// threads, its children, its queue.
+fn rebuild_after_fork(inbox: &Inbox) {
+    if let Err(error) = inbox.renew_pipe() {
+        // The next turn tries again. Until then only wakes by other threads are affected.
+        boundary::error!("cannot make a wake-up pipe after the fork: {error}; trying again");
+        return;
+    }
+    let main = with(|l| {
+        l.n_forks = fork::count();
+        l.reactor.after_fork();
+        l.tasks.wake_all();
+        l.main.clone()
+    });
+    if let Some(main) = main.flatten() {
+        TaskWaker::wake(&main);
+    }
+    boundary::debug!("forked: pipe and queue are rebuilt");
+}
+
+impl EventLoop {
+    /// Step 5: takes out who is to be woken, and descriptors that other code has closed.
+    fn collect(&mut self, waited: Waited) -> (Vec<Waker>, Vec<ClosedFd>) {
+        let mut woken = mem::take(&mut self.woken);
+        let mut closed = Vec::new();
+        if waited == Waited::BadFd {
+            closed = self.reactor.find_closed_fds();
+        }
+        self.reactor.collect(&mut woken);
+        // The clock is read only if a timer is armed.
+        if !self.timers.is_empty() {
+            let now = Instant::now();
+            self.timers.collect(now.into(), &mut woken);
+            if self
+                .last_audit
+                .is_none_or(|last| now.saturating_duration_since(last) >= AUDIT_PERIOD)
+            {
+                self.last_audit = Some(now);
+                closed.extend(self.reactor.audit());
+            }
+        }
+        (woken, closed)
+    }
+}
