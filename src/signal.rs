@@ -138,8 +138,9 @@ impl fmt::Debug for Signal {
 ///
 /// fahrenheit::run(async {
 ///     let mut signals = Signals::new([Signal::HUP, Signal::TERM])?;
-///     # let own_pid = std::process::id().to_string();
-///     # std::process::Command::new("kill").args(["-HUP", &own_pid]).status()?;
+///     # // The shell has `kill` built in; as a program of its own it is not on every system.
+///     # let kill = format!("kill -HUP {}", std::process::id());
+///     # std::process::Command::new("sh").args(["-c", &kill]).status()?;
 ///     match signals.next().await {
 ///         Some(Signal::HUP) => println!("reading the configuration again"),
 ///         _ => println!("ending"),
