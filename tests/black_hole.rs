@@ -8,6 +8,9 @@ use std::net::SocketAddr;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+#[path = "it/net_util.rs"]
+mod net_util;
+
 /// Where the test runs itself again.
 const INSIDE: &str = "FAHRENHEIT_TEST_INSIDE_NAMESPACE";
 
@@ -23,12 +26,11 @@ fn h5_a_black_holed_first_address_costs_a_quarter_of_a_second() {
     if std::env::var_os(INSIDE).is_some() {
         return fahrenheit::run(connect_past_the_hole());
     }
+    let name = "h5_a_black_holed_first_address_costs_a_quarter_of_a_second";
     let works = Command::new("unshare").args(["-n", "ip", "link"]).output();
     if !works.is_ok_and(|output| output.status.success()) {
-        println!("skipped: network namespaces need root, unshare and ip");
-        return;
+        return net_util::skip(name, "network namespaces need root, unshare and ip");
     }
-    let name = "h5_a_black_holed_first_address_costs_a_quarter_of_a_second";
     let output = Command::new("unshare")
         .args(["-n", "timeout", "20", "sh", "-c", SETUP])
         .arg(std::env::current_exe().expect("a test knows its own path"))

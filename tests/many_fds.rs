@@ -38,10 +38,9 @@ fn high_pair(floor: RawFd) -> (AsyncTcpStream, AsyncTcpStream) {
     (adopt(client), adopt(server))
 }
 
-fn echo_above(floor: RawFd) {
+fn echo_above(name: &str, floor: RawFd) {
     if raise_fd_limit() <= floor as usize + 2 {
-        eprintln!("SKIPPED: this process may not have descriptors above {floor}");
-        return;
+        return net_util::skip(name, "the limit of descriptors (`ulimit -Hn`) is too low");
     }
     go(async {
         let (low, low_server) = net_util::tcp_pair().await;
@@ -59,16 +58,14 @@ fn echo_above(floor: RawFd) {
 
 #[test]
 fn a1_j3_echo_on_a_descriptor_above_1500() {
-    alone("a1_j3_echo_on_a_descriptor_above_1500", || {
-        echo_above(1_500)
-    });
+    let name = "a1_j3_echo_on_a_descriptor_above_1500";
+    alone(name, || echo_above(name, 1_500));
 }
 
 #[test]
 fn a1_j3_echo_on_a_descriptor_above_15000() {
-    alone("a1_j3_echo_on_a_descriptor_above_15000", || {
-        echo_above(15_000)
-    });
+    let name = "a1_j3_echo_on_a_descriptor_above_15000";
+    alone(name, || echo_above(name, 15_000));
 }
 
 #[test]
@@ -78,7 +75,8 @@ fn a1_j3_1500_connections_are_open_at_once_in_one_process() {
         let most = raise_fd_limit().saturating_sub(64) / 2;
         let n = most.min(1_500);
         if n < 1_500 {
-            eprintln!("CUT DOWN: the limit allows {n} connections of 1,500");
+            let reason = format!("the limit of descriptors allows only {n} connections");
+            net_util::skip(name, &reason);
         }
         go(async {
             let listener = AsyncTcpListener::bind("127.0.0.1:0").unwrap();

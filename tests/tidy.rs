@@ -550,6 +550,18 @@ fn the_oldest_rust_is_the_same_wherever_it_is_named() {
 }
 
 #[test]
+fn the_report_of_skipped_tests_comes_last() {
+    let binaries = files("tests", ".rs");
+    let names = binaries.iter().map(|file| file.path.strip_prefix("tests/"));
+    let names: Vec<_> = names.flatten().filter(|name| !name.contains('/')).collect();
+    let last = names.iter().max().expect("there are tests");
+    assert_eq!(
+        *last, "untested.rs",
+        "cargo runs them in the order of names"
+    );
+}
+
+#[test]
 fn every_source_file_is_part_of_the_build() {
     let mut all = files("src", ".rs");
     all.extend(files("tests/it", ".rs"));

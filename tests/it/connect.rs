@@ -109,8 +109,8 @@ fn h5_a_name_is_looked_up_and_an_unknown_one_is_an_error() {
 #[test]
 fn sf3_ipv6_addresses_connect_where_there_are_any() {
     let Ok(listener) = AsyncTcpListener::bind("[::1]:0") else {
-        eprintln!("SKIPPED sf3_ipv6: no IPv6 on this machine");
-        return;
+        let name = "connect::sf3_ipv6_addresses_connect_where_there_are_any";
+        return super::net_util::skip(name, "this machine has no IPv6");
     };
     let addr = listener.local_addr().unwrap();
     assert!(addr.is_ipv6());

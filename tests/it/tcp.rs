@@ -176,8 +176,8 @@ fn e10_a_stopped_reader_costs_nothing_and_then_gets_all() {
 fn e11_a_huge_slice_is_taken_in_parts() {
     const N: usize = 3 << 30;
     if Vec::<u8>::new().try_reserve_exact(N).is_err() {
-        eprintln!("SKIPPED e11_a_huge_slice: this machine gives no 3 GiB of address space");
-        return;
+        let name = "tcp::e11_a_huge_slice_is_taken_in_parts";
+        return super::net_util::skip(name, "this machine gives no 3 GiB of address space");
     }
     // Asked for as zeros, the pages are never touched: reading them maps one and the same.
     let huge = vec![0_u8; N];

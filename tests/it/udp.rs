@@ -281,10 +281,14 @@ fn options_are_kept_by_the_system() {
             socket.into_std().ttl().unwrap(),
         );
         assert_eq!(hops, (7, 3, 7));
-        if let Ok(socket) = AsyncUdpSocket::bind("[::1]:0") {
-            socket.set_multicast_loop_v6(false).unwrap();
-            assert!(!socket.multicast_loop_v6().unwrap());
-        }
+        let Ok(socket) = AsyncUdpSocket::bind("[::1]:0") else {
+            return super::net_util::skip(
+                "udp::options_are_kept_by_the_system",
+                "this machine has no IPv6",
+            );
+        };
+        socket.set_multicast_loop_v6(false).unwrap();
+        assert!(!socket.multicast_loop_v6().unwrap());
     });
 }
 
@@ -350,7 +354,8 @@ fn a_group_is_heard_after_joining_and_not_after_leaving() {
 fn a_group_of_ipv6_is_joined_once_and_left_once() {
     run(async || {
         let Ok(socket) = AsyncUdpSocket::bind("[::]:0") else {
-            return;
+            let name = "udp::a_group_of_ipv6_is_joined_once_and_left_once";
+            return super::net_util::skip(name, "this machine has no IPv6");
         };
         let group: Ipv6Addr = "ff01::8307".parse().unwrap();
         for _ in 0..2 {
