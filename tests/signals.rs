@@ -116,7 +116,14 @@ mod injected {
     use futures_channel::mpsc;
 
     /// The wait of the loop, whatever the C library and the loop call it.
-    const WAIT: &str = "?select,pselect6,?epoll_wait,?epoll_pwait,?epoll_pwait2";
+    ///
+    /// The stand-in for kqueue waits by `epoll_pwait2`, and then fetches events by `epoll_wait`. A
+    /// kqueue does both in one call, which fails as a whole, so only the former shall fail.
+    const WAIT: &str = if cfg!(fahrenheit_kqueue) {
+        "?select,pselect6,epoll_pwait2"
+    } else {
+        "?select,pselect6,?epoll_wait,?epoll_pwait,?epoll_pwait2"
+    };
 
     /// Reads and writes of sockets; 32-bit x86 has the shorter ones.
     const READ: &str = "?recv,recvfrom";

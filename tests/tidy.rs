@@ -337,15 +337,15 @@ fn only_sys_names_unsafe_libc_and_systems() {
     none(complaints);
 }
 
-/// Maximum number of times the crate may say `unsafe`, without its unit tests and without the file
-/// below. To be lowered, never raised.
+/// Maximum number of times the crate may say `unsafe`, without its unit tests and without the
+/// module below. To be lowered, never raised.
 const MOST_UNSAFE: usize = 40;
 
 /// The stand-in for kqueue on Linux. No program contains it: it is compiled only for tests, with
 /// `--cfg fahrenheit_kqueue`. So it is not counted with the crate, and has a limit of its own.
-const KQUEUE_STAND_IN: &str = "src/sys/kqueue_stand_in.rs";
+const KQUEUE_STAND_IN: &str = "src/sys/kqueue_stand_in";
 
-/// Maximum number of times that file may say `unsafe`.
+/// Maximum number of times that module may say `unsafe`.
 const MOST_UNSAFE_IN_STAND_IN: usize = 4;
 
 #[test]
@@ -356,7 +356,7 @@ fn j9_the_crate_says_unsafe_at_most_40_times() {
         let lines = file.code();
         let unsafe_lines = lines.filter(|(_, line)| words(line).any(|word| word == "unsafe"));
         let found = unsafe_lines.map(|(n, _)| format!("{}:{n}", file.path));
-        if file.path == KQUEUE_STAND_IN {
+        if file.path.starts_with(KQUEUE_STAND_IN) {
             in_stand_in.extend(found);
         } else {
             places.extend(found);

@@ -2,8 +2,9 @@
 //!
 //! Compiled with `--cfg fahrenheit_kqueue` and never else. Names and signatures are those of
 //! `nix::sys::event`, which Linux does not have. There is one epoll for each filter, and an outer
-//! one that watches these two and whose descriptor `select` takes, so a wait is up to three system
-//! calls where a BSD needs one.
+//! one that watches these two and whose descriptor `select` takes. So where a BSD makes one system
+//! call, a wait is one `epoll_pwait2`, one `epoll_wait` for each filter that has events, and one
+//! `fstat` for each event; and a queue takes three descriptors.
 //!
 //! It keeps to what the BSDs promise and epoll does not:
 //! - The two filters of a descriptor are registered, reported and deleted separately.
@@ -18,100 +19,25 @@
 //! counts as never closed, because nothing here learns of a `close`. And regular files are refused,
 //! as epoll refuses them.
 
+mod in_children;
+mod kevent;
+
+pub(crate) use kevent::{EvFlags, EventFilter, FilterFlag, KEvent};
+
 use super::Errno;
+use in_children::Place;
 use nix::libc::{self, c_int};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::stat::fstat;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::ops::BitOr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
-use std::sync::Once;
-use std::sync::atomic::{AtomicI32, Ordering};
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct EvFlags(u16);
-
-impl EvFlags {
-    pub(crate) const EV_ADD: EvFlags = EvFlags(0x1);
-    pub(crate) const EV_DELETE: EvFlags = EvFlags(0x2);
-    pub(crate) const EV_CLEAR: EvFlags = EvFlags(0x20);
-    pub(crate) const EV_ERROR: EvFlags = EvFlags(0x4000);
-    pub(crate) const EV_EOF: EvFlags = EvFlags(0x8000);
-
-    pub(crate) fn empty() -> EvFlags {
-        EvFlags(0)
-    }
-
-    pub(crate) fn intersects(self, other: EvFlags) -> bool {
-        self.0 & other.0 != 0
-    }
-}
-
-impl BitOr for EvFlags {
-    type Output = EvFlags;
-
-    fn bitor(self, other: EvFlags) -> EvFlags {
-        EvFlags(self.0 | other.0)
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(non_camel_case_types, reason = "nix has these names")]
-pub(crate) enum EventFilter {
-    EVFILT_READ,
-    EVFILT_WRITE,
-}
-
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct FilterFlag;
-
-impl FilterFlag {
-    pub(crate) fn empty() -> FilterFlag {
-        FilterFlag
-    }
-}
-
-/// `struct kevent`, as far as `kqueue.rs` uses it.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct KEvent {
-    ident: usize,
-    filter: EventFilter,
-    flags: EvFlags,
-    udata: isize,
-}
-
-impl KEvent {
-    pub(crate) fn new(
-        ident: usize,
-        filter: EventFilter,
-        flags: EvFlags,
-        _fflags: FilterFlag,
-        _data: isize,
-        udata: isize,
-    ) -> KEvent {
-        KEvent {
-            ident,
-            filter,
-            flags,
-            udata,
-        }
-    }
-
-    pub(crate) fn ident(&self) -> usize {
-        self.ident
-    }
-
-    pub(crate) fn filter(&self) -> nix::Result<EventFilter> {
-        Ok(self.filter)
-    }
-
-    pub(crate) fn flags(&self) -> EvFlags {
-        self.flags
-    }
-
-    pub(crate) fn udata(&self) -> isize {
-        self.udata
+impl EventFilter {
+    /// Has `outer` report this filter whenever its `epoll` has events.
+    fn join(self, epoll: &Epoll, outer: &Epoll) -> nix::Result<()> {
+        let event = EpollEvent::new(EpollFlags::EPOLLIN, self as u64);
+        outer.add(&epoll.0, event)
     }
 }
 
@@ -139,6 +65,8 @@ struct Filter {
     epoll: Epoll,
     knotes: BTreeMap<RawFd, Knote>,
     next_serial: u32,
+    /// Kept, so that a wait allocates nothing.
+    found: Vec<EpollEvent>,
 }
 
 impl Filter {
@@ -148,6 +76,7 @@ impl Filter {
             epoll: new_epoll()?,
             knotes: BTreeMap::new(),
             next_serial: 0,
+            found: Vec::new(),
         })
     }
 
@@ -187,10 +116,10 @@ impl Filter {
     /// Moves pending events to `room`. Returns their number, and whether the epoll reports files
     /// whose knote has ended.
     fn take_events(&mut self, room: &mut [KEvent]) -> nix::Result<(usize, bool)> {
-        let mut found = vec![EpollEvent::empty(); room.len()];
-        let n_found = self.epoll.wait(&mut found, EpollTimeout::ZERO)?;
+        self.found.resize(room.len(), EpollEvent::empty());
+        let n_found = self.epoll.wait(&mut self.found, EpollTimeout::ZERO)?;
         let (mut n_events, mut has_ended) = (0, false);
-        for event in &found[..n_found] {
+        for event in &self.found[..n_found] {
             let (fd, serial) = (event.data() as u32 as RawFd, (event.data() >> 32) as u32);
             let knote = self.knotes.get(&fd).filter(|knote| knote.serial == serial);
             let Some(knote) = knote else {
@@ -221,7 +150,7 @@ impl Filter {
         self.knotes.retain(|&fd, knote| {
             file_of(fd) == Ok(knote.file) && epoll.add(borrow(fd), knote.epoll_event(fd)).is_ok()
         });
-        outer.add(&epoll.0, EpollEvent::new(EpollFlags::EPOLLIN, 0))?;
+        self.kind.join(&epoll, outer)?;
         self.epoll = epoll;
         Ok(())
     }
@@ -237,29 +166,29 @@ pub(crate) struct Kqueue {
 
 impl Kqueue {
     pub(crate) fn new() -> nix::Result<Kqueue> {
-        close_queues_in_children();
+        in_children::close_queues();
         let outer = new_epoll()?;
         let filters = [
             Filter::new(EventFilter::EVFILT_READ)?,
             Filter::new(EventFilter::EVFILT_WRITE)?,
         ];
         for filter in &filters {
-            outer.add(&filter.epoll.0, EpollEvent::new(EpollFlags::EPOLLIN, 0))?;
+            filter.kind.join(&filter.epoll, &outer)?;
         }
-        let place = PLACES.iter().find(|place| place.take(outer.0.as_raw_fd()));
+        let place = Place::take(outer.0.as_raw_fd()).ok_or(Errno::EMFILE)?;
         let queue = Kqueue {
             outer,
             filters: RefCell::new(filters),
-            place: Cell::new(Some(place.ok_or(Errno::EMFILE)?)),
+            place: Cell::new(Some(place)),
         };
         queue.note_inner();
         Ok(queue)
     }
 
     fn note_inner(&self) {
-        let noted = self.place.get().map_or(&[][..], |place| &place.inner);
-        for (noted, filter) in noted.iter().zip(&*self.filters.borrow()) {
-            noted.store(filter.epoll.0.as_raw_fd(), Ordering::SeqCst);
+        if let Some(place) = self.place.get() {
+            let [reads, writes] = &*self.filters.borrow();
+            place.note_inner([&reads.epoll, &writes.epoll].map(|epoll| epoll.0.as_raw_fd()));
         }
     }
 
@@ -277,27 +206,29 @@ impl Kqueue {
         events: &mut [KEvent],
         limit: Option<libc::timespec>,
     ) -> nix::Result<usize> {
-        if !super::fd::is_open(self.outer.0.as_raw_fd()) {
-            // The number may be another file's soon, which must not be closed in a child.
+        if !changes.is_empty() && !super::fd::is_open(self.outer.0.as_raw_fd()) {
             self.leave_table();
             return Err(Errno::EBADF);
         }
         for change in changes {
-            let fd = RawFd::try_from(change.ident).map_err(|_| Errno::EBADF)?;
-            let filter = &mut self.filters.borrow_mut()[change.filter as usize];
-            if change.flags.intersects(EvFlags::EV_DELETE) {
+            let fd = RawFd::try_from(change.ident()).map_err(|_| Errno::EBADF)?;
+            let filter = &mut self.filters.borrow_mut()[change.kind() as usize];
+            if change.flags().intersects(EvFlags::EV_DELETE) {
                 filter.delete(fd)?;
             } else {
-                filter.add(fd, change.flags, change.udata)?;
+                filter.add(fd, change.flags(), change.udata())?;
             }
         }
         if events.is_empty() {
             return Ok(0);
         }
-        self.wait(limit)?;
+        let ready = self.wait(limit)?;
         let (mut n_events, mut any_ended) = (0, false);
         for filter in &mut *self.filters.borrow_mut() {
-            // Half for the first, so that the second filter is never crowded out.
+            if !ready[filter.kind as usize] {
+                continue;
+            }
+            // Half for the first filter, so that it never crowds the second one out.
             let room = match filter.kind {
                 EventFilter::EVFILT_READ => events.len().div_ceil(2),
                 EventFilter::EVFILT_WRITE => events.len() - n_events,
@@ -319,8 +250,9 @@ impl Kqueue {
         Ok(n_events)
     }
 
-    /// Waits until either filter has events. `epoll_wait` would round to milliseconds.
-    fn wait(&self, limit: Option<libc::timespec>) -> nix::Result<()> {
+    /// Waits until a filter has events, and returns which of the two do. Not by `epoll_wait`, which
+    /// would round to milliseconds.
+    fn wait(&self, limit: Option<libc::timespec>) -> nix::Result<[bool; 2]> {
         let mut ready = [EpollEvent::empty(); 2];
         let limit = limit.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
         // SAFETY: the kernel writes at most two events, for which `ready` has room in the layout of
@@ -337,14 +269,17 @@ impl Kqueue {
                 0_usize,
             )
         };
-        match Errno::result(outcome) {
-            // The number is open, but belongs to another file by now.
-            Err(Errno::EINVAL) => {
+        let n_ready = match Errno::result(outcome) {
+            // Closed, or no longer an epoll: the number is another file's, which a child must not
+            // close.
+            Err(Errno::EINVAL | Errno::EBADF) => {
                 self.leave_table();
-                Err(Errno::EBADF)
+                return Err(Errno::EBADF);
             }
-            outcome => outcome.map(drop),
-        }
+            outcome => outcome?,
+        };
+        let reported = &ready[..n_ready as usize];
+        Ok([0, 1].map(|kind| reported.iter().any(|event| event.data() == kind)))
     }
 }
 
@@ -378,66 +313,90 @@ fn file_of(fd: RawFd) -> nix::Result<(u64, u64)> {
     Ok((found.st_dev, found.st_ino))
 }
 
-/// The descriptors of one queue of this process, or -1. A fixed table of atomics, because the
-/// handler that reads it in a child may take no lock and no memory.
-#[derive(Debug)]
-struct Place {
-    outer: AtomicI32,
-    inner: [AtomicI32; 2],
-}
+#[cfg(test)]
+mod tests {
+    use super::EventFilter::{EVFILT_READ, EVFILT_WRITE};
+    use super::*;
+    use std::io::{Read, Write};
+    use std::os::unix::net::UnixStream;
 
-static PLACES: [Place; 512] = [const {
-    Place {
-        outer: AtomicI32::new(-1),
-        inner: [const { AtomicI32::new(-1) }; 2],
-    }
-}; 512];
+    const ZERO: libc::timespec = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
 
-impl Place {
-    fn take(&self, outer: RawFd) -> bool {
-        let order = Ordering::SeqCst;
-        self.outer.compare_exchange(-1, outer, order, order).is_ok()
+    fn change(queue: &Kqueue, fd: RawFd, filter: EventFilter, flags: EvFlags) -> nix::Result<()> {
+        let change = KEvent::new(fd as usize, filter, flags, FilterFlag, 0, 7);
+        queue.kevent(&[change], &mut [], None).map(drop)
     }
 
-    fn give_back(&self) {
-        self.inner
+    /// What the queue has to say now: filter and whether EV_EOF is set.
+    fn pending(queue: &Kqueue) -> Vec<(EventFilter, bool)> {
+        let mut events = [KEvent::new(0, EVFILT_READ, EvFlags::empty(), FilterFlag, 0, 0); 8];
+        let n = queue.kevent(&[], &mut events, Some(ZERO)).unwrap();
+        let seen = events[..n]
             .iter()
-            .for_each(|fd| fd.store(-1, Ordering::SeqCst));
-        self.outer.store(-1, Ordering::SeqCst);
+            .inspect(|event| assert_eq!(event.udata(), 7));
+        seen.map(|event| (event.kind(), event.flags().intersects(EvFlags::EV_EOF)))
+            .collect()
     }
 
-    /// True if the number is still that of the queue: it watches the epoll of its first filter.
-    fn is_intact(&self) -> bool {
-        let outer = self.outer.load(Ordering::SeqCst);
-        let inner = self.inner[0].load(Ordering::SeqCst);
-        let mut event = libc::epoll_event {
-            events: libc::EPOLLIN as u32,
-            u64: 0,
-        };
-        // SAFETY: the kernel reads one event, which is on this stack; it refuses numbers that are
-        // not open or not epolls. The event is what was set when the queue was made.
-        0 == unsafe { libc::epoll_ctl(outer, libc::EPOLL_CTL_MOD, inner, &raw mut event) }
+    #[test]
+    fn the_filters_of_a_descriptor_are_separate() {
+        let queue = Kqueue::new().unwrap();
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let fd = ours.as_raw_fd();
+        change(&queue, fd, EVFILT_READ, EvFlags::EV_ADD).unwrap();
+        let delete = |filter| change(&queue, fd, filter, EvFlags::EV_DELETE);
+        assert_eq!(delete(EVFILT_WRITE), Err(Errno::ENOENT));
+        assert_eq!(pending(&queue), []);
+        theirs.write_all(b"x").unwrap();
+        assert_eq!(pending(&queue), [(EVFILT_READ, false)]);
+        let edge = EvFlags::EV_ADD | EvFlags::EV_CLEAR;
+        change(&queue, fd, EVFILT_WRITE, edge).unwrap();
+        assert_eq!(
+            pending(&queue),
+            [(EVFILT_READ, false), (EVFILT_WRITE, false)]
+        );
+        assert_eq!(delete(EVFILT_READ), Ok(()));
+        assert_eq!(delete(EVFILT_READ), Err(Errno::ENOENT));
+        assert_eq!(pending(&queue), [], "the edge has been reported");
     }
-}
 
-fn close_queues_in_children() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        // SAFETY: `in_child` has the right type, is never unloaded, and makes only system calls
-        // that a child of a threaded process may make.
-        let outcome = unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
-        assert_eq!(outcome, 0, "no memory for a fork handler");
-    });
-}
+    #[test]
+    fn the_end_of_a_stream_is_said_by_the_filter_concerned() {
+        let queue = Kqueue::new().unwrap();
+        let (mut ours, theirs) = UnixStream::pair().unwrap();
+        let edge = EvFlags::EV_ADD | EvFlags::EV_CLEAR;
+        change(&queue, ours.as_raw_fd(), EVFILT_READ, edge).unwrap();
+        change(&queue, ours.as_raw_fd(), EVFILT_WRITE, EvFlags::EV_ADD).unwrap();
+        theirs.shutdown(std::net::Shutdown::Write).unwrap();
+        assert_eq!(
+            pending(&queue),
+            [(EVFILT_READ, true), (EVFILT_WRITE, false)]
+        );
+        assert_eq!(ours.read(&mut [0]).unwrap(), 0);
+        drop(theirs);
+        assert_eq!(pending(&queue), [(EVFILT_READ, true), (EVFILT_WRITE, true)]);
+    }
 
-extern "C" fn in_child() {
-    for place in &PLACES {
-        if place.outer.load(Ordering::SeqCst) >= 0 && place.is_intact() {
-            for fd in [&place.outer, &place.inner[0], &place.inner[1]] {
-                // The number is the queue's: the child cannot be out of step with the table.
-                let _ = nix::unistd::close(fd.load(Ordering::SeqCst));
-            }
-        }
-        place.give_back();
+    #[test]
+    fn a_knote_ends_with_its_descriptor_even_if_the_file_lives_on() {
+        let queue = Kqueue::new().unwrap();
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let _lives_on = ours.try_clone().unwrap();
+        let (other, mut peer) = UnixStream::pair().unwrap();
+        let fd = ours.as_raw_fd();
+        change(&queue, fd, EVFILT_READ, EvFlags::EV_ADD).unwrap();
+        theirs.write_all(b"x").unwrap();
+        drop(ours);
+        assert_eq!(pending(&queue), [], "no event of a closed descriptor");
+        let delete = change(&queue, fd, EVFILT_READ, EvFlags::EV_DELETE);
+        assert!(matches!(delete, Err(Errno::EBADF | Errno::ENOENT)));
+        // The file that lives on is not reported for ever: the outer epoll has nothing to say.
+        assert_eq!(queue.wait(Some(ZERO)), Ok([false; 2]));
+        change(&queue, other.as_raw_fd(), EVFILT_READ, EvFlags::EV_ADD).unwrap();
+        peer.write_all(b"x").unwrap();
+        assert_eq!(pending(&queue), [(EVFILT_READ, false)]);
     }
 }
