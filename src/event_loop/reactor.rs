@@ -31,24 +31,26 @@ mod closed_fds;
 mod error;
 mod kinds;
 mod source;
+mod tenure;
+mod wait;
+mod waiters;
 
 pub use error::RegisterError;
 pub use kinds::Poller;
 pub(crate) use kinds::{Advice, ClosedFd, Direction, Token};
 
-use crate::sys::fd::is_open;
 use crate::sys::fork;
 use crate::sys::queue::Queue;
-use crate::sys::select::{Sets, Waited};
+use crate::sys::select::Sets;
 use crate::sys::unix::SELECT_LIMIT;
 use crate::sys::{Event, Trigger};
-use source::{Source, Tenure, Waiters};
+use source::{Source, Tenure};
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::os::fd::RawFd;
 use std::panic::Location;
 use std::task::Waker;
-use std::time::Duration;
+use waiters::Waiters;
 
 /// After so many selects a descriptor is tenured.
 const RENT: u8 = 4;
@@ -144,38 +146,6 @@ impl Reactor {
         self.next_generation += 1;
         self.sources[index] = Some(Source::new(generation, place, trigger));
         Ok((Token { fd, generation }, leftover))
-    }
-
-    /// Prepares the reactor of a child of `fork` for its first wait.
-    pub(crate) fn after_fork(&mut self) {
-        self.close_queue();
-        self.n_forks = fork::count();
-    }
-
-    /// The queue, unless this process was forked after it was made: then it is the parent's.
-    ///
-    /// Between a fork and the child's next turn, tasks, destructors and the host run as usual, so
-    /// whatever they can reach has to ask for the queue here.
-    fn own_queue(&self) -> Option<&Queue> {
-        let queue = self.queue.as_ref();
-        queue.filter(|_| self.n_forks == fork::count())
-    }
-
-    /// Moves all waiters back into `select` and closes the queue, or leaves it to the parent.
-    fn close_queue(&mut self) {
-        let is_own = self.own_queue().is_some();
-        match self.dissolve_queue() {
-            // A kqueue is not inherited: its number is closed in the child, or another file's.
-            Some(queue) if !is_own => queue.leave_to_parent(),
-            queue => drop(queue),
-        }
-    }
-
-    /// Stops the queue from watching `fd`, unless the queue is the parent's.
-    fn unwatch(&self, fd: RawFd) {
-        if let Some(queue) = self.own_queue() {
-            queue.remove(fd);
-        }
     }
 
     /// Ends a registration. The waiters are returned, to be woken: the kernel will not do it.
@@ -310,213 +280,6 @@ impl Reactor {
         }
     }
 
-    /// Waits until something is ready, for at most `wait`. What was is then in
-    /// [`ready`](Reactor::ready); the flag says whether the pipe was.
-    pub(crate) fn wait(&mut self, pipe: RawFd, wait: Option<Duration>) -> (Waited, bool) {
-        self.ready.clear();
-        self.events.clear();
-        if self.poller == Poller::Auto {
-            self.promote(pipe);
-        }
-        let nobody_young =
-            self.reads.is_empty() && self.writes.is_empty() && self.excepts.is_empty();
-        match &self.queue {
-            Some(_) if nobody_young => self.wait_in_queue(pipe, wait),
-            queue => {
-                // The pipe is in the queue, if there is one.
-                let bell = queue.as_ref().map_or(pipe, Queue::fd);
-                let (waited, rung) = self.wait_in_select(bell, wait);
-                match (waited, rung, &self.queue) {
-                    (Waited::Ready(_), true, Some(_)) => {
-                        self.wait_in_queue(pipe, Some(Duration::ZERO))
-                    }
-                    (Waited::BadFd, _, Some(_)) if !is_open(bell) => {
-                        self.give_queue_up();
-                        (waited, rung)
-                    }
-                    _ => (waited, rung),
-                }
-            }
-        }
-    }
-
-    /// Rebuilds the sets from the maps, adds `bell`, and waits.
-    fn wait_in_select(&mut self, bell: RawFd, wait: Option<Duration>) -> (Waited, bool) {
-        let last = |map: &BTreeMap<RawFd, Waiters>| map.last_key_value().map(|(&fd, _)| fd);
-        let highest = [last(&self.reads), last(&self.writes), last(&self.excepts)];
-        let highest = highest.into_iter().flatten().fold(bell, RawFd::max);
-        let sets = &mut self.sets;
-        sets.reset(highest);
-        sets.read.insert(bell);
-        self.reads.keys().for_each(|&fd| sets.read.insert(fd));
-        self.writes.keys().for_each(|&fd| sets.write.insert(fd));
-        self.excepts.keys().for_each(|&fd| sets.except.insert(fd));
-        let waited = sets.wait(wait);
-        let ready = &mut self.ready;
-        if let Waited::Ready(1..) = waited {
-            let from = self.scan_from;
-            sets.read
-                .for_each_from(from, |fd| ready.push((fd, Direction::Read)));
-            sets.write
-                .for_each_from(from, |fd| ready.push((fd, Direction::Write)));
-            sets.except
-                .for_each_from(from, |fd| ready.push((fd, Direction::Except)));
-        }
-        let rung = sets.read.contains(bell);
-        if rung {
-            ready.retain(|&entry| entry != (bell, Direction::Read));
-        }
-        self.scan_from = ready.first().map_or(0, |&(fd, _)| fd.saturating_add(1));
-        (waited, rung)
-    }
-
-    /// Waits in the kernel's queue, which watches the pipe as well.
-    fn wait_in_queue(&mut self, pipe: RawFd, wait: Option<Duration>) -> (Waited, bool) {
-        let events = &mut self.events;
-        let Some(queue) = &mut self.queue else {
-            return (Waited::Ready(0), false);
-        };
-        let mut rung = false;
-        let waited = queue.wait(wait, |event| {
-            // No registration has generation 0.
-            if event.fd == pipe && event.generation == 0 {
-                rung = true;
-            } else {
-                events.push(event);
-            }
-        });
-        if waited == Waited::BadFd {
-            self.give_queue_up();
-        }
-        (waited, rung)
-    }
-
-    /// Somebody has closed the queue's descriptor. Closing it again would hit whoever has the
-    /// number now.
-    fn give_queue_up(&mut self) {
-        std::mem::forget(self.dissolve_queue());
-    }
-
-    /// Counts the selects that young descriptors take part in, and tenures those that have paid.
-    fn promote(&mut self, pipe: RawFd) {
-        let mut candidates = std::mem::take(&mut self.candidates);
-        for (&fd, waiters) in self.reads.iter().chain(&self.writes) {
-            let Some(Some(source)) = self.sources.get_mut(fd as usize) else {
-                continue;
-            };
-            if let Tenure::Young(age) = &mut source.tenure {
-                *age = age.saturating_add(1);
-                if *age > RENT && !waiters.level {
-                    candidates.push(fd);
-                }
-            }
-        }
-        for fd in candidates.drain(..) {
-            self.tenure(fd, pipe);
-        }
-        self.candidates = candidates;
-    }
-
-    /// Gives `fd` to the queue, unless somebody waits for it who must stay in `select`.
-    fn tenure(&mut self, fd: RawFd, pipe: RawFd) {
-        let level = |map: &BTreeMap<RawFd, Waiters>| map.get(&fd).is_some_and(|w| w.level);
-        if level(&self.reads) || level(&self.writes) {
-            return;
-        }
-        if self.queue.is_none() {
-            self.queue = new_queue(pipe);
-            if self.queue.is_none() {
-                self.poller = Poller::Select;
-            }
-        }
-        let (Some(queue), Some(Some(source))) = (&self.queue, self.sources.get_mut(fd as usize))
-        else {
-            return;
-        };
-        if source.tenure == Tenure::Tenured {
-            return;
-        }
-        // Regular files are refused, and anything at all when the kernel is short of memory.
-        source.tenure = match queue.add(fd, source.generation as u32, source.trigger) {
-            Ok(()) => Tenure::Tenured,
-            Err(_) => Tenure::Refused,
-        };
-        if source.tenure == Tenure::Tenured {
-            source.parked = [self.reads.remove(&fd), self.writes.remove(&fd)];
-        }
-    }
-
-    /// Takes everybody back into `select`, and returns the queue, to be closed or forgotten.
-    fn dissolve_queue(&mut self) -> Option<Queue> {
-        for (index, source) in self.sources.iter_mut().enumerate() {
-            let Some(source) = source.as_mut().filter(|s| s.tenure == Tenure::Tenured) else {
-                continue;
-            };
-            source.tenure = Tenure::Young(0);
-            let fd = index as RawFd;
-            let [reads, writes] = std::mem::take(&mut source.parked);
-            for (map, waiters) in [(&mut self.reads, reads), (&mut self.writes, writes)] {
-                if let Some(waiters) = waiters {
-                    match map.entry(fd) {
-                        Entry::Vacant(entry) => drop(entry.insert(waiters)),
-                        Entry::Occupied(entry) => entry.into_mut().append(waiters),
-                    }
-                }
-            }
-        }
-        self.queue.take()
-    }
-
-    /// What was ready in the last wait, in the order in which it will be served.
-    pub(crate) fn ready(&self) -> impl Iterator<Item = (RawFd, Direction)> {
-        let queued = self.events.iter().flat_map(|event| {
-            let read = event.readable.then_some((event.fd, Direction::Read));
-            read.into_iter()
-                .chain(event.writable.then_some((event.fd, Direction::Write)))
-        });
-        self.ready.iter().copied().chain(queued)
-    }
-
-    /// Takes the fired interests out of their places and moves their wakers to `woken`.
-    pub(crate) fn collect(&mut self, woken: &mut Vec<Waker>) {
-        for index in 0..self.ready.len() {
-            let (fd, direction) = self.ready[index];
-            if let Some(Some(source)) = self.sources.get_mut(fd as usize) {
-                source.note_ready(direction as usize);
-            }
-            take(self.map(direction), fd, woken);
-        }
-        for index in 0..self.events.len() {
-            self.collect_event(self.events[index], woken);
-        }
-    }
-
-    fn collect_event(&mut self, event: Event, woken: &mut Vec<Waker>) {
-        let Some(Some(source)) = self.sources.get_mut(event.fd as usize) else {
-            return;
-        };
-        if source.generation as u32 != event.generation || source.tenure != Tenure::Tenured {
-            return;
-        }
-        source.hung_up |= event.hung_up;
-        for (direction, ready) in [event.readable, event.writable].into_iter().enumerate() {
-            if !ready {
-                continue;
-            }
-            source.note_ready(direction);
-            match source.parked[direction].take() {
-                Some(waiters) => waiters.move_to(woken),
-                None if source.trigger == Trigger::Edge => {}
-                None => {
-                    // A listener that nobody accepts from would be reported for ever.
-                    source.tenure = Tenure::Young(0);
-                    self.unwatch(event.fd);
-                    return;
-                }
-            }
-        }
-    }
-
     /// Everybody who waits for anything, for the end of the loop.
     pub(crate) fn drain(&mut self) -> Vec<Waker> {
         let mut waiters = Vec::new();
@@ -567,11 +330,4 @@ fn take(map: &mut BTreeMap<RawFd, Waiters>, fd: RawFd, waiters: &mut Vec<Waker>)
     if let Some(entry) = map.remove(&fd) {
         entry.move_to(waiters);
     }
-}
-
-/// A queue that watches the pipe; `None` if it cannot be had, and all stay in `select`.
-fn new_queue(pipe: RawFd) -> Option<Queue> {
-    let queue = Queue::new().ok()?;
-    queue.add(pipe, 0, Trigger::Level).ok()?;
-    Some(queue)
 }
