@@ -5,6 +5,7 @@
 //! cargo run --release --manifest-path benches/Cargo.toml -- --quick
 //! cargo run --release --manifest-path benches/Cargo.toml -- --rows 'echo*,idle*' \
 //!     --runtimes fahrenheit,tokio,raw-epoll --rounds 9 --out results
+//! cargo run --release --manifest-path benches/Cargo.toml -- --instructions --syscalls --no-ratios
 //! cargo run --release --manifest-path benches/Cargo.toml -- --list
 //! ```
 //!
@@ -18,6 +19,9 @@
 //! turns round by round, each round in another order; a ratio compares neighbours of one round,
 //! and the median of these ratios is what the table shows.
 //!
+//! **Exact counts.** `--instructions` (needs valgrind) and `--syscalls` (needs strace) count
+//! instead of timing, which also works on a busy machine; see `counts.rs`.
+//!
 //! **What is not shown.** io_uring runtimes keep buffers in the kernel, which no resident set
 //! counts. A latency means little when both cores are shared with other work. Loopback has no
 //! network card, no interrupts and no loss.
@@ -27,6 +31,7 @@
 
 mod child;
 mod cli;
+mod counts;
 mod drive;
 mod footprint;
 mod histogram;
@@ -49,6 +54,7 @@ use std::time::{Duration, Instant};
 
 use crate::child::CONTENDERS;
 use crate::cli::Options;
+use crate::counts::{Counted, Tool};
 use crate::drive::Effort;
 use crate::report::{Results, RowResults};
 use crate::rows::ROWS;
@@ -100,13 +106,23 @@ fn run(options: &Options) -> io::Result<()> {
         ..Results::default()
     };
     let begun = Instant::now();
-    for (index, row) in options.rows.iter().enumerate() {
-        let progress = format!("[{}/{}] {}", index + 1, options.rows.len(), row.name);
+    let rows = match options.ratios {
+        true => options.rows.as_slice(),
+        false => &[],
+    };
+    for (index, row) in rows.iter().enumerate() {
+        let progress = format!("[{}/{}] {}", index + 1, rows.len(), row.name);
         results.rows.push(measure_row(row, options, &progress));
         eprintln!(
             "\r\x1b[K{progress}: done after {} s",
             begun.elapsed().as_secs()
         );
+    }
+    if options.instructions {
+        results.instructions = count(Tool::Callgrind, counts::INSTRUCTIONS, options);
+    }
+    if options.syscalls {
+        results.syscalls = count(Tool::Strace, counts::SYSCALLS, options);
     }
     if options.footprint {
         let asked = |server: &&str| {
@@ -134,7 +150,7 @@ fn run(options: &Options) -> io::Result<()> {
 
 /// Measures one row: round by round, and in each round every runtime once.
 fn measure_row(row: &'static rows::Row, options: &Options, progress: &str) -> RowResults {
-    let mut results = RowResults::new(row);
+    let mut results = RowResults::new(row.name, row.unit);
     let effort = if options.quick {
         Effort {
             measure: Duration::from_millis(300),
@@ -171,9 +187,37 @@ fn measure_row(row: &'static rows::Row, options: &Options, progress: &str) -> Ro
             results.add(contender.name, sample);
         }
     }
+    results.sort();
     results
-        .samples
-        .sort_by_key(|(name, _)| CONTENDERS.iter().position(|one| one.name == *name));
+}
+
+/// Counts in every row that the options name and `tool` can count, for every runtime.
+fn count(tool: Tool, counted: &'static [Counted], options: &Options) -> Vec<RowResults> {
+    let mut results = Vec::new();
+    for counted in counted {
+        let row = counted.row();
+        if !options.rows.iter().any(|one| one.name == row.name) {
+            continue;
+        }
+        let mut result = RowResults::new(row.name, counted.unit);
+        for _ in 0..counts::REPETITIONS {
+            for contender in options.runtimes.iter().filter(|one| one.can(row)) {
+                eprint!("\r\x1b[K{tool:?}, {}: {}", row.name, contender.name);
+                let _ = io::stderr().flush();
+                let sample = counted.measure(tool, contender);
+                if let Err(error) = &sample {
+                    eprintln!(
+                        "\r\x1b[K{tool:?}, {}, {}: {error}",
+                        row.name, contender.name
+                    );
+                }
+                result.add(contender.name, sample);
+            }
+        }
+        eprint!("\r\x1b[K");
+        result.sort();
+        results.push(result);
+    }
     results
 }
 
@@ -183,23 +227,13 @@ fn facts(options: &Options) -> Vec<(String, String)> {
     let cpu = read("/proc/cpuinfo");
     let cpu = cpu.lines().find_map(|line| line.strip_prefix("model name"));
     let kernel = read("/proc/sys/kernel/osrelease");
-    let commit = Command::new("git")
-        .args([
-            "-C",
-            env!("CARGO_MANIFEST_DIR"),
-            "describe",
-            "--always",
-            "--dirty",
-        ])
-        .output()
-        .map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let rounds = match options.quick {
         true => format!("{}, short", options.rounds),
         false => options.rounds.to_string(),
     };
-    [
-        ("commit", commit.unwrap_or_default()),
+    let mut facts = vec![
+        ("last commit that changed the library", commit()),
         (
             "processor",
             cpu.unwrap_or("unknown")
@@ -208,8 +242,45 @@ fn facts(options: &Options) -> Vec<(String, String)> {
         ),
         ("cores", cores.to_string()),
         ("kernel", kernel),
-        ("rounds", rounds),
-    ]
-    .map(|(name, fact)| (name.to_owned(), fact.trim().to_owned()))
-    .to_vec()
+    ];
+    if options.ratios {
+        facts.push(("rounds", rounds));
+    }
+    // What the compiler and the C library put into a program decides about instructions, too.
+    facts.push(("compiler", version("rustc")));
+    if options.instructions {
+        facts.push(("counter of instructions", version("valgrind")));
+    }
+    if options.syscalls {
+        facts.push(("counter of system calls", version("strace")));
+    }
+    let facts = facts.into_iter();
+    facts
+        .map(|(name, fact)| (name.to_owned(), fact.trim().to_owned()))
+        .collect()
+}
+
+/// The last commit that changed what is measured, so that it says the same after a later commit
+/// of results, and whether that differs from the files.
+fn commit() -> String {
+    let git = |words: &[&str]| {
+        let mut command = Command::new("git");
+        command.args(["-C", env!("CARGO_MANIFEST_DIR")]).args(words);
+        let output = command.args(["--", "../src", "../Cargo.toml"]).output();
+        let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+        text.unwrap_or_default().trim().to_owned()
+    };
+    let dirty = match git(&["status", "--porcelain"]).is_empty() {
+        true => "",
+        false => ", with changes",
+    };
+    format!("{}{dirty}", git(&["log", "-1", "--format=%h"]))
+}
+
+/// The first line that a program prints about its version.
+fn version(program: &str) -> String {
+    let output = Command::new(program).arg("--version").output();
+    let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+    let text = text.unwrap_or_else(|error| format!("{program}: {error}"));
+    text.lines().next().unwrap_or_default().to_owned()
 }

@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use crate::load::{self, Target};
+use crate::load::{self, Length, Target};
 use crate::raw;
 use crate::rows::{Inside, Kind, Load, Row, find};
 use crate::runtimes::{Blocking, Calloop, CompioPoll, CompioUring, Executor, Fahrenheit, Glommio};
@@ -11,17 +11,27 @@ use crate::runtimes::{MonoioLegacy, MonoioUring, Net, Pool, Smol, Timed, Tokio};
 use crate::sample::Sample;
 use crate::server;
 use crate::sys;
-use crate::work;
+use crate::work::{self, Amount};
 
 /// The first word of a child's command line.
 pub(crate) const INSIDE: &str = "__inside";
 pub(crate) const SERVE: &str = "__serve";
 pub(crate) const LOAD: &str = "__load";
+/// The role of `INSIDE` with an exact number of repetitions.
+pub(crate) const COUNT: &str = "__count";
+/// The role of `LOAD` with an exact number of requests.
+pub(crate) const REQUESTS: &str = "__requests";
+
+/// How long a load generator waits for its parent to end it, once it has reported.
+const STAY: Duration = Duration::from_secs(30);
+/// How long a load generator waits after the last reply, so that the server has gone back to
+/// waiting for events before it is ended.
+const SETTLE: Duration = Duration::from_millis(100);
 
 /// A runtime, or a loop, and what it can do.
 pub(crate) struct Contender {
     pub(crate) name: &'static str,
-    inside: Option<fn(Inside, usize) -> Option<Sample>>,
+    inside: Option<fn(Inside, Amount) -> Option<Sample>>,
     serve: Option<fn(&'static Row, Load) -> io::Result<()>>,
     /// Whether it knows the time and has a pool of threads.
     complete: bool,
@@ -85,14 +95,14 @@ pub(crate) const CONTENDERS: &[Contender] = &[
     hand_written("raw-select", raw::serve_select),
 ];
 
-fn every_work<R: Timed + Blocking>(work: Inside, scale: usize) -> Option<Sample> {
-    of_executor_first::<R>(work, scale)
-        .or_else(|| work::of_timed::<R>(work, scale))
-        .or_else(|| work::of_blocking::<R>(work, scale))
+fn every_work<R: Timed + Blocking>(work: Inside, amount: Amount) -> Option<Sample> {
+    of_executor_first::<R>(work, amount)
+        .or_else(|| work::of_timed::<R>(work, amount))
+        .or_else(|| work::of_blocking::<R>(work, amount))
 }
 
-fn of_executor_first<R: Executor>(work: Inside, scale: usize) -> Option<Sample> {
-    work::of_executor::<R>(work, scale)
+fn of_executor_first<R: Executor>(work: Inside, amount: Amount) -> Option<Sample> {
+    work::of_executor::<R>(work, amount)
 }
 
 impl Contender {
@@ -122,15 +132,22 @@ pub(crate) fn run(words: &[String]) -> Result<(), String> {
     let row = find(row).ok_or("no such row")?;
     let (server_core, load_core) = sys::cores();
     sys::raise_limits();
-    sys::pin(match role == LOAD && !row.one_core {
+    // A counted server has a core of its own: how long its load waits does not matter, but a
+    // load that is interrupted between `connect` and `send` makes it wait once more.
+    sys::pin(match role == REQUESTS || (role == LOAD && !row.one_core) {
         true => load_core,
         false => server_core,
     });
     match (role.as_str(), row.kind, rest) {
-        (INSIDE, Kind::Inside(work), [name, scale]) => {
+        (INSIDE | COUNT, Kind::Inside(work), [name, number]) => {
             sys::keep_freed_memory();
             let inside = contender(name)?.inside.ok_or("an executor is needed")?;
-            let sample = inside(work, number(scale)? as usize).ok_or("not supported")?;
+            let number = parse(number)? as usize;
+            let amount = match role == COUNT {
+                true => Amount::Counted { n: number },
+                false => Amount::Timed { scale: number },
+            };
+            let sample = inside(work, amount).ok_or("not supported")?;
             println!("{}", sample.line());
             Ok(())
         }
@@ -139,14 +156,24 @@ pub(crate) fn run(words: &[String]) -> Result<(), String> {
             serve(row, load).map_err(|error| error.to_string())
         }
         (LOAD, Kind::Outside(load), [port, pid, milliseconds]) => {
-            let target = Target {
-                port: number(port)? as u16,
-                pid: number(pid)? as u32,
-                measure: Duration::from_millis(number(milliseconds)?),
-            };
-            let sample = load::run(row, load, target).map_err(|error| error.to_string())?;
-            println!("{}", sample.line());
-            Ok(())
+            let length = Length::Time(Duration::from_millis(parse(milliseconds)?));
+            let (port, pid) = (parse(port)? as u16, parse(pid)? as u32);
+            let target = Target { port, pid, length };
+            load::run(row, load, target, |sample| println!("{}", sample.line()))
+                .map_err(|error| error.to_string())
+        }
+        (REQUESTS, Kind::Outside(load), [port, pid, n]) => {
+            let length = Length::Requests(parse(n)?);
+            let (port, pid) = (parse(port)? as u16, parse(pid)? as u32);
+            let target = Target { port, pid, length };
+            load::run(row, load, target, |sample| {
+                std::thread::sleep(SETTLE);
+                println!("{}", sample.line());
+                // The connections stay open until the parent has ended the server and then this
+                // process, so that closing them is not counted.
+                std::thread::sleep(STAY);
+            })
+            .map_err(|error| error.to_string())
         }
         _ => Err("these words do not go together".to_owned()),
     }
@@ -158,6 +185,6 @@ pub(crate) fn contender(name: &str) -> Result<&'static Contender, String> {
     found.ok_or_else(|| format!("no such runtime: {name}"))
 }
 
-fn number(word: &str) -> Result<u64, String> {
+fn parse(word: &str) -> Result<u64, String> {
     word.parse().map_err(|_| format!("not a number: {word}"))
 }

@@ -12,6 +12,9 @@ usage: fahrenheit-bench [options]
   --runtimes NAME,…   only these runtimes (tokio is what ratios are taken to)
   --rounds N          how often each is measured; the median counts (default 5)
   --quick             three short rounds
+  --instructions      also count user instructions per operation, by valgrind
+  --syscalls          also count system calls per request, by strace
+  --no-ratios         measure no CPU time, only do what the other options ask for
   --footprint         also build a minimal echo server with each, and measure that
   --out DIRECTORY     write results.md, results.json and the plots there
   --list              name all rows and runtimes
@@ -23,6 +26,9 @@ pub(crate) struct Options {
     pub(crate) runtimes: Vec<&'static Contender>,
     pub(crate) rounds: usize,
     pub(crate) quick: bool,
+    pub(crate) instructions: bool,
+    pub(crate) syscalls: bool,
+    pub(crate) ratios: bool,
     pub(crate) footprint: bool,
     pub(crate) list: bool,
     pub(crate) out: Option<PathBuf>,
@@ -37,6 +43,9 @@ impl Options {
             runtimes: CONTENDERS.iter().collect(),
             rounds: 0,
             quick: false,
+            instructions: false,
+            syscalls: false,
+            ratios: true,
             footprint: false,
             list: false,
             out: None,
@@ -57,6 +66,9 @@ impl Options {
                     options.rounds = n.ok_or("--rounds needs a number above 0")?;
                 }
                 "--quick" => options.quick = true,
+                "--instructions" => options.instructions = true,
+                "--syscalls" => options.syscalls = true,
+                "--no-ratios" => options.ratios = false,
                 "--footprint" => options.footprint = true,
                 "--list" => options.list = true,
                 "--out" => options.out = Some(PathBuf::from(next()?)),

@@ -215,7 +215,7 @@ fn text(svg: &mut String, x: f64, y: f64, anchor: &str, words: &str) {
 }
 
 /// Thousands apart, and no more digits than the figure has.
-fn number(figure: f64) -> String {
+pub(crate) fn number(figure: f64) -> String {
     if figure.fract() != 0.0 {
         return format!("{figure}");
     }

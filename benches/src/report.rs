@@ -1,9 +1,10 @@
 //! The results: medians, ratios, and their forms as Markdown and JSON.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
-use crate::rows::Row;
+use crate::child::CONTENDERS;
+use crate::plot::number;
 use crate::sample::Sample;
 
 /// Ratios are taken to this one.
@@ -13,6 +14,10 @@ pub(crate) const REFERENCE: &str = "tokio";
 #[derive(Default)]
 pub(crate) struct Results {
     pub(crate) rows: Vec<RowResults>,
+    /// `cost` is the number of instructions per operation.
+    pub(crate) instructions: Vec<RowResults>,
+    /// `cost` is the number of system calls per operation; every call is a figure by its name.
+    pub(crate) syscalls: Vec<RowResults>,
     /// Of a minimal echo server: `crates`, `seconds` and `bytes`.
     pub(crate) footprint: Vec<(&'static str, Result<Sample, String>)>,
     /// What machine and what versions, one fact a line.
@@ -27,12 +32,18 @@ pub(crate) struct RowResults {
 }
 
 impl RowResults {
-    pub(crate) fn new(row: &Row) -> RowResults {
+    pub(crate) fn new(name: &'static str, unit: &'static str) -> RowResults {
         RowResults {
-            name: row.name,
-            unit: row.unit,
+            name,
+            unit,
             samples: Vec::new(),
         }
+    }
+
+    /// Puts the runtimes into the order of `CONTENDERS`.
+    pub(crate) fn sort(&mut self) {
+        self.samples
+            .sort_by_key(|(name, _)| CONTENDERS.iter().position(|one| one.name == *name));
     }
 
     pub(crate) fn add(&mut self, runtime: &'static str, sample: Result<Sample, String>) {
@@ -64,6 +75,24 @@ impl RowResults {
         median(ratios.collect())
     }
 
+    /// By how much the repetitions of one figure differ: the largest less the smallest, divided
+    /// by their median.
+    fn spread(&self, runtime: &str, name: &str) -> Option<f64> {
+        let samples = self.of(runtime)?.iter().flatten();
+        let figures: Vec<_> = samples.filter_map(|sample| sample.get(name)).collect();
+        let largest = figures.iter().copied().fold(f64::MIN, f64::max);
+        let smallest = figures.iter().copied().fold(f64::MAX, f64::min);
+        Some((largest - smallest) / median(figures)?.max(1e-9))
+    }
+
+    /// The names of all figures but `cost` that are at least `least` for one of the runtimes.
+    fn figures_from(&self, least: f64) -> BTreeSet<&str> {
+        let samples = self.samples.iter().flat_map(|(_, samples)| samples);
+        let pairs = samples.flatten().flat_map(|sample| &sample.0);
+        let large = pairs.filter(|(name, figure)| *name != "cost" && **figure >= least);
+        large.map(|(name, _)| name.as_str()).collect()
+    }
+
     fn failure(&self, runtime: &str) -> Option<&str> {
         let samples = self.of(runtime)?.iter();
         samples
@@ -86,13 +115,7 @@ fn median(mut figures: Vec<f64>) -> Option<f64> {
 impl Results {
     /// The runtimes that took part, in the order of their first row.
     pub(crate) fn runtimes(&self) -> Vec<&'static str> {
-        let mut names = Vec::new();
-        for (name, _) in self.rows.iter().flat_map(|row| &row.samples) {
-            if !names.contains(name) {
-                names.push(*name);
-            }
-        }
-        names
+        runtimes(&self.rows)
     }
 
     pub(crate) fn markdown(&self) -> String {
@@ -100,49 +123,85 @@ impl Results {
         for (name, fact) in &self.facts {
             let _ = writeln!(text, "- {name}: {fact}");
         }
+        self.ratios(&mut text);
+        self.instructions(&mut text);
+        self.syscalls(&mut text);
+        self.footprints(&mut text);
+        self.units(&mut text);
+        self.failures(&mut text);
+        text
+    }
+
+    fn ratios(&self, text: &mut String) {
+        if self.rows.is_empty() {
+            return;
+        }
         text.push_str("\n## Ratio to tokio\n\nCost of tokio divided by cost, of the same round; ");
         text.push_str("median over the rounds. Higher is better; in bold what is below 1.\n\n");
-        self.table(&mut text, |row, runtime| match row.ratio(runtime) {
+        table(text, &self.rows, |row, runtime| match row.ratio(runtime) {
             Some(ratio) if ratio < 0.995 => Some(format!("**{ratio:.2}**")),
             Some(ratio) => Some(format!("{ratio:.2}")),
             None => row.failure(runtime).map(|_| "failed".to_owned()),
         });
         text.push_str("\n## Cost\n\nLower is better.\n\n");
-        self.table(&mut text, |row, runtime| {
+        table(text, &self.rows, |row, runtime| {
             row.figure(runtime, "cost").map(short)
         });
-        text.push_str("\n## Latency or lateness in us, p50 / p99\n\n");
-        self.table(&mut text, |row, runtime| {
-            let (p50, p99) = (row.figure(runtime, "p50")?, row.figure(runtime, "p99")?);
-            Some(format!("{} / {}", short(p50), short(p99)))
+        text.push_str("\n## Latency or lateness in us, p50 / p99 / p99.9\n\n");
+        text.push_str("Each is the median over the rounds.\n\n");
+        table(text, &self.rows, |row, runtime| {
+            let percentile = |name| row.figure(runtime, name).map(short);
+            let (p50, p99) = (percentile("p50")?, percentile("p99")?);
+            Some(format!("{p50} / {p99} / {}", percentile("p99.9")?))
         });
-        self.footprints(&mut text);
-        text.push_str("\n## What an operation is\n\n");
-        for row in &self.rows {
-            let _ = writeln!(text, "- `{}`: {}", row.name, row.unit);
-        }
-        self.failures(&mut text);
-        text
     }
 
-    fn table(&self, text: &mut String, cell: impl Fn(&RowResults, &str) -> Option<String>) {
-        let runtimes = self.runtimes();
-        let _ = writeln!(text, "| row | {} |", runtimes.join(" | "));
-        let _ = writeln!(text, "|---|{}", "---:|".repeat(runtimes.len()));
-        for row in &self.rows {
-            let cells: Vec<_> = runtimes.iter().map(|runtime| cell(row, runtime)).collect();
-            if cells.iter().all(Option::is_none) {
-                continue;
+    fn instructions(&self, text: &mut String) {
+        if self.instructions.is_empty() {
+            return;
+        }
+        text.push_str("\n## Instructions per operation\n\n");
+        text.push_str("Instructions in user space of the measured process, counted by callgrind: ");
+        text.push_str("the difference of a long and a short run, divided by the operations that ");
+        text.push_str("the long run did more. For the rows with a server, those of the server. ");
+        text.push_str("What io_uring does in the kernel is not in it. Lower is better.\n\n");
+        table(text, &self.instructions, |row, runtime| {
+            count(row, runtime, "cost", whole)
+        });
+        differences(text, &self.instructions);
+    }
+
+    fn syscalls(&self, text: &mut String) {
+        if self.syscalls.is_empty() {
+            return;
+        }
+        text.push_str("\n## System calls per request\n\n");
+        text.push_str("Those of the server, counted by `strace -f -c`: the difference of a long ");
+        text.push_str("and a short run, divided by the requests that the long run answered more. ");
+        text.push_str("Calls that are below 0.001 per request everywhere are left out.\n");
+        for row in &self.syscalls {
+            let _ = writeln!(text, "\n`{}`: {}\n", row.name, row.unit);
+            let runtimes = runtimes(std::slice::from_ref(row));
+            let _ = writeln!(text, "| call | {} |", runtimes.join(" | "));
+            let _ = writeln!(text, "|---|{}", "---:|".repeat(runtimes.len()));
+            let names = row.figures_from(0.001).into_iter().map(|call| (call, call));
+            for (title, call) in names.chain([("all", "cost")]) {
+                let cells = runtimes.iter().map(|runtime| {
+                    count(row, runtime, call, calls).unwrap_or_else(|| "–".to_owned())
+                });
+                line(text, title, cells);
             }
-            let cells = cells
-                .into_iter()
-                .map(|cell| cell.unwrap_or_else(|| "–".to_owned()));
-            let _ = writeln!(
-                text,
-                "| {} | {} |",
-                row.name,
-                cells.collect::<Vec<_>>().join(" | ")
-            );
+        }
+        differences(text, &self.syscalls);
+    }
+
+    fn units(&self, text: &mut String) {
+        if self.rows.is_empty() {
+            return;
+        }
+        text.push_str("\n## What an operation is, where CPU time is measured\n\n");
+        for row in &self.rows {
+            let _ = writeln!(text, "- `{}`: {}", row.name, row.unit);
         }
     }
 
@@ -170,7 +229,8 @@ impl Results {
 
     fn failures(&self, text: &mut String) {
         let mut seen = BTreeMap::new();
-        for row in &self.rows {
+        let counted = self.instructions.iter().chain(&self.syscalls);
+        for row in self.rows.iter().chain(counted) {
             for (runtime, _) in &row.samples {
                 if let Some(why) = row.failure(runtime) {
                     seen.entry((*runtime, why))
@@ -196,39 +256,118 @@ impl Results {
             .footprint
             .iter()
             .map(|(runtime, sample)| format!("    {}: {}", quote(runtime), sample_json(sample)));
-        let rows = self.rows.iter().map(|row| {
-            let runtimes = row.samples.iter().map(|(runtime, samples)| {
-                let samples = samples
-                    .iter()
-                    .map(sample_json)
-                    .collect::<Vec<_>>()
-                    .join(",");
-                format!("      {}: [{samples}]", quote(runtime))
-            });
-            format!(
-                "    {}: {{\n      \"unit\": {},\n{}\n    }}",
-                quote(row.name),
-                quote(row.unit),
-                runtimes.collect::<Vec<_>>().join(",\n")
-            )
-        });
         format!(
             "{{\n  \"facts\": {{{}}},\n  \"footprint\": {{\n{}\n  }},\n  \
-             \"rows\": {{\n{}\n  }}\n}}\n",
+             \"rows\": {},\n  \"instructions\": {},\n  \"syscalls\": {}\n}}\n",
             facts.collect::<Vec<_>>().join(", "),
             footprint.collect::<Vec<_>>().join(",\n"),
-            rows.collect::<Vec<_>>().join(",\n")
+            rows_json(&self.rows),
+            rows_json(&self.instructions),
+            rows_json(&self.syscalls)
         )
     }
+}
+
+/// The runtimes that took part in these rows, in the order of their first row.
+fn runtimes(rows: &[RowResults]) -> Vec<&'static str> {
+    let mut names = Vec::new();
+    for (name, _) in rows.iter().flat_map(|row| &row.samples) {
+        if !names.contains(name) {
+            names.push(*name);
+        }
+    }
+    names
+}
+
+fn table(
+    text: &mut String,
+    rows: &[RowResults],
+    cell: impl Fn(&RowResults, &str) -> Option<String>,
+) {
+    let runtimes = runtimes(rows);
+    let _ = writeln!(text, "| row | {} |", runtimes.join(" | "));
+    let _ = writeln!(text, "|---|{}", "---:|".repeat(runtimes.len()));
+    for row in rows {
+        let cells: Vec<_> = runtimes.iter().map(|runtime| cell(row, runtime)).collect();
+        if cells.iter().all(Option::is_none) {
+            continue;
+        }
+        let cells = cells
+            .into_iter()
+            .map(|cell| cell.unwrap_or_else(|| "–".to_owned()));
+        line(text, row.name, cells);
+    }
+}
+
+fn line(text: &mut String, title: &str, cells: impl Iterator<Item = String>) {
+    let cells = cells.collect::<Vec<_>>().join(" | ");
+    let _ = writeln!(text, "| {title} | {cells} |");
+}
+
+/// One figure of a runtime, `failed` if it has none for a reason that is known.
+fn count(
+    row: &RowResults,
+    runtime: &str,
+    figure: &str,
+    form: impl Fn(f64) -> String,
+) -> Option<String> {
+    match row.figure(runtime, figure) {
+        Some(figure) => Some(form(figure)),
+        None => row.failure(runtime).map(|_| "failed".to_owned()),
+    }
+}
+
+/// Says how well the counts of each row can be repeated, and what the rows count.
+fn differences(text: &mut String, rows: &[RowResults]) {
+    text.push_str("\nWhat one operation is, and by how much two counts of it differ:\n\n");
+    for row in rows {
+        let spreads = row.samples.iter().filter_map(|(runtime, _)| {
+            let spread = row.spread(runtime, "cost")?;
+            Some((spread, *runtime))
+        });
+        let worst = spreads.max_by(|a, b| a.0.total_cmp(&b.0));
+        let Some((spread, runtime)) = worst else {
+            continue;
+        };
+        let this = row.spread("fahrenheit", "cost").unwrap_or_default();
+        let _ = writeln!(
+            text,
+            "- `{}`: {}; fahrenheit {:.2} %, at most {:.2} % ({runtime})",
+            row.name,
+            row.unit,
+            this * 100.0,
+            spread * 100.0
+        );
+    }
+}
+
+fn rows_json(rows: &[RowResults]) -> String {
+    let rows = rows.iter().map(|row| {
+        let runtimes = row.samples.iter().map(|(runtime, samples)| {
+            let samples = samples
+                .iter()
+                .map(sample_json)
+                .collect::<Vec<_>>()
+                .join(",");
+            format!("      {}: [{samples}]", quote(runtime))
+        });
+        format!(
+            "    {}: {{\n      \"unit\": {},\n{}\n    }}",
+            quote(row.name),
+            quote(row.unit),
+            runtimes.collect::<Vec<_>>().join(",\n")
+        )
+    });
+    format!("{{\n{}\n  }}", rows.collect::<Vec<_>>().join(",\n"))
 }
 
 fn sample_json(sample: &Result<Sample, String>) -> String {
     match sample {
         Ok(sample) => {
-            let pairs = sample
-                .0
-                .iter()
-                .map(|(name, figure)| format!("{}:{figure:.1}", quote(name)));
+            let pairs = sample.0.iter().map(|(name, figure)| match *figure < 100.0 {
+                true => format!("{}:{figure:.4}", quote(name)),
+                false => format!("{}:{figure:.1}", quote(name)),
+            });
             format!("{{{}}}", pairs.collect::<Vec<_>>().join(","))
         }
         Err(why) => format!("{{\"failed\":{}}}", quote(why)),
@@ -246,6 +385,19 @@ fn quote(text: &str) -> String {
     }
     quoted.push('"');
     quoted
+}
+
+/// A count without decimals.
+fn whole(count: f64) -> String {
+    number(count.round())
+}
+
+/// Calls per request. A call of start-up, of which two runs can have one more or less, is none.
+fn calls(calls: f64) -> String {
+    match calls < 0.001 {
+        true => "–".to_owned(),
+        false => format!("{calls:.3}"),
+    }
 }
 
 /// Three digits are enough.
@@ -270,7 +422,7 @@ mod tests {
 
     #[test]
     fn a_ratio_pairs_the_rounds() {
-        let mut row = RowResults::new(&crate::rows::ROWS[0]);
+        let mut row = RowResults::new("spawn", "");
         for (tokio, this) in [(100, 50), (1_000, 500), (300, 100)] {
             row.add("tokio", sample(tokio));
             row.add("fahrenheit", sample(this));
@@ -278,6 +430,38 @@ mod tests {
         assert_eq!(row.ratio("fahrenheit"), Some(2.0));
         assert_eq!(row.figure("fahrenheit", "cost"), Some(100.0));
         assert_eq!(row.ratio("smol"), None);
+    }
+
+    #[test]
+    fn counts_become_tables() {
+        let mut instructions = RowResults::new("spawn", "one task");
+        let mut syscalls = RowResults::new("echo-1", "one request");
+        for (instructions_of_one, calls) in [(1_000.0, 3.0), (1_010.0, 3.03)] {
+            let mut sample = Sample::default();
+            sample.set("cost", instructions_of_one);
+            instructions.add("fahrenheit", Ok(sample));
+            let mut sample = Sample::default();
+            sample.set("cost", calls);
+            sample.set("recvfrom", calls);
+            sample.set("mmap", 0.000_1);
+            syscalls.add("fahrenheit", Ok(sample));
+        }
+        instructions.add("glommio", Err("no io_uring".to_owned()));
+        let results = Results {
+            instructions: vec![instructions],
+            syscalls: vec![syscalls],
+            ..Results::default()
+        };
+        let text = results.markdown();
+        assert!(text.contains("| row | fahrenheit | glommio |\n"));
+        assert!(text.contains("| spawn | 1,005 | failed |\n"));
+        assert!(
+            text.contains("- `spawn`: one task; fahrenheit 1.00 %, at most 1.00 % (fahrenheit)")
+        );
+        assert!(text.contains("| recvfrom | 3.015 |\n| all | 3.015 |\n"));
+        assert!(!text.contains("mmap"));
+        assert!(text.contains("- glommio, spawn: no io_uring\n"));
+        assert!(!text.contains("Ratio to tokio"));
     }
 
     #[test]

@@ -11,11 +11,13 @@ pub(crate) fn pattern(n: usize) -> Vec<u8> {
     (0..n).map(|i| (i % 251) as u8).collect()
 }
 
-/// Binds a listener on loopback and tells the parent its port.
+/// Binds a listener on loopback and tells the parent its port, and the id of this process, which
+/// is another than that of the child that the parent started if a tracer is between them.
 pub(crate) fn listen() -> io::Result<TcpListener> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     listener.set_nonblocking(true)?;
-    println!("port {}", listener.local_addr()?.port());
+    let port = listener.local_addr()?.port();
+    println!("port {port} pid {}", std::process::id());
     Ok(listener)
 }
 

@@ -34,44 +34,84 @@ impl Future for YieldOnce {
     }
 }
 
+/// How much of a piece of work is done.
+#[derive(Clone, Copy)]
+pub(crate) enum Amount {
+    /// The usual amount divided by this, after a warm-up of a tenth as much.
+    Timed { scale: usize },
+    /// This many repetitions and no warm-up, so that a process that does twice as many executes
+    /// the instructions of exactly that many more.
+    Counted { n: usize },
+}
+
+impl Amount {
+    /// The repetitions before the measurement starts, and those that are measured, of work that
+    /// is usually repeated `usual` times.
+    fn of(self, usual: usize) -> (usize, usize) {
+        match self {
+            Amount::Timed { scale } => (usual / scale / 10, usual / scale),
+            Amount::Counted { n } => (0, n),
+        }
+    }
+}
+
+/// Tasks that a counted run spawns before it joins the first of them.
+const COUNTED_SPAWNS: usize = 1_000;
+
+/// Sleeps that a counted run starts at once. valgrind makes a process about 50 times slower; ten
+/// thousand sleeps in a second keep it as busy as 100,000 keep a process without valgrind.
+const COUNTED_SLEEPS: usize = 10_000;
+
 /// What needs nothing but tasks. `None`: it needs more.
-pub(crate) fn of_executor<E: Executor>(work: Inside, scale: usize) -> Option<Sample> {
+pub(crate) fn of_executor<E: Executor>(work: Inside, amount: Amount) -> Option<Sample> {
     Some(match work {
-        Inside::Spawn => E::block_on(spawn::<E>(100_000 / scale)),
-        Inside::Yield => E::block_on(yields::<E>(100_000 / scale)),
-        Inside::Mpsc => E::block_on(mpsc_hops::<E>(500_000 / scale)),
-        Inside::Oneshot => E::block_on(oneshot_hops::<E>(300_000 / scale)),
-        Inside::ThreadWake => E::block_on(thread_wakes(50_000 / scale)),
+        Inside::Spawn => match amount {
+            Amount::Timed { scale } => E::block_on(spawn::<E>(100_000 / scale, (1, 3))),
+            Amount::Counted { n } => {
+                E::block_on(spawn::<E>(COUNTED_SPAWNS, (0, n / COUNTED_SPAWNS)))
+            }
+        },
+        Inside::Yield => E::block_on(yields::<E>(amount.of(100_000))),
+        Inside::Mpsc => E::block_on(mpsc_hops::<E>(amount.of(500_000))),
+        Inside::Oneshot => E::block_on(oneshot_hops::<E>(amount.of(300_000))),
+        Inside::ThreadWake => E::block_on(thread_wakes(amount.of(50_000))),
         _ => return None,
     })
 }
 
 /// What needs a clock. `None`: it needs something else.
-pub(crate) fn of_timed<E: Timed>(work: Inside, scale: usize) -> Option<Sample> {
-    Some(match work {
-        Inside::TimeoutReady => E::block_on(timeouts_ready::<E>(1_000_000 / scale)),
-        Inside::TimeoutPending => E::block_on(timeouts_pending::<E>(500_000 / scale)),
-        Inside::Sleeps => E::block_on(sleeps::<E>(100_000)),
-        Inside::TaskMemory => E::block_on(task_memory::<E>(100_000)),
+pub(crate) fn of_timed<E: Timed>(work: Inside, amount: Amount) -> Option<Sample> {
+    Some(match (work, amount) {
+        (Inside::TimeoutReady, _) => E::block_on(timeouts_ready::<E>(amount.of(1_000_000))),
+        (Inside::TimeoutPending, _) => E::block_on(timeouts_pending::<E>(amount.of(500_000))),
+        (Inside::Sleeps, Amount::Timed { .. }) => E::block_on(sleeps::<E>(100_000)),
+        (Inside::Sleeps, Amount::Counted { n }) => {
+            E::block_on(sleeps_without_clock::<E>(n / COUNTED_SLEEPS))
+        }
+        (Inside::TaskMemory, _) => E::block_on(task_memory::<E>(100_000)),
         _ => return None,
     })
 }
 
 /// What needs a pool of threads. `None`: it needs something else.
-pub(crate) fn of_blocking<E: Blocking>(work: Inside, scale: usize) -> Option<Sample> {
+pub(crate) fn of_blocking<E: Blocking>(work: Inside, amount: Amount) -> Option<Sample> {
     match work {
-        Inside::Blocking => Some(E::block_on(blocking::<E>(50_000 / scale))),
+        Inside::Blocking => Some(E::block_on(blocking::<E>(amount.of(50_000)))),
         _ => None,
     }
 }
 
-async fn spawn<E: Executor>(n: usize) -> Sample {
-    spawn_and_join::<E>(n).await;
-    let meter = Meter::start();
-    for _ in 0..3 {
+/// Spawns `n` tasks and joins them, as often as `repetitions` says.
+async fn spawn<E: Executor>(n: usize, repetitions: (usize, usize)) -> Sample {
+    let (before, measured) = repetitions;
+    for _ in 0..before {
         spawn_and_join::<E>(n).await;
     }
-    meter.stop(3 * n as u64)
+    let meter = Meter::start();
+    for _ in 0..measured {
+        spawn_and_join::<E>(n).await;
+    }
+    meter.stop((measured * n) as u64)
 }
 
 async fn spawn_and_join<E: Executor>(n: usize) {
@@ -83,8 +123,8 @@ async fn spawn_and_join<E: Executor>(n: usize) {
     assert_eq!(sum, n * n.saturating_sub(1) / 2);
 }
 
-async fn yields<E: Executor>(n: usize) -> Sample {
-    sixteen_yield::<E>(n / 10).await;
+async fn yields<E: Executor>((before, n): (usize, usize)) -> Sample {
+    sixteen_yield::<E>(before).await;
     let meter = Meter::start();
     sixteen_yield::<E>(n).await;
     meter.stop(16 * n as u64)
@@ -106,7 +146,7 @@ async fn sixteen_yield<E: Executor>(n: usize) {
     }
 }
 
-async fn mpsc_hops<E: Executor>(n: usize) -> Sample {
+async fn mpsc_hops<E: Executor>((before, n): (usize, usize)) -> Sample {
     let (to, mut inbox) = mpsc::unbounded::<usize>();
     let (back, mut replies) = mpsc::unbounded::<usize>();
     E::detach(async move {
@@ -117,8 +157,8 @@ async fn mpsc_hops<E: Executor>(n: usize) -> Sample {
         }
     });
     let mut meter = Meter::start();
-    for i in 0..n + n / 10 {
-        if i == n / 10 {
+    for i in 0..before + n {
+        if i == before {
             meter = Meter::start();
         }
         to.unbounded_send(i).expect("the other task listens");
@@ -127,7 +167,7 @@ async fn mpsc_hops<E: Executor>(n: usize) -> Sample {
     meter.stop(2 * n as u64)
 }
 
-async fn oneshot_hops<E: Executor>(n: usize) -> Sample {
+async fn oneshot_hops<E: Executor>((before, n): (usize, usize)) -> Sample {
     let (to, mut inbox) = mpsc::unbounded::<(usize, oneshot::Sender<usize>)>();
     E::detach(async move {
         while let Some((word, reply)) = inbox.next().await {
@@ -137,8 +177,8 @@ async fn oneshot_hops<E: Executor>(n: usize) -> Sample {
         }
     });
     let mut meter = Meter::start();
-    for i in 0..n + n / 10 {
-        if i == n / 10 {
+    for i in 0..before + n {
+        if i == before {
             meter = Meter::start();
         }
         let (reply, answer) = oneshot::channel();
@@ -149,7 +189,7 @@ async fn oneshot_hops<E: Executor>(n: usize) -> Sample {
     meter.stop(n as u64)
 }
 
-async fn thread_wakes(n: usize) -> Sample {
+async fn thread_wakes((before, n): (usize, usize)) -> Sample {
     let (to, inbox) = std::sync::mpsc::channel::<(usize, oneshot::Sender<usize>)>();
     let thread = std::thread::spawn(move || {
         for (word, reply) in inbox {
@@ -159,8 +199,8 @@ async fn thread_wakes(n: usize) -> Sample {
         }
     });
     let mut meter = Meter::start();
-    for i in 0..n + n / 10 {
-        if i == n / 10 {
+    for i in 0..before + n {
+        if i == before {
             meter = Meter::start();
         }
         let (reply, answer) = oneshot::channel();
@@ -173,10 +213,10 @@ async fn thread_wakes(n: usize) -> Sample {
     sample
 }
 
-async fn blocking<E: Blocking>(n: usize) -> Sample {
+async fn blocking<E: Blocking>((before, n): (usize, usize)) -> Sample {
     let mut meter = Meter::start();
-    for i in 0..n + n / 10 {
-        if i == n / 10 {
+    for i in 0..before + n {
+        if i == before {
             meter = Meter::start();
         }
         assert_eq!(E::unblock(move || i + 1).await, i + 1);
@@ -184,10 +224,10 @@ async fn blocking<E: Blocking>(n: usize) -> Sample {
     meter.stop(n as u64)
 }
 
-async fn timeouts_ready<E: Timed>(n: usize) -> Sample {
+async fn timeouts_ready<E: Timed>((before, n): (usize, usize)) -> Sample {
     let mut meter = Meter::start();
-    for i in 0..n + n / 10 {
-        if i == n / 10 {
+    for i in 0..before + n {
+        if i == before {
             meter = Meter::start();
         }
         let word = E::timeout(Duration::from_secs(60), async move { i }).await;
@@ -196,10 +236,10 @@ async fn timeouts_ready<E: Timed>(n: usize) -> Sample {
     meter.stop(n as u64)
 }
 
-async fn timeouts_pending<E: Timed>(n: usize) -> Sample {
+async fn timeouts_pending<E: Timed>((before, n): (usize, usize)) -> Sample {
     let mut meter = Meter::start();
-    for i in 0..n + n / 10 {
-        if i == n / 10 {
+    for i in 0..before + n {
+        if i == before {
             meter = Meter::start();
         }
         let once = YieldOnce::default();
@@ -241,6 +281,21 @@ async fn sleeps<E: Timed>(n: usize) -> Sample {
     let mut sample = meter.stop(n as u64);
     sample.set_percentiles(&lateness.borrow());
     sample
+}
+
+/// The work of `sleeps` without its measuring of lateness, so that the instructions counted are
+/// those of the runtime.
+async fn sleeps_without_clock<E: Timed>(repetitions: usize) -> Sample {
+    let meter = Meter::start();
+    for _ in 0..repetitions {
+        let tasks: Vec<_> = lengths(COUNTED_SLEEPS)
+            .map(|length| E::spawn(async move { E::sleep(length).await }))
+            .collect();
+        for task in tasks {
+            task.await;
+        }
+    }
+    meter.stop((repetitions * COUNTED_SLEEPS) as u64)
 }
 
 async fn task_memory<E: Timed>(n: usize) -> Sample {

@@ -16,11 +16,18 @@ use crate::sys;
 /// So many are connected before the first of them is used: less than any backlog.
 const GROUP: usize = 64;
 
-pub(super) fn run(target: Target, active: usize, idle: usize, size: usize) -> io::Result<Sample> {
+pub(super) fn run(
+    target: Target,
+    active: usize,
+    idle: usize,
+    size: usize,
+    report: impl FnOnce(Sample),
+) -> io::Result<()> {
     let silent = open(target, active..active + idle, size)?;
     let streams = open(target, 0..active, size)?;
     let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
     let mut busy = Vec::with_capacity(active);
+    let mut clock = Clock::start(target);
     for (index, stream) in streams.into_iter().enumerate() {
         epoll.add(&stream, EpollEvent::new(EpollFlags::EPOLLIN, index as u64))?;
         let mut connection = Busy {
@@ -29,12 +36,15 @@ pub(super) fn run(target: Target, active: usize, idle: usize, size: usize) -> io
             serial: index as u64,
             sent: Instant::now(),
         };
-        connection.ask(size)?;
+        if clock.begin() {
+            connection.ask(size)?;
+        }
         busy.push(connection);
     }
-    let sample = measure(target, &epoll, &mut busy, size)?;
+    let sample = measure(clock, &epoll, &mut busy, size)?;
     check(silent.iter().step_by(53), size)?;
-    Ok(sample)
+    report(sample);
+    Ok(())
 }
 
 /// Opens connections and uses each once, so that the server has surely accepted it.
@@ -129,10 +139,10 @@ impl Busy {
     }
 }
 
-fn measure(target: Target, epoll: &Epoll, busy: &mut [Busy], size: usize) -> io::Result<Sample> {
-    let mut clock = Clock::start(target);
+fn measure(mut clock: Clock, epoll: &Epoll, busy: &mut [Busy], size: usize) -> io::Result<Sample> {
     let mut events = [EpollEvent::empty(); 1024];
     let patience = EpollTimeout::try_from(PATIENCE).map_err(io::Error::other)?;
+    let lone = busy.len() == 1;
     loop {
         let n = epoll.wait(&mut events, patience)?;
         if n == 0 {
@@ -143,7 +153,12 @@ fn measure(target: Target, epoll: &Epoll, busy: &mut [Busy], size: usize) -> io:
             if connection.listen(size)? {
                 clock.count(connection.sent.elapsed());
                 connection.serial = connection.serial.wrapping_add(0x1_0001);
-                connection.ask(size)?;
+                if clock.begin() {
+                    if lone {
+                        clock.pause();
+                    }
+                    connection.ask(size)?;
+                }
             }
         }
         if let Some(sample) = clock.tick(Instant::now())? {

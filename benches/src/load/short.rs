@@ -19,10 +19,13 @@ pub(super) fn run(target: Target, parallel: usize) -> io::Result<Sample> {
     let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
     let mut serial = 0;
     let mut slots = Vec::new();
-    for slot in 0..parallel {
-        slots.push(Short::open(target, &epoll, slot, &mut serial)?);
-    }
     let mut clock = Clock::start(target);
+    for slot in 0..parallel {
+        slots.push(match clock.begin() {
+            true => Some(Short::open(target, &epoll, slot, &mut serial)?),
+            false => None,
+        });
+    }
     let mut events = [EpollEvent::empty(); 64];
     let patience = EpollTimeout::try_from(PATIENCE).map_err(io::Error::other)?;
     loop {
@@ -32,15 +35,43 @@ pub(super) fn run(target: Target, parallel: usize) -> io::Result<Sample> {
         }
         for event in &events[..n] {
             let slot = event.data() as usize;
-            if slots[slot].step()? {
-                clock.count(slots[slot].began.elapsed());
-                slots[slot] = Short::open(target, &epoll, slot, &mut serial)?;
+            let Some(short) = &mut slots[slot] else {
+                continue;
+            };
+            match short.step()? {
+                Step::More => {}
+                Step::Answered => {
+                    if parallel == 1 {
+                        clock.pause();
+                    }
+                    short.stream.shutdown(Shutdown::Write)?;
+                }
+                Step::Closed => {
+                    clock.count(short.began.elapsed());
+                    slots[slot] = None;
+                    if clock.begin() {
+                        if parallel == 1 {
+                            clock.pause();
+                        }
+                        slots[slot] = Some(Short::open(target, &epoll, slot, &mut serial)?);
+                    }
+                }
             }
         }
         if let Some(sample) = clock.tick(Instant::now())? {
             return Ok(sample);
         }
     }
+}
+
+/// What a connection has come to.
+enum Step {
+    /// The reply is not whole.
+    More,
+    /// The reply is whole.
+    Answered,
+    /// The server has closed after the whole reply.
+    Closed,
 }
 
 struct Short {
@@ -69,8 +100,8 @@ impl Short {
         })
     }
 
-    /// Reads what there is; true when the server has closed after the whole reply.
-    fn step(&mut self) -> io::Result<bool> {
+    /// Reads what there is.
+    fn step(&mut self) -> io::Result<Step> {
         let (mut reply, mut expected) = ([0; REQUEST + 1], [0; REQUEST]);
         let fd = self.stream.as_raw_fd();
         let n = match recv(
@@ -78,10 +109,10 @@ impl Short {
             &mut reply[..=REQUEST - self.got],
             MsgFlags::MSG_DONTWAIT,
         ) {
-            Ok(0) if self.got == REQUEST => return Ok(true),
+            Ok(0) if self.got == REQUEST => return Ok(Step::Closed),
             Ok(0) => return Err(wrong("the server closed before its reply was whole")),
             Ok(n) => n,
-            Err(Errno::EAGAIN) => return Ok(false),
+            Err(Errno::EAGAIN) => return Ok(Step::More),
             Err(error) => return Err(error.into()),
         };
         fill(&mut expected, self.serial);
@@ -89,9 +120,9 @@ impl Short {
             return Err(wrong("a reply is not its request"));
         }
         self.got += n;
-        if self.got == REQUEST {
-            self.stream.shutdown(Shutdown::Write)?;
-        }
-        Ok(false)
+        Ok(match self.got == REQUEST {
+            true => Step::Answered,
+            false => Step::More,
+        })
     }
 }
