@@ -1,11 +1,11 @@
-//! Sleeping, limits, and things that happen again and again.
+//! Sleeping, timeouts and intervals.
 //!
-//! Timers never fire early, and about 0.1 ms late on an idle machine: waits are counted in
-//! microseconds. All of them use [`Instant`], which stands still while a machine is suspended on
-//! Linux and macOS: a sleep of an hour then takes an hour of running time. For a wall-clock
-//! appointment, sleep in short steps and compare [`SystemTime`](std::time::SystemTime).
+//! A timer never fires early. On an idle machine it fires about 0.1 ms late. All timers use
+//! [`Instant`], which does not advance while a Linux or macOS machine is suspended: a sleep of one
+//! hour then takes one hour of running time. To wait for a wall-clock time, sleep in short steps
+//! and compare [`SystemTime`](std::time::SystemTime).
 //!
-//! What is more than 292 years away comes *never*. Nothing here panics.
+//! A deadline more than 292 years away never comes. Nothing in this module panics.
 
 use crate::event_loop::clock::{Moment, Span};
 use crate::event_loop::timers::{Armed, Serial, TimerKey};
@@ -22,10 +22,10 @@ use std::time::{Duration, Instant};
 
 /// Waits until `duration` has passed since this call.
 ///
-/// Costs nothing until it is polled. A duration of zero is ready at once.
+/// The timer is armed at the first poll. A duration of zero is ready at once.
 ///
 /// # Cancel safety
-/// Dropping it removes the timer.
+/// Dropping the future removes the timer.
 ///
 /// # Examples
 /// ```
@@ -41,10 +41,10 @@ pub fn sleep(duration: Duration) -> Sleep {
     Sleep::at(Moment::now().saturating_add(duration))
 }
 
-/// Waits until `deadline`; ready at once if that has passed.
+/// Waits until `deadline`. Ready at once if the deadline has passed.
 ///
 /// # Cancel safety
-/// Dropping it removes the timer.
+/// Dropping the future removes the timer.
 ///
 /// # Examples
 /// ```
@@ -59,7 +59,9 @@ pub fn sleep_until(deadline: Instant) -> Sleep {
 #[derive(Debug)]
 #[must_use = "futures do nothing unless you `.await` or poll them"]
 pub struct Sleep {
+    /// When the future becomes ready.
     deadline: Moment,
+    /// The serial number of the armed timer. `None` before the first poll and after the end.
     armed: Option<Serial>,
     // The timer is in the table of this thread's loop.
     _local: PhantomData<*mut ()>,
@@ -74,29 +76,31 @@ impl Sleep {
         }
     }
 
-    /// When it will be ready; `None` if never.
+    /// Returns when the future becomes ready, or `None` if that is never.
     pub fn deadline(&self) -> Option<Instant> {
         self.deadline.instant()
     }
 
-    /// Whether the deadline has passed.
+    /// Returns whether the deadline has passed.
     pub fn is_elapsed(&self) -> bool {
         self.deadline <= Moment::now()
     }
 
-    /// Changes the deadline, also of a sleep that was ready already. It has to be polled again.
+    /// Changes the deadline. A sleep that was ready already can be used again. The future has to be
+    /// polled after this call, so that the new timer is armed.
     pub fn reset(&mut self, deadline: Instant) {
         self.disarm();
         self.deadline = deadline.into();
     }
 
-    /// Changes the deadline to `duration` from now.
+    /// Changes the deadline to `duration` from now. The future has to be polled after this call, so
+    /// that the new timer is armed.
     pub fn reset_after(&mut self, duration: Duration) {
         self.disarm();
         self.deadline = Moment::now().saturating_add(duration);
     }
 
-    /// The armed timer.
+    /// Returns the key of the armed timer.
     fn key(&self) -> Option<TimerKey> {
         Some(TimerKey {
             deadline: self.deadline,
@@ -108,13 +112,13 @@ impl Sleep {
         let key = self.key();
         self.armed = None;
         if let Some(key) = key {
-            // Dropped here, with nothing borrowed.
             let waker = with(|l| l.timers.remove(key));
+            // The loop is no longer borrowed: dropping a waker may run foreign code.
             drop(waker);
         }
     }
 
-    /// Has the task woken at the deadline.
+    /// Arms a timer that wakes the task at the deadline.
     fn arm(&mut self, cx: &Context<'_>) {
         if !self.deadline.is_never() {
             let waker = cx.waker().clone();
@@ -122,7 +126,7 @@ impl Sleep {
         }
     }
 
-    /// `poll` without the budget.
+    /// Polls without spending from the budget of the task.
     fn poll_elapsed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let armed = match self.key() {
             Some(key) => with(|l| l.timers.state(key, cx.waker())),
@@ -133,8 +137,8 @@ impl Sleep {
             }
         };
         match (armed, self.key()) {
-            (Some(Armed::Known), _) => Poll::Pending,
-            (Some(Armed::Unknown), Some(key)) => {
+            (Some(Armed::SameWaker), _) => Poll::Pending,
+            (Some(Armed::OtherWaker), Some(key)) => {
                 let waker = cx.waker().clone();
                 let displaced = with(|l| l.timers.set_waker(key, waker));
                 drop(displaced);
@@ -167,14 +171,15 @@ impl Drop for Sleep {
 
 /// Runs `future` for at most `limit`, counted from its first poll.
 ///
-/// `future` is polled first, so what is ready at once wins over a limit of zero, and the clock is
-/// not even looked at. It is never cut short, and may overrun by a turn of the loop.
+/// `future` is polled before the clock is read, so a future that is ready at once succeeds even
+/// with a limit of zero. `future` is never interrupted inside a poll, and may overrun the limit by
+/// one turn of the loop.
 ///
 /// # Errors
-/// [`Elapsed`] if the limit passes first; `future` is dropped together with this.
+/// [`Elapsed`] if the limit passes first. `future` is dropped together with the timeout.
 ///
 /// # Cancel safety
-/// That of `future`.
+/// Dropping this drops `future` and removes the timer. What is lost with `future` depends on it.
 ///
 /// # Examples
 /// ```
@@ -195,13 +200,16 @@ pub fn timeout<F: IntoFuture>(limit: Duration, future: F) -> Timeout<F::IntoFutu
     }
 }
 
-/// Runs `future` until `deadline`. See [`timeout`].
+/// Runs `future` until `deadline` at the latest.
+///
+/// `future` is polled before the clock is read, so a future that is ready at once succeeds even if
+/// the deadline has passed.
 ///
 /// # Errors
-/// [`Elapsed`] if the deadline passes first.
+/// [`Elapsed`] if the deadline passes first. `future` is dropped together with the timeout.
 ///
 /// # Cancel safety
-/// That of `future`.
+/// Dropping this drops `future` and removes the timer. What is lost with `future` depends on it.
 ///
 /// # Examples
 /// ```
@@ -224,19 +232,19 @@ pin_project! {
     pub struct Timeout<F> {
         #[pin]
         future: F,
-        // What `sleep` is to be set to at the first poll.
+        // The time to wait, counted from the first poll. `None` once `sleep` has the deadline.
         limit: Option<Span>,
         sleep: Sleep,
     }
 }
 
 impl<F> Timeout<F> {
-    /// The future that is being limited.
+    /// Returns a reference to the future.
     pub fn get_ref(&self) -> &F {
         &self.future
     }
 
-    /// Gives the future back, and forgets the limit.
+    /// Returns the future, without its limit.
     pub fn into_inner(self) -> F {
         self.future
     }
@@ -253,18 +261,18 @@ impl<F: Future> Future for Timeout<F> {
         if let Some(limit) = this.limit.take() {
             this.sleep.deadline = Moment::now().saturating_add(limit);
             if limit > Span::ZERO {
-                // It cannot have passed: no need to look at the clock a second time.
+                // This limit cannot have passed, so the clock need not be read a second time.
                 this.sleep.arm(cx);
                 return Poll::Pending;
             }
         }
-        // The clock is looked at even if the future has used up the budget.
+        // Not subject to the budget: a future that always uses it up would never be timed out.
         this.sleep.poll_elapsed(cx).map(|()| Err(Elapsed(())))
     }
 }
 
-/// A limit has passed. Converts into an [`io::Error`] of kind
-/// [`TimedOut`](io::ErrorKind::TimedOut).
+/// The error of [`timeout`] and [`timeout_at`]: the time limit has passed. Converts into an
+/// [`io::Error`] of kind [`TimedOut`](io::ErrorKind::TimedOut).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Elapsed(());
 
@@ -282,9 +290,9 @@ impl From<Elapsed> for io::Error {
     }
 }
 
-/// Ticks every `period`, the first time at once.
+/// Ticks every `period`. The first tick comes at once.
 ///
-/// A period of zero is taken as one nanosecond.
+/// A period of zero counts as one nanosecond.
 ///
 /// # Examples
 /// ```
@@ -300,7 +308,9 @@ pub fn interval(period: Duration) -> Interval {
     interval_at(Instant::now(), period)
 }
 
-/// Ticks every `period`, the first time at `start`.
+/// Ticks every `period`. The first tick comes at `start`.
+///
+/// A period of zero counts as one nanosecond.
 ///
 /// # Examples
 /// ```
@@ -318,36 +328,40 @@ pub fn interval_at(start: Instant, period: Duration) -> Interval {
     }
 }
 
-/// What an [`Interval`] does after ticks that nobody waited for in time.
+/// What an [`Interval`] does after it was polled too late for one or more ticks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum MissedTickBehavior {
-    /// All missed ticks come at once, then it goes on as planned. The default.
+    /// All missed ticks come at once, and later ticks come as planned. The default.
     #[default]
     Burst,
-    /// One tick comes, and the next a period after that.
+    /// One tick comes at once, and the next one period after it. Later ticks are shifted.
     Delay,
-    /// One tick comes, and the next at the next planned time.
+    /// One tick comes at once, and the next at the next planned time. Missed ticks are lost.
     Skip,
 }
 
-/// The future ticks of [`interval`] and [`interval_at`]. It is a [`Stream`] that never ends.
+/// The ticks of [`interval`] and [`interval_at`]. A [`Stream`] that never ends.
 #[derive(Debug)]
 pub struct Interval {
+    /// Waits for the next tick.
     sleep: Sleep,
+    /// Time between two ticks. At least one nanosecond.
     period: Duration,
+    /// What happens after ticks that came too late.
     missed: MissedTickBehavior,
 }
 
 impl Interval {
-    /// Waits for the next tick, and returns the time at which it was due.
+    /// Waits for the next tick, and returns the time for which it was planned.
     ///
     /// # Cancel safety
-    /// No tick is lost by dropping the future.
+    /// Dropping the future loses no tick.
     pub async fn tick(&mut self) -> Instant {
         poll_fn(|cx| self.poll_tick(cx)).await
     }
 
-    /// `tick` for hand-written futures.
+    /// Polls for the next tick, for hand-written futures. The output is the time for which the tick
+    /// was planned.
     pub fn poll_tick(&mut self, cx: &mut Context<'_>) -> Poll<Instant> {
         let Some(due) = self.sleep.deadline() else {
             return Poll::Pending;
@@ -361,7 +375,7 @@ impl Interval {
             }
             MissedTickBehavior::Skip => self.unless_late(next, |now, period| {
                 let late = now.saturating_duration_since(due).as_nanos() % period.as_nanos();
-                // Below the period's own nanoseconds, so the parts fit.
+                // Less than the period, which is a `Duration`, so both parts fit.
                 let late =
                     Duration::new((late / 1_000_000_000) as u64, (late % 1_000_000_000) as u32);
                 now.checked_add(period - late)
@@ -371,7 +385,8 @@ impl Interval {
         Poll::Ready(due)
     }
 
-    /// `next`, unless that has passed: then what `late` makes of the present and the period.
+    /// Returns `next` if it is in the future, else the result of `late` for the current time and
+    /// the period.
     fn unless_late(
         &self,
         next: Option<Instant>,
@@ -385,12 +400,12 @@ impl Interval {
         }
     }
 
-    /// How far ticks are apart.
+    /// Returns the time between two ticks.
     pub fn period(&self) -> Duration {
         self.period
     }
 
-    /// What happens after missed ticks.
+    /// Returns what happens after missed ticks.
     pub fn missed_tick_behavior(&self) -> MissedTickBehavior {
         self.missed
     }
@@ -400,7 +415,7 @@ impl Interval {
         self.missed = behavior;
     }
 
-    /// The next tick comes a period from now.
+    /// Restarts the interval: the next tick comes one period from now.
     pub fn reset(&mut self) {
         self.sleep.reset_after(self.period);
     }

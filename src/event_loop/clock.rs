@@ -1,29 +1,34 @@
-//! Points in time and the spans between them, as timers keep them: in 8 bytes, with one comparison.
+//! Points in time and spans as timers keep them: 8 bytes, compared by one instruction.
+//!
+//! An `Instant` and a `Duration` take 16 bytes each. A sleeping task holds a deadline, so half of
+//! that is worth a type of our own.
 
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-/// A point in time, in nanoseconds from when this process first asked.
+/// A point in time: nanoseconds since the first use of this module in this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Moment(i64);
 
-/// So many nanoseconds, up to 292 years. Not negative.
+/// A non-negative time span in nanoseconds. Longer spans are cut to 292 years.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Span(i64);
 
 impl Moment {
-    /// After all others; 292 years are as long.
+    /// Later than every other moment. Stands for all points in time more than 292 years away.
     pub(crate) const NEVER: Moment = Moment(i64::MAX);
 
+    /// Reads the clock.
     pub(crate) fn now() -> Moment {
         Moment::from(Instant::now())
     }
 
+    /// True for a point in time that never comes.
     pub(crate) fn is_never(self) -> bool {
         self == Moment::NEVER
     }
 
-    /// `None` if it is never.
+    /// Converts to std's type, or returns `None` for [`Moment::NEVER`].
     pub(crate) fn instant(self) -> Option<Instant> {
         let distance = Duration::from_nanos(self.0.unsigned_abs());
         match self {
@@ -33,11 +38,12 @@ impl Moment {
         }
     }
 
-    /// How long after `earlier` it is; zero if it is not.
+    /// Returns the time from `earlier` to `self`, or zero if `earlier` is later.
     pub(crate) fn saturating_duration_since(self, earlier: Moment) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0).try_into().unwrap_or(0))
     }
 
+    /// Adds a span. The result is [`Moment::NEVER`] if it is beyond 292 years.
     pub(crate) fn saturating_add(self, span: impl Into<Span>) -> Moment {
         Moment(self.0.saturating_add(span.into().0))
     }
@@ -52,7 +58,7 @@ impl From<Instant> for Moment {
     }
 }
 
-/// `None` is never, too.
+/// Takes `None` as [`Moment::NEVER`]: the result of a `checked_add` that overflowed.
 impl From<Option<Instant>> for Moment {
     fn from(instant: Option<Instant>) -> Moment {
         instant.map_or(Moment::NEVER, Moment::from)
@@ -71,6 +77,7 @@ impl From<Duration> for Span {
     }
 }
 
+/// The instant that moments are counted from.
 fn origin() -> Instant {
     static ORIGIN: OnceLock<Instant> = OnceLock::new();
     *ORIGIN.get_or_init(Instant::now)
