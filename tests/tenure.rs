@@ -6,11 +6,12 @@
 mod net_util;
 
 use fahrenheit::prelude::*;
-use fahrenheit::time::{interval, sleep};
+use fahrenheit::time::{interval, sleep, timeout};
 use fahrenheit::{AsyncTcpListener, AsyncTcpStream, AsyncUnixStream, task};
 use net_util::{Cost, alone, go, poll_once};
 use std::future::Future;
 use std::io::Write;
+use std::net::Shutdown;
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::pin::Pin;
@@ -195,4 +196,30 @@ fn b9_who_waits_for_a_descriptor_of_a_thread_that_ends_is_woken() {
     thread.join().unwrap();
     assert_eq!(count.0.load(Ordering::SeqCst), 1);
     assert_eq!(Arc::strong_count(&count), 1);
+}
+
+#[test]
+fn data_and_end_that_come_as_one_event_are_both_read_a14() {
+    go(async {
+        let (mut ours, peer) = net_util::tcp_pair().await;
+        let mut peer = peer.into_std();
+        let mut bytes = [0; 64];
+        // Often enough for the connection to grow old.
+        for words in [&b"x"[..]; 12].into_iter().chain([&b"data"[..]]) {
+            let is_last = words == b"data";
+            let late = async {
+                sleep(Duration::from_millis(1)).await;
+                peer.write_all(words).unwrap();
+                if is_last {
+                    // Without a turn of the loop in between, so that one event stands for both.
+                    peer.shutdown(Shutdown::Write).unwrap();
+                }
+            };
+            let (n, ()) = futures_util::join!(ours.read(&mut bytes), late);
+            // Less than there was room for, which usually means that no more is there.
+            assert_eq!(n.unwrap(), words.len());
+        }
+        let end = timeout(Duration::from_secs(10), ours.read(&mut bytes)).await;
+        assert_eq!(end.expect("no event comes any more").unwrap(), 0);
+    });
 }
