@@ -62,15 +62,20 @@ class Lane:
             (self.copy / path).write_text(code)
         self.changed = list(files)
 
-    def run(self, limit, *command):
-        """Runs a command in the copy. Returns its exit code, or `None` if it was killed after
-        `limit` seconds, and what it printed."""
+    def run(self, limit, *command, cfg=None):
+        """Runs a command in the copy; if it builds, with `--cfg` and this name. Returns its exit
+        code, or `None` if it was killed after `limit` seconds, and what it printed."""
         log = self.folder / "log"
+        environment = dict(self.environment)
+        if cfg:
+            environment["RUSTFLAGS"] = f"{environment.get('RUSTFLAGS', '')} --cfg {cfg}".strip()
+            # A folder of its own, because other flags would build everything again each time.
+            environment["CARGO_TARGET_DIR"] += f"-{cfg}"
         with open(log, "wb") as output:
             process = subprocess.Popen(
                 command,
                 cwd=self.copy,
-                env=self.environment,
+                env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
