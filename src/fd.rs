@@ -1,22 +1,18 @@
-//! Waiting for a descriptor: [`AsyncFd`] for any, and the `Source` under every socket.
+//! Waiting for a descriptor: [`AsyncFd`] for any, and [`Registered`] under every socket and pipe.
 //!
 //! An operation tries its call, and on `WouldBlock` registers interest and returns `Pending`.
-//!
-//! **Invariant.** A source is deregistered before its descriptor is closed: it is declared before
-//! the descriptor wherever the two live together, and fields are dropped in that order.
 
+mod registered;
 mod source;
 
-use crate::event_loop::reactor::Direction;
 use futures_io::{AsyncRead, AsyncWrite};
-use std::future::poll_fn;
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 pub use crate::event_loop::reactor::RegisterError;
-pub(crate) use source::Source;
+pub(crate) use registered::{NonblockingIo, Registered, impl_async_io};
 
 /// Any descriptor, to be waited for: a socket, a pipe, a FIFO, a terminal, a device.
 ///
@@ -58,9 +54,7 @@ pub(crate) use source::Source;
 /// ```
 #[derive(Debug)]
 pub struct AsyncFd<T: AsFd> {
-    // Before the descriptor: deregister, then close.
-    source: Source,
-    io: T,
+    registered: Registered<T>,
 }
 
 impl<T: AsFd> AsyncFd<T> {
@@ -81,20 +75,17 @@ impl<T: AsFd> AsyncFd<T> {
     /// As [`new`](AsyncFd::new).
     #[track_caller]
     pub fn try_new(io: T) -> Result<AsyncFd<T>, (T, RegisterError)> {
-        match Source::any(&io) {
-            Ok(source) => Ok(AsyncFd { source, io }),
-            Err(error) => Err((io, error)),
-        }
+        Registered::any(io).map(|registered| AsyncFd { registered })
     }
 
     /// What is being waited for.
     pub fn get_ref(&self) -> &T {
-        &self.io
+        self.registered.get_ref()
     }
 
     /// Ends the registration and gives the descriptor back as it was.
     pub fn into_inner(self) -> T {
-        self.io
+        self.registered.into_inner()
     }
 
     /// Waits until the descriptor is ready to read: there is data, the end, or an error.
@@ -107,7 +98,7 @@ impl<T: AsFd> AsyncFd<T> {
     /// # Cancel safety
     /// Nothing is lost by dropping the future.
     pub async fn readable(&self) -> io::Result<()> {
-        self.source.ready(Direction::Read).await
+        self.registered.readable().await
     }
 
     /// Waits until the descriptor is ready to write, or a write would fail at once.
@@ -118,7 +109,7 @@ impl<T: AsFd> AsyncFd<T> {
     /// # Cancel safety
     /// As [`readable`](AsyncFd::readable).
     pub async fn writable(&self) -> io::Result<()> {
-        self.source.ready(Direction::Write).await
+        self.registered.writable().await
     }
 
     /// Waits for an exceptional condition: urgent data on a TCP socket, a change of state of a pty
@@ -130,7 +121,7 @@ impl<T: AsFd> AsyncFd<T> {
     /// # Cancel safety
     /// As [`readable`](AsyncFd::readable).
     pub async fn exceptional(&self) -> io::Result<()> {
-        self.source.ready(Direction::Except).await
+        self.registered.exceptional().await
     }
 
     /// Makes `call`, and whenever it returns `WouldBlock`, waits until the descriptor is ready to
@@ -158,8 +149,8 @@ impl<T: AsFd> AsyncFd<T> {
     /// })
     /// # .unwrap();
     /// ```
-    pub async fn read_with<R>(&self, mut call: impl FnMut(&T) -> io::Result<R>) -> io::Result<R> {
-        poll_fn(|cx| self.poll_read_with(cx, &mut call)).await
+    pub async fn read_with<R>(&self, call: impl FnMut(&T) -> io::Result<R>) -> io::Result<R> {
+        self.registered.read_with(call).await
     }
 
     /// As [`read_with`](AsyncFd::read_with), waiting until the descriptor is ready to write.
@@ -169,8 +160,8 @@ impl<T: AsFd> AsyncFd<T> {
     ///
     /// # Cancel safety
     /// As [`read_with`](AsyncFd::read_with).
-    pub async fn write_with<R>(&self, mut call: impl FnMut(&T) -> io::Result<R>) -> io::Result<R> {
-        poll_fn(|cx| self.poll_write_with(cx, &mut call)).await
+    pub async fn write_with<R>(&self, call: impl FnMut(&T) -> io::Result<R>) -> io::Result<R> {
+        self.registered.write_with(call).await
     }
 
     /// [`read_with`](AsyncFd::read_with) for hand-written futures.
@@ -180,10 +171,9 @@ impl<T: AsFd> AsyncFd<T> {
     pub fn poll_read_with<R>(
         &self,
         cx: &mut Context<'_>,
-        mut call: impl FnMut(&T) -> io::Result<R>,
+        call: impl FnMut(&T) -> io::Result<R>,
     ) -> Poll<io::Result<R>> {
-        self.source
-            .poll_io(Direction::Read, cx, || call(&self.io), |_| false)
+        self.registered.poll_read_with(cx, call, |_| false)
     }
 
     /// [`write_with`](AsyncFd::write_with) for hand-written futures.
@@ -193,22 +183,21 @@ impl<T: AsFd> AsyncFd<T> {
     pub fn poll_write_with<R>(
         &self,
         cx: &mut Context<'_>,
-        mut call: impl FnMut(&T) -> io::Result<R>,
+        call: impl FnMut(&T) -> io::Result<R>,
     ) -> Poll<io::Result<R>> {
-        self.source
-            .poll_io(Direction::Write, cx, || call(&self.io), |_| false)
+        self.registered.poll_write_with(cx, call, |_| false)
     }
 }
 
 impl<T: AsFd> AsFd for AsyncFd<T> {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.io.as_fd()
+        self.get_ref().as_fd()
     }
 }
 
 impl<T: AsFd> AsRawFd for AsyncFd<T> {
     fn as_raw_fd(&self) -> RawFd {
-        self.io.as_fd().as_raw_fd()
+        self.get_ref().as_fd().as_raw_fd()
     }
 }
 
@@ -226,8 +215,7 @@ where
     ) -> Poll<io::Result<usize>> {
         // Not short when it reads less: a terminal gives one line, inotify whole events, a packet
         // pipe one packet, and the next is there without an edge that tells of it.
-        let call = || (&self.io).read(bytes);
-        self.source.poll_io(Direction::Read, cx, call, |_| false)
+        self.poll_read_with(cx, |mut io| io.read(bytes))
     }
 
     fn poll_read_vectored(
@@ -235,8 +223,7 @@ where
         cx: &mut Context<'_>,
         slices: &mut [IoSliceMut<'_>],
     ) -> Poll<io::Result<usize>> {
-        let call = || (&self.io).read_vectored(slices);
-        self.source.poll_io(Direction::Read, cx, call, |_| false)
+        self.poll_read_with(cx, |mut io| io.read_vectored(slices))
     }
 }
 
@@ -250,8 +237,7 @@ where
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let call = || (&self.io).write(bytes);
-        self.source.poll_io(Direction::Write, cx, call, |_| false)
+        self.poll_write_with(cx, |mut io| io.write(bytes))
     }
 
     fn poll_write_vectored(
@@ -259,13 +245,11 @@ where
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let call = || (&self.io).write_vectored(slices);
-        self.source.poll_io(Direction::Write, cx, call, |_| false)
+        self.poll_write_with(cx, |mut io| io.write_vectored(slices))
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.source
-            .poll_io(Direction::Write, cx, || (&self.io).flush(), |()| false)
+        self.poll_write_with(cx, |mut io| io.flush())
     }
 
     fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

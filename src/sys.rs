@@ -70,6 +70,7 @@ pub(crate) mod shared;
 pub(crate) mod signal;
 pub(crate) mod socket;
 pub(crate) mod sync;
+pub(crate) mod transfer;
 pub(crate) mod unix;
 pub(crate) mod wake_pipe;
 

@@ -1,14 +1,10 @@
 //! Pipes of this process's own.
 
-use crate::event_loop::reactor::Direction;
-use crate::fd::Source;
+use crate::fd::{Registered, impl_async_io};
 use crate::sys::{self, Trigger};
-use futures_io::{AsyncRead, AsyncWrite};
 use std::fs::File;
-use std::io::{self, IoSlice, IoSliceMut, Read, Write};
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::pin::Pin;
-use std::task::{Context, Poll};
 
 /// Makes a pipe: what is written to one end is read from the other.
 ///
@@ -38,7 +34,7 @@ use std::task::{Context, Poll};
 #[track_caller]
 pub fn pipe() -> io::Result<(PipeReader, PipeWriter)> {
     let (read, write) = sys::pipe()?;
-    Ok((PipeReader(End::new(read)?), PipeWriter(End::new(write)?)))
+    Ok((PipeReader(register(read)?), PipeWriter(register(write)?)))
 }
 
 /// The end of a [`pipe`] to read from.
@@ -48,7 +44,7 @@ pub fn pipe() -> io::Result<(PipeReader, PipeWriter)> {
 /// # Cancel safety
 /// Bytes move only when a read is ready: nothing is lost by dropping its future.
 #[derive(Debug)]
-pub struct PipeReader(End);
+pub struct PipeReader(Registered<File>);
 
 /// The end of a [`pipe`] to write to.
 ///
@@ -64,123 +60,49 @@ pub struct PipeReader(End);
 /// # Cancel safety
 /// Bytes move only when a write is ready. `write_all` may have written a part.
 #[derive(Debug)]
-pub struct PipeWriter(End);
+pub struct PipeWriter(Registered<File>);
 
-#[derive(Debug)]
-struct End {
-    // Before the descriptor: deregister, then close.
-    source: Source,
-    // For its reads and writes; there is nothing of a file about it.
-    io: File,
+#[track_caller]
+fn register(fd: OwnedFd) -> io::Result<Registered<File>> {
+    Ok(Registered::new(File::from(fd), Trigger::Edge)?)
 }
 
-impl End {
-    #[track_caller]
-    fn new(fd: OwnedFd) -> io::Result<End> {
-        Ok(End {
-            source: Source::owned(&fd, Trigger::Edge)?,
-            io: fd.into(),
-        })
-    }
-
-    fn poll_read(&self, cx: &mut Context<'_>, bytes: &mut [u8]) -> Poll<io::Result<usize>> {
-        let len = bytes.len();
-        let call = || (&self.io).read(bytes);
-        self.source
-            .poll_io(Direction::Read, cx, call, |&n| 0 < n && n < len)
-    }
-
-    fn poll_read_vectored(
-        &self,
-        cx: &mut Context<'_>,
-        slices: &mut [IoSliceMut<'_>],
-    ) -> Poll<io::Result<usize>> {
-        // Not short when it reads less: so many slices may be more than one call takes.
-        let call = || (&self.io).read_vectored(slices);
-        self.source.poll_io(Direction::Read, cx, call, |_| false)
-    }
-
-    fn poll_write(&self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let call = || (&self.io).write(bytes);
-        self.source
-            .poll_io(Direction::Write, cx, call, |&n| n < bytes.len())
-    }
-
-    fn poll_write_vectored(
-        &self,
-        cx: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let call = || (&self.io).write_vectored(slices);
-        self.source.poll_io(Direction::Write, cx, call, |_| false)
-    }
-
-    fn into_blocking(self) -> io::Result<OwnedFd> {
-        sys::fd::set_blocking(&self.io)?;
-        Ok(self.io.into())
-    }
-}
-
-macro_rules! end {
+macro_rules! impl_end {
     ($end:ident) => {
         impl $end {
-            /// Gives the descriptor away as it is: non-blocking, and close-on-exec.
+            /// Gives the descriptor away as it is: non-blocking and close-on-exec.
             pub fn into_nonblocking_fd(self) -> OwnedFd {
-                self.0.io.into()
+                self.0.into_inner().into()
             }
 
-            /// Gives the descriptor away after making it blocking, as a child process expects it
-            /// of its standard streams. It stays close-on-exec; `std::process::Stdio` takes care
+            /// Gives the descriptor away after making it blocking, as a child process expects its
+            /// standard streams to be. It stays close-on-exec; `std::process::Stdio` takes care
             /// of that.
             ///
             /// # Errors
-            /// That of the system. The descriptor is closed.
+            /// If `fcntl(2)` fails. The descriptor is closed then.
             pub fn into_blocking_fd(self) -> io::Result<OwnedFd> {
-                self.0.into_blocking()
+                let fd = self.into_nonblocking_fd();
+                sys::fd::set_blocking(&fd)?;
+                Ok(fd)
             }
         }
 
         impl AsFd for $end {
             fn as_fd(&self) -> BorrowedFd<'_> {
-                self.0.io.as_fd()
+                self.0.get_ref().as_fd()
             }
         }
 
         impl AsRawFd for $end {
             fn as_raw_fd(&self) -> RawFd {
-                self.0.io.as_raw_fd()
+                self.as_fd().as_raw_fd()
             }
         }
     };
 }
 
-end!(PipeReader);
-end!(PipeWriter);
-
-macro_rules! reads {
-    ($reader:ty) => {
-        impl AsyncRead for $reader {
-            fn poll_read(
-                self: Pin<&mut Self>,
-                cx: &mut Context<'_>,
-                bytes: &mut [u8],
-            ) -> Poll<io::Result<usize>> {
-                self.0.poll_read(cx, bytes)
-            }
-
-            fn poll_read_vectored(
-                self: Pin<&mut Self>,
-                cx: &mut Context<'_>,
-                slices: &mut [IoSliceMut<'_>],
-            ) -> Poll<io::Result<usize>> {
-                self.0.poll_read_vectored(cx, slices)
-            }
-        }
-    };
-}
-
-reads!(PipeReader);
-reads!(&PipeReader);
-
-writes!(PipeWriter);
-writes!(&PipeWriter);
+impl_end!(PipeReader);
+impl_end!(PipeWriter);
+impl_async_io!(AsyncRead for [PipeReader, &PipeReader], end => end.0);
+impl_async_io!(AsyncWrite for [PipeWriter, &PipeWriter], end => end.0, close => Ok(()));

@@ -5,11 +5,10 @@
 //! **Invariant.** Output is not buffered here: what a write returned has left the process. Input
 //! that was buffered and not consumed goes to the next [`stdin`].
 
-use crate::event_loop::reactor::Direction;
-use crate::fd::Source;
+use crate::fd::{NonblockingIo, Registered, impl_async_io};
 use crate::sys::shared::Shared;
-use futures_io::{AsyncBufRead, AsyncRead, AsyncWrite};
-use std::io::{self, IoSlice};
+use futures_io::{AsyncBufRead, AsyncRead};
+use std::io;
 use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -65,7 +64,7 @@ fn input() -> MutexGuard<'static, Input> {
 /// ```
 #[track_caller]
 pub fn stdin() -> io::Result<Stdin> {
-    let stream = Standard::new(Shared::to_read(io::stdin().as_fd())?)?;
+    let stream = register(Shared::to_read(io::stdin().as_fd())?)?;
     let mut input = input();
     if std::mem::replace(&mut input.taken, true) {
         let text = "there is another `Stdin` in this process";
@@ -91,7 +90,7 @@ pub fn stdin() -> io::Result<Stdin> {
 /// have of a line in the caller's string and in the stream.
 #[derive(Debug)]
 pub struct Stdin {
-    stream: Standard,
+    stream: Registered<Shared>,
     bytes: Vec<u8>,
     /// What has been read and not yet been consumed.
     begin: usize,
@@ -172,9 +171,8 @@ impl Drop for Stdin {
 /// ```
 #[track_caller]
 pub fn stdout() -> io::Result<Stdout> {
-    Ok(Stdout(Standard::new(Shared::to_write(
-        io::stdout().as_fd(),
-    )?)?))
+    let stream = Shared::to_write(io::stdout().as_fd())?;
+    Ok(Stdout(register(stream)?))
 }
 
 /// The standard error output of this process; as [`stdout`] in all else.
@@ -183,9 +181,8 @@ pub fn stdout() -> io::Result<Stdout> {
 /// As [`stdout`].
 #[track_caller]
 pub fn stderr() -> io::Result<Stderr> {
-    Ok(Stderr(Standard::new(Shared::to_write(
-        io::stderr().as_fd(),
-    )?)?))
+    let stream = Shared::to_write(io::stderr().as_fd())?;
+    Ok(Stderr(register(stream)?))
 }
 
 /// The standard output of this process: see [`stdout`].
@@ -198,49 +195,30 @@ pub fn stderr() -> io::Result<Stderr> {
 /// # Cancel safety
 /// Bytes move only when a write is ready. `write_all` may have written a part.
 #[derive(Debug)]
-pub struct Stdout(Standard);
+pub struct Stdout(Registered<Shared>);
 
 /// The standard error output of this process: see [`stderr`], and [`Stdout`].
 #[derive(Debug)]
-pub struct Stderr(Standard);
+pub struct Stderr(Registered<Shared>);
 
-writes!(Stdout);
-writes!(&Stdout);
-writes!(Stderr);
-writes!(&Stderr);
+impl_async_io!(
+    AsyncWrite for [Stdout, &Stdout, Stderr, &Stderr],
+    stream => stream.0, close => Ok(())
+);
 
-/// One of the three.
-#[derive(Debug)]
-struct Standard {
-    // Before the descriptor: deregister, then close.
-    source: Source,
-    io: Shared,
+#[track_caller]
+fn register(stream: Shared) -> io::Result<Registered<Shared>> {
+    let waits_first = stream.waits_first();
+    Ok(Registered::shared(stream, waits_first)?)
 }
 
-impl Standard {
-    #[track_caller]
-    fn new(io: Shared) -> io::Result<Standard> {
-        let source = Source::shared(&io, io.waits_first())?;
-        Ok(Standard { source, io })
+impl NonblockingIo for Shared {
+    fn read(&self, bytes: &mut [u8]) -> io::Result<usize> {
+        Shared::read(self, bytes)
     }
 
-    fn poll_read(&self, cx: &mut Context<'_>, bytes: &mut [u8]) -> Poll<io::Result<usize>> {
-        let call = || self.io.read(bytes);
-        self.source.poll_io(Direction::Read, cx, call, |_| false)
-    }
-
-    fn poll_write(&self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let call = || self.io.write(bytes);
-        self.source.poll_io(Direction::Write, cx, call, |_| false)
-    }
-
-    fn poll_write_vectored(
-        &self,
-        cx: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let first = slices.iter().find(|slice| !slice.is_empty());
-        self.poll_write(cx, first.map_or(&[], |slice| slice))
+    fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+        Shared::write(self, bytes)
     }
 }
 
@@ -251,8 +229,8 @@ mod tests {
     use std::os::fd::OwnedFd;
     use std::time::Duration;
 
-    fn asked(fd: &OwnedFd) -> Standard {
-        Standard::new(Shared::asked(fd.as_fd()).unwrap()).unwrap()
+    fn asked(fd: &OwnedFd) -> Registered<Shared> {
+        register(Shared::asked(fd.as_fd()).unwrap()).unwrap()
     }
 
     /// What is done where a pipe cannot be opened anew, as on macOS.

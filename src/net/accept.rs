@@ -1,9 +1,8 @@
 //! Accepting, the same for every kind of listener, and what to do when descriptors run out.
 
 use crate::event_loop::boundary;
-use crate::event_loop::reactor::Direction;
 use crate::event_loop::with;
-use crate::fd::Source;
+use crate::fd::Registered;
 use crate::sys::{Trigger, socket};
 use crate::time::{Sleep, sleep};
 use futures_util::stream::{FusedStream, Stream};
@@ -24,9 +23,7 @@ const MOST_LOST: usize = 32;
 /// A listener of std, and whether descriptors are short.
 #[derive(Debug)]
 pub(super) struct Acceptor<L> {
-    // Before the socket: deregister, then close.
-    source: Source,
-    pub(super) io: L,
+    listener: Registered<L>,
     shortage: RefCell<Option<Shortage>>,
 }
 
@@ -40,13 +37,21 @@ struct Shortage {
 }
 
 impl<L: AsFd> Acceptor<L> {
-    /// Takes over a listener that is ours and does not block.
-    pub(super) fn adopt(io: L) -> io::Result<Acceptor<L>> {
+    /// Registers a listener that is non-blocking already.
+    #[track_caller]
+    pub(super) fn new(listener: L) -> io::Result<Acceptor<L>> {
         Ok(Acceptor {
-            source: Source::owned(&io, Trigger::Level)?,
-            io,
+            listener: Registered::new(listener, Trigger::Level)?,
             shortage: RefCell::new(None),
         })
+    }
+
+    pub(super) fn get_ref(&self) -> &L {
+        self.listener.get_ref()
+    }
+
+    pub(super) fn into_inner(self) -> L {
+        self.listener.into_inner()
     }
 
     /// What `accept` returns for the next connection. One that was lost is passed over; a shortage
@@ -58,9 +63,8 @@ impl<L: AsFd> Acceptor<L> {
     ) -> Poll<io::Result<R>> {
         for _ in 0..MOST_LOST {
             ready!(self.poll_shortage(cx));
-            let call = || accept(&self.io);
-            // Short: one connection at a time is the common case.
-            match ready!(self.source.poll_io(Direction::Read, cx, call, |_| true)) {
+            // One connection at a time is the common case, so the next accept waits first.
+            match ready!(self.listener.poll_read_with(cx, &accept, |_| true)) {
                 Err(error) if socket::is_one_lost_connection(&error) => {
                     boundary::debug!("a connection was lost before it was accepted: {error}");
                 }

@@ -1,18 +1,52 @@
-//! What every socket type here has alike.
+//! What the socket types of this crate have in common, written once.
+//!
+//! Each macro takes a type and its field: a `Registered` socket of std, or what has its `get_ref`
+//! and `into_inner`.
 
-/// Implements what a type owes to the socket of std that is in its field: `Debug`, `TryFrom`,
-/// `AsFd` and `AsRawFd`.
-macro_rules! wraps {
-    ($type:ident, $($io:ident).+, $std:ty) => {
+/// Implements what every socket type has, listeners included: `from_std`, `into_std`, `local_addr`,
+/// `Debug`, `TryFrom`, `AsFd` and `AsRawFd`.
+///
+/// `$type::adopt` registers a socket of std that is non-blocking already.
+macro_rules! impl_socket {
+    ($type:ident { $field:ident }, $std:ty, $addr:ty) => {
+        impl $type {
+            /// Takes over a socket of std and makes it non-blocking.
+            ///
+            /// # Errors
+            /// If `fcntl(2)` fails, or a [`RegisterError`](crate::RegisterError) if the descriptor
+            /// is beyond what this system's `select` takes. The socket is closed then.
+            #[track_caller]
+            pub fn from_std(socket: $std) -> std::io::Result<$type> {
+                socket.set_nonblocking(true)?;
+                crate::sys::socket::silence(&socket)?;
+                $type::adopt(socket)
+            }
+
+            /// Converts into a socket of std, which is still non-blocking.
+            pub fn into_std(self) -> $std {
+                self.$field.into_inner()
+            }
+
+            /// Returns the address that this socket is bound to, with the port that the system
+            /// chose if it was bound to port 0. A Unix socket need not have a name.
+            ///
+            /// # Errors
+            /// `getsockname(2)` fails only if the system is short of memory.
+            pub fn local_addr(&self) -> std::io::Result<$addr> {
+                self.$field.get_ref().local_addr()
+            }
+        }
+
         impl std::fmt::Debug for $type {
             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                self.$($io).+.fmt(f)
+                self.$field.get_ref().fmt(f)
             }
         }
 
         impl TryFrom<$std> for $type {
             type Error = std::io::Error;
 
+            #[track_caller]
             fn try_from(socket: $std) -> std::io::Result<$type> {
                 $type::from_std(socket)
             }
@@ -20,16 +54,70 @@ macro_rules! wraps {
 
         impl std::os::fd::AsFd for $type {
             fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
-                self.$($io).+.as_fd()
+                self.$field.get_ref().as_fd()
             }
         }
 
         impl std::os::fd::AsRawFd for $type {
             fn as_raw_fd(&self) -> std::os::fd::RawFd {
-                self.$($io).+.as_raw_fd()
+                self.$field.get_ref().as_raw_fd()
             }
         }
     };
 }
 
-pub(super) use wraps;
+/// Implements what the sockets have that data is sent and received through: `readable`,
+/// `writable`, `peer_addr` and `take_error`.
+macro_rules! impl_data_socket {
+    ($type:ident { $field:ident }, $addr:ty) => {
+        impl $type {
+            /// Waits until there is something to receive: data, the end, or an error.
+            ///
+            /// This is a hint: another task or process may receive it first.
+            ///
+            /// # Errors
+            /// EBADF if other code closed the descriptor.
+            ///
+            /// # Cancel safety
+            /// Nothing is lost by dropping the future.
+            pub async fn readable(&self) -> std::io::Result<()> {
+                self.$field.readable().await
+            }
+
+            /// Waits until the system has room for something to send, or sending would fail.
+            ///
+            /// This is a hint: another task or process may take the room first, and the receiver
+            /// of a datagram over a Unix socket may have none.
+            ///
+            /// # Errors
+            /// EBADF if other code closed the descriptor.
+            ///
+            /// # Cancel safety
+            /// Nothing is lost by dropping the future.
+            pub async fn writable(&self) -> std::io::Result<()> {
+                self.$field.writable().await
+            }
+
+            /// Returns the address of the peer that this socket is connected to. A Unix socket that
+            /// connected usually has no name.
+            ///
+            /// # Errors
+            /// `NotConnected` if there is no peer, or if a connection has been reset; on some
+            /// systems `InvalidInput` after a reset.
+            pub fn peer_addr(&self) -> std::io::Result<$addr> {
+                self.$field.get_ref().peer_addr()
+            }
+
+            /// Returns and clears the error that the system has stored for this socket
+            /// (`SO_ERROR`).
+            ///
+            /// # Errors
+            /// `getsockopt(2)` fails only if the system is short of memory.
+            pub fn take_error(&self) -> std::io::Result<Option<std::io::Error>> {
+                self.$field.get_ref().take_error()
+            }
+        }
+    };
+}
+
+pub(super) use {impl_data_socket, impl_socket};

@@ -1,7 +1,8 @@
 //! The two halves of a connection, for two tasks.
 
 use super::AsyncTcpStream;
-use super::stream::{Duplex, reads, writes};
+use super::stream::Duplex;
+use crate::fd::impl_async_io;
 use std::fmt;
 use std::rc::Rc;
 
@@ -56,10 +57,6 @@ impl<S: Duplex> OwnedReadHalf<S> {
         let stream = Rc::into_inner(self.0);
         Ok(stream.expect("a connection has two halves"))
     }
-
-    fn connection(&self) -> &S {
-        &self.0
-    }
 }
 
 impl<S: Duplex> OwnedWriteHalf<S> {
@@ -74,10 +71,6 @@ impl<S: Duplex> OwnedWriteHalf<S> {
     /// Drops this half without shutting down writing.
     pub fn forget(mut self) {
         self.open = false;
-    }
-
-    fn connection(&self) -> &S {
-        &self.stream
     }
 }
 
@@ -104,5 +97,11 @@ impl<S: Duplex> AsRef<S> for OwnedWriteHalf<S> {
     }
 }
 
-reads!(OwnedReadHalf<S>, S);
-writes!(OwnedWriteHalf<S>, S);
+impl_async_io!(
+    AsyncRead for [OwnedReadHalf<S> where S: Duplex],
+    half => half.0.registered()
+);
+impl_async_io!(
+    AsyncWrite for [OwnedWriteHalf<S> where S: Duplex],
+    half => half.stream.registered(), close => half.stream.close_write()
+);

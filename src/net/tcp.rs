@@ -8,15 +8,14 @@ mod listener;
 pub use listener::AsyncTcpListener;
 
 use super::addr::{self, ToSocketAddrs};
-use super::common::wraps;
+use super::common::{impl_data_socket, impl_socket};
 use super::split::{self, OwnedReadHalf, OwnedWriteHalf};
-use super::stream::{Duplex, reads, writes};
+use super::stream::Duplex;
 use crate::event_loop::boundary;
-use crate::event_loop::reactor::Direction;
-use crate::fd::Source;
+use crate::fd::{Registered, impl_async_io};
 use crate::sys::{Trigger, socket};
 use crate::time::{self, sleep};
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::io;
 use std::net::{self, Shutdown, SocketAddr};
 use std::os::fd::OwnedFd;
@@ -57,9 +56,7 @@ use std::time::Duration;
 /// # .unwrap();
 /// ```
 pub struct AsyncTcpStream {
-    // Before the socket: deregister, then close.
-    source: Source,
-    io: net::TcpStream,
+    socket: Registered<net::TcpStream>,
 }
 
 impl AsyncTcpStream {
@@ -103,8 +100,8 @@ impl AsyncTcpStream {
         let (fd, mut connected) = socket::connect(&addr)?;
         let stream = AsyncTcpStream::fresh(fd)?;
         while !connected {
-            stream.source.ready(Direction::Write).await?;
-            connected = socket::connect_outcome(&stream.io)?;
+            stream.writable().await?;
+            connected = socket::connect_outcome(&stream)?;
             if !connected {
                 // Writable and not connected: `select` would say so again and again.
                 sleep(Duration::from_millis(1)).await;
@@ -113,53 +110,19 @@ impl AsyncTcpStream {
         Ok(stream)
     }
 
-    /// Takes over a socket that is ours, non-blocking and close-on-exec.
-    fn adopt(fd: OwnedFd) -> io::Result<AsyncTcpStream> {
-        let io = net::TcpStream::from(fd);
-        Ok(AsyncTcpStream {
-            source: Source::owned(&io, Trigger::Edge)?,
-            io,
-        })
+    /// Registers a socket that is non-blocking already.
+    #[track_caller]
+    fn adopt(socket: net::TcpStream) -> io::Result<AsyncTcpStream> {
+        let socket = Registered::new(socket, Trigger::Edge)?;
+        Ok(AsyncTcpStream { socket })
     }
 
     /// Takes over a connection that was made just now. Its peer has hardly sent anything yet, so
     /// the first read waits before it asks.
     fn fresh(fd: OwnedFd) -> io::Result<AsyncTcpStream> {
-        let stream = AsyncTcpStream::adopt(fd)?;
-        stream.source.block(Direction::Read);
+        let stream = AsyncTcpStream::adopt(fd.into())?;
+        stream.socket.assume_empty();
         Ok(stream)
-    }
-
-    /// Takes over a connection of std, and makes it non-blocking.
-    ///
-    /// # Errors
-    /// If it cannot be made non-blocking, or its descriptor is beyond what this system's `select`
-    /// takes. `stream` is closed.
-    pub fn from_std(stream: net::TcpStream) -> io::Result<AsyncTcpStream> {
-        stream.set_nonblocking(true)?;
-        socket::silence(&stream)?;
-        AsyncTcpStream::adopt(stream.into())
-    }
-
-    /// Gives the connection to std. It stays non-blocking.
-    pub fn into_std(self) -> net::TcpStream {
-        self.io
-    }
-
-    /// The address of this end.
-    ///
-    /// # Errors
-    /// That of the system.
-    pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.io.local_addr()
-    }
-
-    /// The address of the other end.
-    ///
-    /// # Errors
-    /// That of the system: for one, if the connection has been reset.
-    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
-        self.io.peer_addr()
     }
 
     /// Reads without taking: the next read returns the same bytes. Returns 0 at the end.
@@ -170,35 +133,7 @@ impl AsyncTcpStream {
     /// # Cancel safety
     /// Nothing is lost by dropping the future.
     pub async fn peek(&self, bytes: &mut [u8]) -> io::Result<usize> {
-        // Never short: what is peeked at is still there to be read.
-        let mut call = || self.io.peek(bytes);
-        poll_fn(|cx| {
-            self.source
-                .poll_io(Direction::Read, cx, &mut call, |_| false)
-        })
-        .await
-    }
-
-    /// Waits until there is something to read: data, the end, or an error. A hint.
-    ///
-    /// # Errors
-    /// EBADF if the descriptor was closed behind the loop's back.
-    ///
-    /// # Cancel safety
-    /// Nothing is lost by dropping the future.
-    pub async fn readable(&self) -> io::Result<()> {
-        self.source.ready(Direction::Read).await
-    }
-
-    /// Waits until a write would take something, or fail at once. A hint.
-    ///
-    /// # Errors
-    /// As [`readable`](AsyncTcpStream::readable).
-    ///
-    /// # Cancel safety
-    /// Nothing is lost by dropping the future.
-    pub async fn writable(&self) -> io::Result<()> {
-        self.source.ready(Direction::Write).await
+        self.socket.read_with(|socket| socket.peek(bytes)).await
     }
 
     /// Waits for urgent ("out-of-band") data.
@@ -209,7 +144,7 @@ impl AsyncTcpStream {
     /// # Cancel safety
     /// Nothing is lost by dropping the future.
     pub async fn exceptional(&self) -> io::Result<()> {
-        self.source.ready(Direction::Except).await
+        self.socket.exceptional().await
     }
 
     /// Shuts down reading, writing, or both, at once.
@@ -217,7 +152,7 @@ impl AsyncTcpStream {
     /// # Errors
     /// That of the system: `NotConnected` if the connection is gone.
     pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
-        self.io.shutdown(how)
+        self.socket.get_ref().shutdown(how)
     }
 
     /// Whether small writes are sent at once (`TCP_NODELAY`).
@@ -225,7 +160,7 @@ impl AsyncTcpStream {
     /// # Errors
     /// That of the system.
     pub fn nodelay(&self) -> io::Result<bool> {
-        self.io.nodelay()
+        self.socket.get_ref().nodelay()
     }
 
     /// Sets whether small writes are sent at once, instead of being gathered for a moment.
@@ -233,7 +168,7 @@ impl AsyncTcpStream {
     /// # Errors
     /// That of the system.
     pub fn set_nodelay(&self, on: bool) -> io::Result<()> {
-        self.io.set_nodelay(on)
+        self.socket.get_ref().set_nodelay(on)
     }
 
     /// How many routers a packet may cross (`IP_TTL`).
@@ -241,7 +176,7 @@ impl AsyncTcpStream {
     /// # Errors
     /// That of the system.
     pub fn ttl(&self) -> io::Result<u32> {
-        self.io.ttl()
+        self.socket.get_ref().ttl()
     }
 
     /// Sets how many routers a packet may cross: 1 to 255.
@@ -249,7 +184,7 @@ impl AsyncTcpStream {
     /// # Errors
     /// That of the system: `InvalidInput` for other numbers.
     pub fn set_ttl(&self, hops: u32) -> io::Result<()> {
-        self.io.set_ttl(hops)
+        self.socket.get_ref().set_ttl(hops)
     }
 
     /// How closing treats data that has not been sent (`SO_LINGER`).
@@ -257,7 +192,7 @@ impl AsyncTcpStream {
     /// # Errors
     /// That of the system.
     pub fn linger(&self) -> io::Result<Option<Duration>> {
-        Ok(socket::linger(&self.io)?.map(Duration::from_secs))
+        Ok(socket::linger(self)?.map(Duration::from_secs))
     }
 
     /// Sets how closing treats data that has not been sent. `None`, the default: it is sent in the
@@ -274,7 +209,7 @@ impl AsyncTcpStream {
                 .as_secs()
                 .saturating_add(u64::from(linger.subsec_nanos() > 0))
         };
-        socket::set_linger(&self.io, linger.map(up))
+        socket::set_linger(self, linger.map(up))
     }
 
     /// Whether a silent peer is asked now and then whether it still lives (`SO_KEEPALIVE`).
@@ -282,7 +217,7 @@ impl AsyncTcpStream {
     /// # Errors
     /// That of the system.
     pub fn keepalive(&self) -> io::Result<bool> {
-        socket::keepalive(&self.io)
+        socket::keepalive(self)
     }
 
     /// Sets whether a silent peer is asked now and then whether it still lives.
@@ -290,34 +225,31 @@ impl AsyncTcpStream {
     /// # Errors
     /// That of the system.
     pub fn set_keepalive(&self, on: bool) -> io::Result<()> {
-        socket::set_keepalive(&self.io, on)
+        socket::set_keepalive(self, on)
     }
 
     /// Splits the connection into halves that may go to different tasks.
     pub fn into_split(self) -> (OwnedReadHalf, OwnedWriteHalf) {
         split::split(self)
     }
-
-    /// The error that the system keeps for this socket, if any; asking clears it (`SO_ERROR`).
-    ///
-    /// # Errors
-    /// That of asking.
-    pub fn take_error(&self) -> io::Result<Option<io::Error>> {
-        self.io.take_error()
-    }
 }
 
 impl Duplex for AsyncTcpStream {
-    const SHORT_READS_EMPTY: bool = true;
+    type Socket = net::TcpStream;
 
-    #[allow(private_interfaces, reason = "nobody else can call it")]
-    fn source(&self) -> &Source {
-        &self.source
+    #[allow(private_interfaces, reason = "the trait is sealed")]
+    fn registered(&self) -> &Registered<net::TcpStream> {
+        &self.socket
     }
 }
 
-wraps!(AsyncTcpStream, io, net::TcpStream);
-reads!(AsyncTcpStream);
-writes!(AsyncTcpStream);
-reads!(&AsyncTcpStream);
-writes!(&AsyncTcpStream);
+impl_socket!(AsyncTcpStream { socket }, net::TcpStream, SocketAddr);
+impl_data_socket!(AsyncTcpStream { socket }, SocketAddr);
+impl_async_io!(
+    AsyncRead for [AsyncTcpStream, &AsyncTcpStream],
+    stream => stream.socket
+);
+impl_async_io!(
+    AsyncWrite for [AsyncTcpStream, &AsyncTcpStream],
+    stream => stream.socket, close => stream.close_write()
+);

@@ -1,9 +1,8 @@
 //! UDP: datagrams, to one peer or to many.
 
 use super::addr::{self, ToSocketAddrs};
-use super::common::wraps;
-use crate::event_loop::reactor::Direction;
-use crate::fd::Source;
+use super::common::{impl_data_socket, impl_socket};
+use crate::fd::Registered;
 use crate::sys::{Trigger, socket};
 use std::future::poll_fn;
 use std::io;
@@ -48,9 +47,7 @@ use std::task::{Context, Poll};
 /// must_be_send::<fahrenheit::AsyncUdpSocket>();
 /// ```
 pub struct AsyncUdpSocket {
-    // Before the socket: deregister, then close.
-    source: Source,
-    io: net::UdpSocket,
+    socket: Registered<net::UdpSocket>,
 }
 
 impl AsyncUdpSocket {
@@ -68,23 +65,11 @@ impl AsyncUdpSocket {
         AsyncUdpSocket::from_std(net::UdpSocket::bind(&addrs[..])?)
     }
 
-    /// Takes over a socket of std, and makes it non-blocking.
-    ///
-    /// # Errors
-    /// If it cannot be made non-blocking, or its descriptor is beyond what this system's `select`
-    /// takes. `socket` is closed.
-    pub fn from_std(socket: net::UdpSocket) -> io::Result<AsyncUdpSocket> {
-        socket.set_nonblocking(true)?;
-        socket::silence(&socket)?;
-        Ok(AsyncUdpSocket {
-            source: Source::owned(&socket, Trigger::Edge)?,
-            io: socket,
-        })
-    }
-
-    /// Gives the socket to std. It stays non-blocking.
-    pub fn into_std(self) -> net::UdpSocket {
-        self.io
+    /// Registers a socket that is non-blocking already.
+    #[track_caller]
+    fn adopt(socket: net::UdpSocket) -> io::Result<AsyncUdpSocket> {
+        let socket = Registered::new(socket, Trigger::Edge)?;
+        Ok(AsyncUdpSocket { socket })
     }
 
     /// Sets the peer that [`send`](AsyncUdpSocket::send) goes to, and the only one that is received
@@ -104,7 +89,7 @@ impl AsyncUdpSocket {
         if addrs.is_empty() {
             return Err(addr::none());
         }
-        self.io.connect(&addrs[..])
+        self.socket.get_ref().connect(&addrs[..])
     }
 
     /// Sends one datagram to the peer of [`connect`](AsyncUdpSocket::connect); returns its length.
@@ -127,8 +112,8 @@ impl AsyncUdpSocket {
     /// # Errors
     /// As [`send`](AsyncUdpSocket::send).
     pub fn poll_send(&self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let call = || socket::send(&self.io, bytes);
-        self.source.poll_io(Direction::Write, cx, call, |_| false)
+        let call = |socket: &net::UdpSocket| socket::send(socket, bytes);
+        self.socket.poll_write_with(cx, call, |_| false)
     }
 
     /// Sends one datagram to `addr`; returns its length.
@@ -166,8 +151,8 @@ impl AsyncUdpSocket {
         bytes: &[u8],
         addr: SocketAddr,
     ) -> Poll<io::Result<usize>> {
-        let call = || self.io.send_to(bytes, addr);
-        self.source.poll_io(Direction::Write, cx, call, |_| false)
+        let call = |socket: &net::UdpSocket| socket.send_to(bytes, addr);
+        self.socket.poll_write_with(cx, call, |_| false)
     }
 
     /// Receives one datagram; returns its length, or that of `bytes` if it was longer.
@@ -186,7 +171,8 @@ impl AsyncUdpSocket {
     /// # Errors
     /// As [`recv`](AsyncUdpSocket::recv).
     pub fn poll_recv(&self, cx: &mut Context<'_>, bytes: &mut [u8]) -> Poll<io::Result<usize>> {
-        self.poll_take(cx, || self.io.recv(bytes))
+        self.socket
+            .poll_read_with(cx, |socket| socket.recv(bytes), |_| false)
     }
 
     /// Receives one datagram; returns its length, or that of `bytes` if it was longer, and the
@@ -210,7 +196,8 @@ impl AsyncUdpSocket {
         cx: &mut Context<'_>,
         bytes: &mut [u8],
     ) -> Poll<io::Result<(usize, SocketAddr)>> {
-        self.poll_take(cx, || self.io.recv_from(bytes))
+        self.socket
+            .poll_read_with(cx, |socket| socket.recv_from(bytes), |_| false)
     }
 
     /// As [`recv`](AsyncUdpSocket::recv), but the datagram stays, and is the next to be received.
@@ -221,7 +208,7 @@ impl AsyncUdpSocket {
     /// # Cancel safety
     /// Nothing is lost by dropping the future.
     pub async fn peek(&self, bytes: &mut [u8]) -> io::Result<usize> {
-        poll_fn(|cx| self.poll_take(cx, || self.io.peek(bytes))).await
+        self.socket.read_with(|socket| socket.peek(bytes)).await
     }
 
     /// As [`recv_from`](AsyncUdpSocket::recv_from), but the datagram stays.
@@ -244,62 +231,8 @@ impl AsyncUdpSocket {
         cx: &mut Context<'_>,
         bytes: &mut [u8],
     ) -> Poll<io::Result<(usize, SocketAddr)>> {
-        self.poll_take(cx, || self.io.peek_from(bytes))
-    }
-
-    /// Never short: a datagram says nothing about whether there is another.
-    fn poll_take<R>(
-        &self,
-        cx: &mut Context<'_>,
-        call: impl FnMut() -> io::Result<R>,
-    ) -> Poll<io::Result<R>> {
-        self.source.poll_io(Direction::Read, cx, call, |_| false)
-    }
-
-    /// Waits until there is something to receive: a datagram or an error. A hint.
-    ///
-    /// # Errors
-    /// EBADF if the descriptor was closed behind the loop's back.
-    ///
-    /// # Cancel safety
-    /// Nothing is lost by dropping the future.
-    pub async fn readable(&self) -> io::Result<()> {
-        self.source.ready(Direction::Read).await
-    }
-
-    /// Waits until the system would take a datagram. A hint.
-    ///
-    /// # Errors
-    /// As [`readable`](AsyncUdpSocket::readable).
-    ///
-    /// # Cancel safety
-    /// Nothing is lost by dropping the future.
-    pub async fn writable(&self) -> io::Result<()> {
-        self.source.ready(Direction::Write).await
-    }
-
-    /// The address of this socket, with the port that the system chose.
-    ///
-    /// # Errors
-    /// That of the system.
-    pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.io.local_addr()
-    }
-
-    /// The peer of [`connect`](AsyncUdpSocket::connect).
-    ///
-    /// # Errors
-    /// `NotConnected` if there is none.
-    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
-        self.io.peer_addr()
-    }
-
-    /// The error that the system keeps for this socket, if any; asking clears it (`SO_ERROR`).
-    ///
-    /// # Errors
-    /// That of asking.
-    pub fn take_error(&self) -> io::Result<Option<io::Error>> {
-        self.io.take_error()
+        self.socket
+            .poll_read_with(cx, |socket| socket.peek_from(bytes), |_| false)
     }
 
     /// Starts to receive what is sent to the group `address`, on the interface that has the address
@@ -323,7 +256,7 @@ impl AsyncUdpSocket {
     /// # }
     /// ```
     pub fn join_multicast_v4(&self, address: &Ipv4Addr, interface: &Ipv4Addr) -> io::Result<()> {
-        self.io.join_multicast_v4(address, interface)
+        self.socket.get_ref().join_multicast_v4(address, interface)
     }
 
     /// Undoes [`join_multicast_v4`](AsyncUdpSocket::join_multicast_v4) of the same arguments.
@@ -331,7 +264,7 @@ impl AsyncUdpSocket {
     /// # Errors
     /// That of the system: for one, if the socket is no member.
     pub fn leave_multicast_v4(&self, address: &Ipv4Addr, interface: &Ipv4Addr) -> io::Result<()> {
-        self.io.leave_multicast_v4(address, interface)
+        self.socket.get_ref().leave_multicast_v4(address, interface)
     }
 
     /// Starts to receive what is sent to the group `address`, on the interface of number
@@ -340,7 +273,7 @@ impl AsyncUdpSocket {
     /// # Errors
     /// As [`join_multicast_v4`](AsyncUdpSocket::join_multicast_v4).
     pub fn join_multicast_v6(&self, address: &Ipv6Addr, interface: u32) -> io::Result<()> {
-        self.io.join_multicast_v6(address, interface)
+        self.socket.get_ref().join_multicast_v6(address, interface)
     }
 
     /// Undoes [`join_multicast_v6`](AsyncUdpSocket::join_multicast_v6) of the same arguments.
@@ -348,7 +281,7 @@ impl AsyncUdpSocket {
     /// # Errors
     /// As [`leave_multicast_v4`](AsyncUdpSocket::leave_multicast_v4).
     pub fn leave_multicast_v6(&self, address: &Ipv6Addr, interface: u32) -> io::Result<()> {
-        self.io.leave_multicast_v6(address, interface)
+        self.socket.get_ref().leave_multicast_v6(address, interface)
     }
 }
 
@@ -363,7 +296,7 @@ macro_rules! options {
                 /// # Errors
                 /// That of the system.
                 pub fn $getter(&self) -> io::Result<$type> {
-                    self.io.$getter()
+                    self.socket.get_ref().$getter()
                 }
 
                 #[doc = concat!("Sets ", $what, " (`", $option, "`).")]
@@ -371,7 +304,7 @@ macro_rules! options {
                 /// # Errors
                 /// That of the system.
                 pub fn $setter(&self, value: $type) -> io::Result<()> {
-                    self.io.$setter(value)
+                    self.socket.get_ref().$setter(value)
                 }
             )*
         }
@@ -393,4 +326,5 @@ options! {
         "IPV6_MULTICAST_LOOP";
 }
 
-wraps!(AsyncUdpSocket, io, net::UdpSocket);
+impl_socket!(AsyncUdpSocket { socket }, net::UdpSocket, SocketAddr);
+impl_data_socket!(AsyncUdpSocket { socket }, SocketAddr);

@@ -6,12 +6,11 @@ mod listener;
 pub use datagram::AsyncUnixDatagram;
 pub use listener::AsyncUnixListener;
 
-use super::common::wraps;
+use super::common::{impl_data_socket, impl_socket};
 use super::split::{self, OwnedReadHalf, OwnedWriteHalf};
-use super::stream::{Duplex, reads, writes};
+use super::stream::Duplex;
 use crate::event_loop::boundary;
-use crate::event_loop::reactor::Direction;
-use crate::fd::Source;
+use crate::fd::{Registered, impl_async_io};
 use crate::sys::socket::unix::Connecting;
 use crate::sys::{Trigger, socket};
 use crate::time::sleep;
@@ -59,9 +58,7 @@ const DELAYS: (Duration, Duration) = (Duration::from_millis(1), Duration::from_m
 /// # .unwrap();
 /// ```
 pub struct AsyncUnixStream {
-    // Before the socket: deregister, then close.
-    source: Source,
-    io: net::UnixStream,
+    socket: Registered<net::UnixStream>,
 }
 
 /// Who is at the other end of a connection, as the system says and nobody can forge.
@@ -134,10 +131,10 @@ impl AsyncUnixStream {
     /// Dropping the future closes the socket.
     pub async fn connect_addr(addr: &SocketAddr) -> io::Result<AsyncUnixStream> {
         boundary::debug!("connect to {addr:?}");
-        let stream = AsyncUnixStream::adopt(socket::unix::stream()?)?;
+        let stream = AsyncUnixStream::adopt(socket::unix::stream()?.into())?;
         let mut delay = DELAYS.0;
         loop {
-            match socket::unix::connect(&stream.io, addr)? {
+            match socket::unix::connect(&stream, addr)? {
                 Connecting::Done => break,
                 Connecting::UnderWay => {
                     stream.finish_connecting().await?;
@@ -149,15 +146,15 @@ impl AsyncUnixStream {
             delay = (2 * delay).min(DELAYS.1);
         }
         // The peer has hardly sent anything yet.
-        stream.source.block(Direction::Read);
+        stream.socket.assume_empty();
         Ok(stream)
     }
 
     async fn finish_connecting(&self) -> io::Result<()> {
-        self.source.ready(Direction::Write).await?;
-        while !socket::connect_outcome(&self.io)? {
+        self.socket.writable().await?;
+        while !socket::connect_outcome(self)? {
             sleep(Duration::from_millis(1)).await;
-            self.source.ready(Direction::Write).await?;
+            self.socket.writable().await?;
         }
         Ok(())
     }
@@ -171,45 +168,11 @@ impl AsyncUnixStream {
         Ok((AsyncUnixStream::from_std(a)?, AsyncUnixStream::from_std(b)?))
     }
 
-    /// Takes over a socket that is ours, non-blocking and close-on-exec.
-    fn adopt(fd: OwnedFd) -> io::Result<AsyncUnixStream> {
-        let io = net::UnixStream::from(fd);
-        Ok(AsyncUnixStream {
-            source: Source::owned(&io, Trigger::Edge)?,
-            io,
-        })
-    }
-
-    /// Takes over a connection of std, and makes it non-blocking.
-    ///
-    /// # Errors
-    /// If it cannot be made non-blocking, or its descriptor is beyond what this system's `select`
-    /// takes. `stream` is closed.
-    pub fn from_std(stream: net::UnixStream) -> io::Result<AsyncUnixStream> {
-        stream.set_nonblocking(true)?;
-        socket::silence(&stream)?;
-        AsyncUnixStream::adopt(stream.into())
-    }
-
-    /// Gives the connection to std. It stays non-blocking.
-    pub fn into_std(self) -> net::UnixStream {
-        self.io
-    }
-
-    /// The address of this end; mostly, the end that connected has none.
-    ///
-    /// # Errors
-    /// That of the system.
-    pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.io.local_addr()
-    }
-
-    /// The address of the other end; mostly, the end that connected has none.
-    ///
-    /// # Errors
-    /// That of the system.
-    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
-        self.io.peer_addr()
+    /// Registers a socket that is non-blocking already.
+    #[track_caller]
+    fn adopt(socket: net::UnixStream) -> io::Result<AsyncUnixStream> {
+        let socket = Registered::new(socket, Trigger::Edge)?;
+        Ok(AsyncUnixStream { socket })
     }
 
     /// Who was at the other end when it connected, or when it began to listen.
@@ -227,7 +190,7 @@ impl AsyncUnixStream {
     /// # std::io::Result::Ok(())
     /// ```
     pub fn peer_cred(&self) -> io::Result<UCred> {
-        let (uid, gid, pid) = socket::unix::peer(&self.io)?;
+        let (uid, gid, pid) = socket::unix::peer(self)?;
         Ok(UCred { uid, gid, pid })
     }
 
@@ -268,9 +231,8 @@ impl AsyncUnixStream {
     /// ```
     pub async fn send_fds(&self, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<usize> {
         poll_fn(|cx| {
-            let call = || socket::unix::send_fds(&self.io, bytes, fds);
-            let is_short = |&n: &usize| n < bytes.len();
-            self.source.poll_io(Direction::Write, cx, call, is_short)
+            let call = |socket: &_| socket::unix::send_fds(socket, bytes, fds);
+            self.socket.poll_write_with(cx, call, |&n| n < bytes.len())
         })
         .await
     }
@@ -291,38 +253,13 @@ impl AsyncUnixStream {
     /// On macOS, Solaris and rarer systems, a descriptor is made close-on-exec right after it has
     /// arrived, and another thread's `fork` and `exec` in between takes it along.
     pub async fn recv_fds(&self, bytes: &mut [u8], n_most: usize) -> io::Result<ReceivedFds> {
-        poll_fn(|cx| {
-            let call = || socket::unix::receive_fds(&self.io, bytes, n_most);
-            self.source.poll_io(Direction::Read, cx, call, |_| false)
-        })
-        .await
-        .map(|(n_bytes, fds, truncated)| ReceivedFds {
+        let call = |socket: &_| socket::unix::receive_fds(socket, bytes, n_most);
+        let (n_bytes, fds, truncated) = self.socket.read_with(call).await?;
+        Ok(ReceivedFds {
             n_bytes,
             fds,
             truncated,
         })
-    }
-
-    /// Waits until there is something to read: data, the end, or an error. A hint.
-    ///
-    /// # Errors
-    /// EBADF if the descriptor was closed behind the loop's back.
-    ///
-    /// # Cancel safety
-    /// Nothing is lost by dropping the future.
-    pub async fn readable(&self) -> io::Result<()> {
-        self.source.ready(Direction::Read).await
-    }
-
-    /// Waits until a write would take something, or fail at once. A hint.
-    ///
-    /// # Errors
-    /// As [`readable`](AsyncUnixStream::readable).
-    ///
-    /// # Cancel safety
-    /// Nothing is lost by dropping the future.
-    pub async fn writable(&self) -> io::Result<()> {
-        self.source.ready(Direction::Write).await
     }
 
     /// Shuts down reading, writing, or both, at once.
@@ -330,7 +267,7 @@ impl AsyncUnixStream {
     /// # Errors
     /// That of the system.
     pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
-        self.io.shutdown(how)
+        self.socket.get_ref().shutdown(how)
     }
 
     /// Splits the connection into halves that may go to different tasks.
@@ -346,28 +283,24 @@ impl AsyncUnixStream {
     pub fn into_split(self) -> (OwnedReadHalf<Self>, OwnedWriteHalf<Self>) {
         split::split(self)
     }
-
-    /// The error that the system keeps for this socket, if any; asking clears it (`SO_ERROR`).
-    ///
-    /// # Errors
-    /// That of asking.
-    pub fn take_error(&self) -> io::Result<Option<io::Error>> {
-        self.io.take_error()
-    }
 }
 
 impl Duplex for AsyncUnixStream {
-    // A read ends behind the byte that descriptors came with, and there may be more.
-    const SHORT_READS_EMPTY: bool = false;
+    type Socket = net::UnixStream;
 
-    #[allow(private_interfaces, reason = "nobody else can call it")]
-    fn source(&self) -> &Source {
-        &self.source
+    #[allow(private_interfaces, reason = "the trait is sealed")]
+    fn registered(&self) -> &Registered<net::UnixStream> {
+        &self.socket
     }
 }
 
-wraps!(AsyncUnixStream, io, net::UnixStream);
-reads!(AsyncUnixStream);
-writes!(AsyncUnixStream);
-reads!(&AsyncUnixStream);
-writes!(&AsyncUnixStream);
+impl_socket!(AsyncUnixStream { socket }, net::UnixStream, SocketAddr);
+impl_data_socket!(AsyncUnixStream { socket }, SocketAddr);
+impl_async_io!(
+    AsyncRead for [AsyncUnixStream, &AsyncUnixStream],
+    stream => stream.socket
+);
+impl_async_io!(
+    AsyncWrite for [AsyncUnixStream, &AsyncUnixStream],
+    stream => stream.socket, close => stream.close_write()
+);

@@ -3,24 +3,21 @@
 //! Only our own ends are non-blocking: that is a property of one end of a pipe, and the other is
 //! the child's, who expects it to block.
 
-use crate::fd::AsyncFd;
-use crate::sys;
-use futures_io::{AsyncRead, AsyncWrite};
+use crate::fd::{Registered, impl_async_io};
+use crate::sys::{self, Trigger};
 use std::fs::File;
-use std::io::{self, IoSlice, IoSliceMut};
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::pin::Pin;
 use std::process::{ChildStderr, ChildStdin, ChildStdout};
-use std::task::{Context, Poll};
 
-/// For the reads and writes of `File`; there is nothing of a file about it.
-type Pipe = AsyncFd<File>;
+/// Our end of a pipe. `File` lends its calls for reading and writing.
+type Pipe = Registered<File>;
 
 #[track_caller]
 fn register(end: impl Into<OwnedFd>) -> io::Result<Pipe> {
     let end = end.into();
     sys::fd::set_flags(&end)?;
-    AsyncFd::new(File::from(end))
+    Ok(Registered::new(File::from(end), Trigger::Edge)?)
 }
 
 fn unregister(pipe: Pipe) -> io::Result<OwnedFd> {
@@ -68,8 +65,13 @@ impl AsyncChildStdin {
         Ok(unregister(pipe)?.into())
     }
 
-    fn pipe(&mut self) -> io::Result<Pin<&mut Pipe>> {
-        self.pipe.as_mut().map(Pin::new).ok_or_else(closed)
+    fn pipe(&self) -> io::Result<&Pipe> {
+        self.pipe.as_ref().ok_or_else(closed)
+    }
+
+    fn close(&mut self) -> io::Result<()> {
+        self.pipe = None;
+        Ok(())
     }
 }
 
@@ -78,32 +80,10 @@ fn closed() -> io::Error {
     io::Error::new(io::ErrorKind::BrokenPipe, text)
 }
 
-impl AsyncWrite for AsyncChildStdin {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        self.pipe()?.poll_write(cx, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        self.pipe()?.poll_write_vectored(cx, slices)
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_close(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.pipe = None;
-        Poll::Ready(Ok(()))
-    }
-}
+impl_async_io!(
+    AsyncWrite for [AsyncChildStdin],
+    child => child.pipe()?, close => child.close()
+);
 
 macro_rules! output {
     ($(#[$doc:meta])* $name:ident, $std:ident) => {
@@ -141,33 +121,17 @@ macro_rules! output {
             }
         }
 
-        impl AsyncRead for $name {
-            fn poll_read(
-                mut self: Pin<&mut Self>,
-                cx: &mut Context<'_>,
-                bytes: &mut [u8],
-            ) -> Poll<io::Result<usize>> {
-                Pin::new(&mut self.pipe).poll_read(cx, bytes)
-            }
-
-            fn poll_read_vectored(
-                mut self: Pin<&mut Self>,
-                cx: &mut Context<'_>,
-                slices: &mut [IoSliceMut<'_>],
-            ) -> Poll<io::Result<usize>> {
-                Pin::new(&mut self.pipe).poll_read_vectored(cx, slices)
-            }
-        }
+        impl_async_io!(AsyncRead for [$name], child => child.pipe);
 
         impl AsFd for $name {
             fn as_fd(&self) -> BorrowedFd<'_> {
-                self.pipe.as_fd()
+                self.pipe.get_ref().as_fd()
             }
         }
 
         impl AsRawFd for $name {
             fn as_raw_fd(&self) -> RawFd {
-                self.pipe.as_raw_fd()
+                self.as_fd().as_raw_fd()
             }
         }
     };

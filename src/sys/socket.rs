@@ -2,6 +2,7 @@
 
 pub(crate) mod unix;
 
+use super::transfer::MAX_BYTES;
 use super::{Errno, create, retry};
 use crate::sys::unix::{HERE, is_connecting};
 use nix::libc;
@@ -17,10 +18,6 @@ use sockopt::Linger;
 #[cfg(target_vendor = "apple")]
 use sockopt::LingerSec as Linger;
 
-/// The most that one call is asked to move: some systems refuse more than `INT_MAX`.
-pub(super) const MOST_BYTES: usize = 1 << 30;
-/// The most slices that one call is given; POSIX promises 16, every system here takes 1,024.
-const MOST_SLICES: usize = 1_024;
 /// How many connections wait in the kernel before `accept`; it may allow fewer.
 const BACKLOG: libc::c_int = 1_024;
 
@@ -150,25 +147,24 @@ fn std_addr(addr: &SockaddrStorage) -> Option<SocketAddr> {
 
 /// Receives into `bytes`; returns how many came, 0 at the end.
 pub(crate) fn receive(socket: impl AsFd, bytes: &mut [u8]) -> io::Result<usize> {
-    let len = bytes.len().min(MOST_BYTES);
+    let len = bytes.len().min(MAX_BYTES);
     let fd = socket.as_fd().as_raw_fd();
     Ok(socket::recv(fd, &mut bytes[..len], MsgFlags::empty())?)
 }
 
 /// `receive` on a socket that may block, without waiting.
 pub(crate) fn receive_now(socket: impl AsFd, bytes: &mut [u8]) -> io::Result<usize> {
-    let len = bytes.len().min(MOST_BYTES);
+    let len = bytes.len().min(MAX_BYTES);
     let fd = socket.as_fd().as_raw_fd();
     Ok(socket::recv(fd, &mut bytes[..len], MsgFlags::MSG_DONTWAIT)?)
 }
 
-/// Receives into several slices; those past what one call takes are left for the next.
+/// Receives into several slices.
 pub(crate) fn receive_vectored(
     socket: impl AsFd,
     slices: &mut [IoSliceMut<'_>],
 ) -> io::Result<usize> {
-    let n_fitting = slices.len().min(MOST_SLICES);
-    Ok(nix::sys::uio::readv(socket, &mut slices[..n_fitting])?)
+    Ok(nix::sys::uio::readv(socket, slices)?)
 }
 
 /// Shuts down writing, so that the peer reads the end.
@@ -179,34 +175,23 @@ pub(crate) fn shutdown_write(socket: impl AsFd) -> io::Result<()> {
 
 /// Sends from `bytes` without `SIGPIPE`; returns how many were taken.
 pub(crate) fn send(socket: impl AsFd, bytes: &[u8]) -> io::Result<usize> {
-    let bytes = &bytes[..bytes.len().min(MOST_BYTES)];
+    let bytes = &bytes[..bytes.len().min(MAX_BYTES)];
     Ok(socket::send(socket.as_fd().as_raw_fd(), bytes, NO_SIGNAL)
         .map_err(|errno| HERE.write_error(errno))?)
 }
 
 /// `send` on a socket that may block, without waiting.
 pub(crate) fn send_now(socket: impl AsFd, bytes: &[u8]) -> io::Result<usize> {
-    let bytes = &bytes[..bytes.len().min(MOST_BYTES)];
+    let bytes = &bytes[..bytes.len().min(MAX_BYTES)];
     let flags = NO_SIGNAL | MsgFlags::MSG_DONTWAIT;
     Ok(socket::send(socket.as_fd().as_raw_fd(), bytes, flags)
         .map_err(|errno| HERE.write_error(errno))?)
 }
 
 /// Sends from several slices without `SIGPIPE`, which `writev` cannot do.
-///
-/// Slices and bytes past what one call takes are left for the next.
 pub(crate) fn send_vectored(socket: impl AsFd, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-    let mut n_bytes = 0;
-    let fitting = slices.iter().take(MOST_SLICES).take_while(|slice| {
-        n_bytes += slice.len();
-        n_bytes <= MOST_BYTES
-    });
-    let n_fitting = fitting.count();
-    if n_fitting == 0 {
-        return slices.first().map_or(Ok(0), |slice| send(socket, slice));
-    }
     let fd = socket.as_fd().as_raw_fd();
-    let sent = socket::sendmsg::<()>(fd, &slices[..n_fitting], &[], NO_SIGNAL, None);
+    let sent = socket::sendmsg::<()>(fd, slices, &[], NO_SIGNAL, None);
     Ok(sent.map_err(|errno| HERE.write_error(errno))?)
 }
 

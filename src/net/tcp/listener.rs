@@ -3,12 +3,11 @@
 use super::AsyncTcpStream;
 use crate::net::accept::{Acceptor, Incoming, Listen};
 use crate::net::addr::{self, ToSocketAddrs};
-use crate::net::common::wraps;
+use crate::net::common::impl_socket;
 use crate::sys::socket;
 use std::future::poll_fn;
 use std::io;
 use std::net::{self, SocketAddr};
-use std::os::fd::OwnedFd;
 use std::task::{Context, Poll, ready};
 
 /// A TCP socket that listens for connections.
@@ -38,7 +37,7 @@ impl AsyncTcpListener {
     pub fn bind(addr: impl ToSocketAddrs) -> io::Result<AsyncTcpListener> {
         let mut last = addr::none();
         for addr in addr::resolve_now(addr.target()?)? {
-            match socket::listen(&addr).and_then(AsyncTcpListener::adopt) {
+            match socket::listen(&addr).and_then(|fd| AsyncTcpListener::adopt(fd.into())) {
                 Ok(listener) => return Ok(listener),
                 Err(error) => last = error,
             }
@@ -46,33 +45,11 @@ impl AsyncTcpListener {
         Err(last)
     }
 
-    fn adopt(fd: OwnedFd) -> io::Result<AsyncTcpListener> {
-        Ok(AsyncTcpListener {
-            acceptor: Acceptor::adopt(net::TcpListener::from(fd))?,
-        })
-    }
-
-    /// Takes over a listener of std, and makes it non-blocking.
-    ///
-    /// # Errors
-    /// If it cannot be made non-blocking, or its descriptor is beyond what this system's `select`
-    /// takes. `listener` is closed.
-    pub fn from_std(listener: net::TcpListener) -> io::Result<AsyncTcpListener> {
-        listener.set_nonblocking(true)?;
-        AsyncTcpListener::adopt(listener.into())
-    }
-
-    /// Gives the listener to std. It stays non-blocking.
-    pub fn into_std(self) -> net::TcpListener {
-        self.acceptor.io
-    }
-
-    /// The address that is listened on, with the port that the system chose.
-    ///
-    /// # Errors
-    /// That of the system.
-    pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.acceptor.io.local_addr()
+    /// Registers a listener that is non-blocking already.
+    #[track_caller]
+    fn adopt(listener: net::TcpListener) -> io::Result<AsyncTcpListener> {
+        let acceptor = Acceptor::new(listener)?;
+        Ok(AsyncTcpListener { acceptor })
     }
 
     /// How many routers a packet may cross (`IP_TTL`); connections inherit it.
@@ -80,7 +57,7 @@ impl AsyncTcpListener {
     /// # Errors
     /// That of the system.
     pub fn ttl(&self) -> io::Result<u32> {
-        self.acceptor.io.ttl()
+        self.acceptor.get_ref().ttl()
     }
 
     /// Sets how many routers a packet may cross.
@@ -88,7 +65,7 @@ impl AsyncTcpListener {
     /// # Errors
     /// That of the system.
     pub fn set_ttl(&self, hops: u32) -> io::Result<()> {
-        self.acceptor.io.set_ttl(hops)
+        self.acceptor.get_ref().set_ttl(hops)
     }
 
     /// Waits for the next connection; returns it and the address of its peer.
@@ -136,4 +113,4 @@ impl Listen for AsyncTcpListener {
     }
 }
 
-wraps!(AsyncTcpListener, acceptor.io, net::TcpListener);
+impl_socket!(AsyncTcpListener { acceptor }, net::TcpListener, SocketAddr);

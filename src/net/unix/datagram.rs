@@ -1,12 +1,10 @@
 //! Datagrams over Unix sockets.
 
 use super::DELAYS;
-use crate::event_loop::reactor::Direction;
-use crate::fd::Source;
-use crate::net::common::wraps;
+use crate::fd::Registered;
+use crate::net::common::{impl_data_socket, impl_socket};
 use crate::sys::{Trigger, socket};
 use crate::time::sleep;
-use std::future::poll_fn;
 use std::io;
 use std::net::Shutdown;
 use std::os::unix::net::{self, SocketAddr};
@@ -49,9 +47,7 @@ use std::path::Path;
 /// must_be_send::<fahrenheit::AsyncUnixDatagram>();
 /// ```
 pub struct AsyncUnixDatagram {
-    // Before the socket: deregister, then close.
-    source: Source,
-    io: net::UnixDatagram,
+    socket: Registered<net::UnixDatagram>,
 }
 
 impl AsyncUnixDatagram {
@@ -92,23 +88,11 @@ impl AsyncUnixDatagram {
         ))
     }
 
-    /// Takes over a socket of std, and makes it non-blocking.
-    ///
-    /// # Errors
-    /// If it cannot be made non-blocking, or its descriptor is beyond what this system's `select`
-    /// takes. `socket` is closed.
-    pub fn from_std(socket: net::UnixDatagram) -> io::Result<AsyncUnixDatagram> {
-        socket.set_nonblocking(true)?;
-        socket::silence(&socket)?;
-        Ok(AsyncUnixDatagram {
-            source: Source::owned(&socket, Trigger::Edge)?,
-            io: socket,
-        })
-    }
-
-    /// Gives the socket to std. It stays non-blocking.
-    pub fn into_std(self) -> net::UnixDatagram {
-        self.io
+    /// Registers a socket that is non-blocking already.
+    #[track_caller]
+    fn adopt(socket: net::UnixDatagram) -> io::Result<AsyncUnixDatagram> {
+        let socket = Registered::new(socket, Trigger::Edge)?;
+        Ok(AsyncUnixDatagram { socket })
     }
 
     /// Sets the peer that [`send`](AsyncUnixDatagram::send) goes to: the socket at `path`. Only the
@@ -128,7 +112,9 @@ impl AsyncUnixDatagram {
     /// # Errors
     /// As `connect`; `InvalidInput` for the address of a socket without a name.
     pub fn connect_addr(&self, addr: &SocketAddr) -> io::Result<()> {
-        self.io.connect_addr(socket::unix::named(addr)?)
+        self.socket
+            .get_ref()
+            .connect_addr(socket::unix::named(addr)?)
     }
 
     /// Sends one datagram to the peer; returns its length.
@@ -140,7 +126,8 @@ impl AsyncUnixDatagram {
     /// # Cancel safety
     /// If the future is dropped before it is ready, nothing has been sent.
     pub async fn send(&self, bytes: &[u8]) -> io::Result<usize> {
-        self.send_with(true, || socket::send(&self.io, bytes)).await
+        self.send_with(true, |socket| socket::send(socket, bytes))
+            .await
     }
 
     /// Sends one datagram to the socket at `path`; returns its length.
@@ -167,7 +154,7 @@ impl AsyncUnixDatagram {
     /// If the future is dropped before it is ready, nothing has been sent.
     pub async fn send_to_addr(&self, bytes: &[u8], addr: &SocketAddr) -> io::Result<usize> {
         let addr = socket::unix::named(addr)?;
-        self.send_with(false, || self.io.send_to_addr(bytes, addr))
+        self.send_with(false, |socket| socket.send_to_addr(bytes, addr))
             .await
     }
 
@@ -176,16 +163,15 @@ impl AsyncUnixDatagram {
     async fn send_with(
         &self,
         connected: bool,
-        call: impl Fn() -> io::Result<usize>,
+        call: impl Fn(&net::UnixDatagram) -> io::Result<usize>,
     ) -> io::Result<usize> {
-        let call = || match call() {
+        let call = |socket: &_| match call(socket) {
             Err(error) if socket::unix::receiver_is_full(&error, connected) => Ok(None),
             outcome => outcome.map(Some),
         };
         let mut delay = DELAYS.0;
         loop {
-            let sent = poll_fn(|cx| self.source.poll_io(Direction::Write, cx, call, |_| false));
-            if let Some(n) = sent.await? {
+            if let Some(n) = self.socket.write_with(call).await? {
                 return Ok(n);
             }
             sleep(delay).await;
@@ -201,7 +187,7 @@ impl AsyncUnixDatagram {
     /// # Cancel safety
     /// No datagram is lost by dropping the future.
     pub async fn recv(&self, bytes: &mut [u8]) -> io::Result<usize> {
-        self.take_with(|| self.io.recv(bytes)).await
+        self.socket.read_with(|socket| socket.recv(bytes)).await
     }
 
     /// Receives one datagram; returns its length, or that of `bytes` if it was longer, and the
@@ -213,55 +199,9 @@ impl AsyncUnixDatagram {
     /// # Cancel safety
     /// No datagram is lost by dropping the future.
     pub async fn recv_from(&self, bytes: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
-        self.take_with(|| self.io.recv_from(bytes)).await
-    }
-
-    /// Never short: a datagram says nothing about whether there is another.
-    async fn take_with<R>(&self, mut call: impl FnMut() -> io::Result<R>) -> io::Result<R> {
-        poll_fn(|cx| {
-            self.source
-                .poll_io(Direction::Read, cx, &mut call, |_| false)
-        })
-        .await
-    }
-
-    /// Waits until there is something to receive: a datagram or an error. A hint.
-    ///
-    /// # Errors
-    /// EBADF if the descriptor was closed behind the loop's back.
-    ///
-    /// # Cancel safety
-    /// Nothing is lost by dropping the future.
-    pub async fn readable(&self) -> io::Result<()> {
-        self.source.ready(Direction::Read).await
-    }
-
-    /// Waits until the system would take a datagram from this socket. A hint: the receiver may have
-    /// no room all the same.
-    ///
-    /// # Errors
-    /// As [`readable`](AsyncUnixDatagram::readable).
-    ///
-    /// # Cancel safety
-    /// Nothing is lost by dropping the future.
-    pub async fn writable(&self) -> io::Result<()> {
-        self.source.ready(Direction::Write).await
-    }
-
-    /// The address of this socket.
-    ///
-    /// # Errors
-    /// That of the system.
-    pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.io.local_addr()
-    }
-
-    /// The peer of [`connect`](AsyncUnixDatagram::connect).
-    ///
-    /// # Errors
-    /// `NotConnected` if there is none.
-    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
-        self.io.peer_addr()
+        self.socket
+            .read_with(|socket| socket.recv_from(bytes))
+            .await
     }
 
     /// Shuts down receiving, sending, or both, at once.
@@ -269,16 +209,9 @@ impl AsyncUnixDatagram {
     /// # Errors
     /// That of the system.
     pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
-        self.io.shutdown(how)
-    }
-
-    /// The error that the system keeps for this socket, if any; asking clears it (`SO_ERROR`).
-    ///
-    /// # Errors
-    /// That of asking.
-    pub fn take_error(&self) -> io::Result<Option<io::Error>> {
-        self.io.take_error()
+        self.socket.get_ref().shutdown(how)
     }
 }
 
-wraps!(AsyncUnixDatagram, io, net::UnixDatagram);
+impl_socket!(AsyncUnixDatagram { socket }, net::UnixDatagram, SocketAddr);
+impl_data_socket!(AsyncUnixDatagram { socket }, SocketAddr);

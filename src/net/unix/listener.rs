@@ -1,9 +1,8 @@
 //! Listening for connections over Unix sockets.
 
 use super::AsyncUnixStream;
-use crate::event_loop::reactor::Direction;
 use crate::net::accept::{Acceptor, Incoming, Listen};
-use crate::net::common::wraps;
+use crate::net::common::impl_socket;
 use crate::sys::socket;
 use std::future::poll_fn;
 use std::io;
@@ -86,29 +85,11 @@ impl AsyncUnixListener {
         AsyncUnixListener::from_std(net::UnixListener::bind_addr(addr)?)
     }
 
-    /// Takes over a listener of std, and makes it non-blocking.
-    ///
-    /// # Errors
-    /// If it cannot be made non-blocking, or its descriptor is beyond what this system's `select`
-    /// takes. `listener` is closed.
-    pub fn from_std(listener: net::UnixListener) -> io::Result<AsyncUnixListener> {
-        listener.set_nonblocking(true)?;
-        Ok(AsyncUnixListener {
-            acceptor: Acceptor::adopt(listener)?,
-        })
-    }
-
-    /// Gives the listener to std. It stays non-blocking.
-    pub fn into_std(self) -> net::UnixListener {
-        self.acceptor.io
-    }
-
-    /// The address that is listened on.
-    ///
-    /// # Errors
-    /// That of the system.
-    pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.acceptor.io.local_addr()
+    /// Registers a listener that is non-blocking already.
+    #[track_caller]
+    fn adopt(listener: net::UnixListener) -> io::Result<AsyncUnixListener> {
+        let acceptor = Acceptor::new(listener)?;
+        Ok(AsyncUnixListener { acceptor })
     }
 
     /// Waits for the next connection; returns it and the address of its peer, which mostly has
@@ -138,9 +119,9 @@ impl AsyncUnixListener {
         let accept = |io: &net::UnixListener| socket::unix::accept(io);
         let accepted = ready!(self.acceptor.poll_accept(cx, accept));
         Poll::Ready(accepted.and_then(|(fd, peer)| {
-            let stream = AsyncUnixStream::adopt(fd)?;
+            let stream = AsyncUnixStream::adopt(fd.into())?;
             // The peer has hardly sent anything yet.
-            stream.source.block(Direction::Read);
+            stream.socket.assume_empty();
             Ok((stream, peer))
         }))
     }
@@ -162,4 +143,8 @@ impl Listen for AsyncUnixListener {
     }
 }
 
-wraps!(AsyncUnixListener, acceptor.io, net::UnixListener);
+impl_socket!(
+    AsyncUnixListener { acceptor },
+    net::UnixListener,
+    SocketAddr
+);

@@ -1,7 +1,8 @@
 //! Unix sockets: their addresses, connecting without waiting, who the peer is, and passing
 //! descriptors.
 
-use super::{MOST_BYTES, NO_SIGNAL, send, silence};
+use super::{NO_SIGNAL, send, silence};
+use crate::sys::transfer::MAX_BYTES;
 use crate::sys::unix::{HERE, is_connecting, where_flags_come_along};
 use crate::sys::{Errno, create};
 use nix::libc;
@@ -226,7 +227,7 @@ pub(crate) fn send_fds(
     }
     let numbers: Vec<RawFd> = fds.iter().map(AsRawFd::as_raw_fd).collect();
     let rights = [ControlMessage::ScmRights(&numbers)];
-    let slices = [IoSlice::new(&bytes[..bytes.len().min(MOST_BYTES)])];
+    let slices = [IoSlice::new(&bytes[..bytes.len().min(MAX_BYTES)])];
     let fd = socket.as_fd().as_raw_fd();
     let sent = socket::sendmsg::<()>(fd, &slices, &rights, NO_SIGNAL, None);
     Ok(sent.map_err(|errno| HERE.write_error(errno))?)
@@ -266,7 +267,7 @@ pub(crate) fn receive_fds(
     let mut control = vec![0_u64; room.div_ceil(size_of::<u64>())];
     let mut slice = libc::iovec {
         iov_base: bytes.as_mut_ptr().cast(),
-        iov_len: bytes.len().min(MOST_BYTES),
+        iov_len: bytes.len().min(MAX_BYTES),
     };
     // SAFETY: all zeroes is a valid `msghdr`: one without address, data and control.
     let mut message: libc::msghdr = unsafe { std::mem::zeroed() };

@@ -1,0 +1,297 @@
+//! A descriptor together with its registration: what every type that waits is built on.
+//!
+//! Knows how to try a call and wait; knows neither sockets nor pipes, whose calls come from
+//! [`NonblockingIo`] or from the caller.
+
+use super::source::Source;
+use crate::event_loop::context;
+use crate::event_loop::reactor::{Direction, RegisterError};
+use crate::sys::Trigger;
+use crate::sys::transfer::{MAX_BYTES, n_fitting};
+use std::fs::File;
+use std::future::poll_fn;
+use std::io::{self, IoSlice, IoSliceMut, Read, Write};
+use std::os::fd::AsFd;
+use std::task::{Context, Poll, ready};
+
+/// The owner of a descriptor and the registration of that descriptor with this thread's loop.
+///
+/// **Invariant.** The descriptor is deregistered before it is closed: `source` is declared first,
+/// and fields are dropped in the order of their declaration.
+#[derive(Debug)]
+pub(crate) struct Registered<T> {
+    source: Source,
+    io: T,
+}
+
+impl<T: AsFd> Registered<T> {
+    /// Registers the descriptor of `io`, which must be non-blocking and belong to `io` alone.
+    #[track_caller]
+    pub(crate) fn new(io: T, trigger: Trigger) -> Result<Registered<T>, RegisterError> {
+        let source = Source::owned(&io, trigger)?;
+        Ok(Registered { source, io })
+    }
+
+    /// Registers the descriptor of `io`, which other processes may use as well.
+    ///
+    /// `waits_first` says that a call blocks unless `select` has just said that it would not.
+    #[track_caller]
+    pub(crate) fn shared(io: T, waits_first: bool) -> Result<Registered<T>, RegisterError> {
+        let source = Source::shared(&io, waits_first)?;
+        Ok(Registered { source, io })
+    }
+
+    /// Registers the descriptor of `io`, whatever its kind and its flags, or returns `io`.
+    #[track_caller]
+    pub(super) fn any(io: T) -> Result<Registered<T>, (T, RegisterError)> {
+        match Source::any(&io) {
+            Ok(source) => Ok(Registered { source, io }),
+            Err(error) => Err((io, error)),
+        }
+    }
+
+    /// The owner of the descriptor.
+    pub(crate) fn get_ref(&self) -> &T {
+        &self.io
+    }
+
+    /// Ends the registration and returns the owner of the descriptor.
+    pub(crate) fn into_inner(self) -> T {
+        self.io
+    }
+
+    /// Assumes that nothing has arrived yet, so that the first read waits before it makes its call.
+    pub(crate) fn assume_empty(&self) {
+        self.source.block(Direction::Read);
+    }
+
+    /// Waits until the descriptor is ready to read. A hint: the read may still find nothing.
+    pub(crate) async fn readable(&self) -> io::Result<()> {
+        self.source.ready(Direction::Read).await
+    }
+
+    /// Waits until the descriptor is ready to write. A hint: the write may still find no room.
+    pub(crate) async fn writable(&self) -> io::Result<()> {
+        self.source.ready(Direction::Write).await
+    }
+
+    /// Waits for an exceptional condition, such as urgent data.
+    pub(crate) async fn exceptional(&self) -> io::Result<()> {
+        self.source.ready(Direction::Except).await
+    }
+
+    /// Makes `call`; while it returns `WouldBlock`, waits until the descriptor is ready to read.
+    pub(crate) async fn read_with<R>(
+        &self,
+        mut call: impl FnMut(&T) -> io::Result<R>,
+    ) -> io::Result<R> {
+        poll_fn(|cx| self.poll_read_with(cx, &mut call, |_| false)).await
+    }
+
+    /// Makes `call`; while it returns `WouldBlock`, waits until the descriptor is ready to write.
+    pub(crate) async fn write_with<R>(
+        &self,
+        mut call: impl FnMut(&T) -> io::Result<R>,
+    ) -> io::Result<R> {
+        poll_fn(|cx| self.poll_write_with(cx, &mut call, |_| false)).await
+    }
+
+    /// One poll of [`read_with`](Registered::read_with). `is_drained` says of an outcome whether
+    /// it probably took all that was there; the next read then waits before it makes its call.
+    pub(crate) fn poll_read_with<R>(
+        &self,
+        cx: &mut Context<'_>,
+        mut call: impl FnMut(&T) -> io::Result<R>,
+        is_drained: impl FnOnce(&R) -> bool,
+    ) -> Poll<io::Result<R>> {
+        let call = || call(&self.io);
+        self.source.poll_io(Direction::Read, cx, call, is_drained)
+    }
+
+    /// One poll of [`write_with`](Registered::write_with). `is_full` says of an outcome whether
+    /// there is probably no room left; the next write then waits before it makes its call.
+    pub(crate) fn poll_write_with<R>(
+        &self,
+        cx: &mut Context<'_>,
+        mut call: impl FnMut(&T) -> io::Result<R>,
+        is_full: impl FnOnce(&R) -> bool,
+    ) -> Poll<io::Result<R>> {
+        let call = || call(&self.io);
+        self.source.poll_io(Direction::Write, cx, call, is_full)
+    }
+}
+
+/// Reading and writing bytes by one system call, which fails with `WouldBlock` instead of waiting.
+///
+/// What a call is offered has been limited to what every system takes.
+pub(crate) trait NonblockingIo: AsFd {
+    /// A call that moved less than it was offered has emptied the buffer that it read from, or
+    /// filled the one that it wrote to. True for a TCP connection and for nothing else: a read of a
+    /// Unix socket ends at the byte that descriptors came with, a terminal returns one line at a
+    /// time, and a pipe may have other readers and writers.
+    const SHORT_MEANS_BLOCKED: bool = false;
+
+    fn read(&self, bytes: &mut [u8]) -> io::Result<usize>;
+    fn write(&self, bytes: &[u8]) -> io::Result<usize>;
+
+    /// Reads into several slices, of which the first is not empty.
+    fn read_vectored(&self, slices: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+        slices.first_mut().map_or(Ok(0), |slice| self.read(slice))
+    }
+
+    /// Writes several slices, of which the first is not empty.
+    fn write_vectored(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        slices.first().map_or(Ok(0), |slice| self.write(slice))
+    }
+}
+
+/// For pipes: `File` has the calls for reading and writing any descriptor.
+impl NonblockingIo for File {
+    fn read(&self, bytes: &mut [u8]) -> io::Result<usize> {
+        Read::read(&mut &*self, bytes)
+    }
+
+    fn read_vectored(&self, slices: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+        Read::read_vectored(&mut &*self, slices)
+    }
+
+    fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+        Write::write(&mut &*self, bytes)
+    }
+
+    fn write_vectored(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        Write::write_vectored(&mut &*self, slices)
+    }
+}
+
+impl<T: NonblockingIo> Registered<T> {
+    pub(crate) fn poll_read(
+        &self,
+        cx: &mut Context<'_>,
+        bytes: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        let n_offered = bytes.len().min(MAX_BYTES);
+        let bytes = &mut bytes[..n_offered];
+        let is_drained = |&n: &usize| T::SHORT_MEANS_BLOCKED && 0 < n && n < n_offered;
+        self.poll_read_with(cx, |io| io.read(bytes), is_drained)
+    }
+
+    pub(crate) fn poll_read_vectored(
+        &self,
+        cx: &mut Context<'_>,
+        slices: &mut [IoSliceMut<'_>],
+    ) -> Poll<io::Result<usize>> {
+        // Without the empty slices in front, or a long one behind them would look like the end.
+        let n_empty = slices.iter().take_while(|slice| slice.is_empty()).count();
+        let slices = &mut slices[n_empty..];
+        let n_slices = n_fitting(slices.iter().map(|slice| slice.len()));
+        if n_slices < 2 {
+            let first = slices.first_mut();
+            return self.poll_read(cx, first.map_or(&mut [], |slice| slice));
+        }
+        let slices = &mut slices[..n_slices];
+        let n_offered: usize = slices.iter().map(|slice| slice.len()).sum();
+        let is_drained = |&n: &usize| T::SHORT_MEANS_BLOCKED && 0 < n && n < n_offered;
+        self.poll_read_with(cx, |io| io.read_vectored(slices), is_drained)
+    }
+
+    pub(crate) fn poll_write(&self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if bytes.is_empty() {
+            // There is always room for nothing, so a full buffer is no reason to wait.
+            ready!(context::poll_budget(cx));
+            context::spend_budget();
+            return Poll::Ready(Ok(0));
+        }
+        let bytes = &bytes[..bytes.len().min(MAX_BYTES)];
+        let is_full = |&n: &usize| T::SHORT_MEANS_BLOCKED && n < bytes.len();
+        self.poll_write_with(cx, |io| io.write(bytes), is_full)
+    }
+
+    pub(crate) fn poll_write_vectored(
+        &self,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        // Without the empty slices in front: only they might fit beside a long one, and writing
+        // nothing looks like a failure to callers.
+        let n_empty = slices.iter().take_while(|slice| slice.is_empty()).count();
+        let slices = &slices[n_empty..];
+        let n_slices = n_fitting(slices.iter().map(|slice| slice.len()));
+        if n_slices < 2 {
+            return self.poll_write(cx, slices.first().map_or(&[], |slice| slice));
+        }
+        let slices = &slices[..n_slices];
+        let n_offered: usize = slices.iter().map(|slice| slice.len()).sum();
+        let is_full = |&n: &usize| T::SHORT_MEANS_BLOCKED && n < n_offered;
+        self.poll_write_with(cx, |io| io.write_vectored(slices), is_full)
+    }
+}
+
+/// Implements `AsyncRead` or `AsyncWrite` of futures-io for each of the types listed.
+///
+/// `$this => $io` names the value and says which `Registered` in it does the work. Nothing is
+/// buffered there, so `flush` has nothing to do. `close` evaluates `$close`, an `io::Result<()>`.
+macro_rules! impl_async_io {
+    (AsyncRead for [$($type:ty $(where $g:ident: $bound:path)?),*], $this:ident => $io:expr) => {$(
+        impl $(<$g: $bound>)? futures_io::AsyncRead for $type {
+            fn poll_read(
+                self: std::pin::Pin<&mut Self>,
+                cx: &mut std::task::Context<'_>,
+                bytes: &mut [u8],
+            ) -> std::task::Poll<std::io::Result<usize>> {
+                let $this = self.get_mut();
+                $io.poll_read(cx, bytes)
+            }
+
+            fn poll_read_vectored(
+                self: std::pin::Pin<&mut Self>,
+                cx: &mut std::task::Context<'_>,
+                slices: &mut [std::io::IoSliceMut<'_>],
+            ) -> std::task::Poll<std::io::Result<usize>> {
+                let $this = self.get_mut();
+                $io.poll_read_vectored(cx, slices)
+            }
+        }
+    )*};
+    (
+        AsyncWrite for [$($type:ty $(where $g:ident: $bound:path)?),*],
+        $this:ident => $io:expr, close => $close:expr
+    ) => {$(
+        impl $(<$g: $bound>)? futures_io::AsyncWrite for $type {
+            fn poll_write(
+                self: std::pin::Pin<&mut Self>,
+                cx: &mut std::task::Context<'_>,
+                bytes: &[u8],
+            ) -> std::task::Poll<std::io::Result<usize>> {
+                let $this = self.get_mut();
+                $io.poll_write(cx, bytes)
+            }
+
+            fn poll_write_vectored(
+                self: std::pin::Pin<&mut Self>,
+                cx: &mut std::task::Context<'_>,
+                slices: &[std::io::IoSlice<'_>],
+            ) -> std::task::Poll<std::io::Result<usize>> {
+                let $this = self.get_mut();
+                $io.poll_write_vectored(cx, slices)
+            }
+
+            fn poll_flush(
+                self: std::pin::Pin<&mut Self>,
+                _cx: &mut std::task::Context<'_>,
+            ) -> std::task::Poll<std::io::Result<()>> {
+                std::task::Poll::Ready(Ok(()))
+            }
+
+            fn poll_close(
+                self: std::pin::Pin<&mut Self>,
+                _cx: &mut std::task::Context<'_>,
+            ) -> std::task::Poll<std::io::Result<()>> {
+                #[allow(unused_variables, reason = "closing may have nothing to do")]
+                let $this = self.get_mut();
+                std::task::Poll::Ready($close)
+            }
+        }
+    )*};
+}
+pub(crate) use impl_async_io;
