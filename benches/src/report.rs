@@ -85,12 +85,18 @@ impl RowResults {
         Some((largest - smallest) / median(figures)?.max(1e-9))
     }
 
-    /// The names of all figures but `cost` that are at least `least` for one of the runtimes.
+    /// The names of all figures but `cost` whose median is at least `least` for one of the
+    /// runtimes.
     fn figures_from(&self, least: f64) -> BTreeSet<&str> {
-        let samples = self.samples.iter().flat_map(|(_, samples)| samples);
-        let pairs = samples.flatten().flat_map(|sample| &sample.0);
-        let large = pairs.filter(|(name, figure)| *name != "cost" && **figure >= least);
-        large.map(|(name, _)| name.as_str()).collect()
+        let mut large = BTreeSet::new();
+        for (runtime, samples) in &self.samples {
+            let names = samples.iter().flatten().flat_map(|sample| sample.0.keys());
+            large.extend(names.map(String::as_str).filter(|name| {
+                let median = self.figure(runtime, name);
+                *name != "cost" && median.is_some_and(|median| median >= least)
+            }));
+        }
+        large
     }
 
     fn failure(&self, runtime: &str) -> Option<&str> {
@@ -444,6 +450,8 @@ mod tests {
             sample.set("cost", calls);
             sample.set("recvfrom", calls);
             sample.set("mmap", 0.000_1);
+            // One more in one of the two counts.
+            sample.set("munmap", if calls > 3.0 { 0.001 } else { -0.001 });
             syscalls.add("fahrenheit", Ok(sample));
         }
         instructions.add("glommio", Err("no io_uring".to_owned()));
@@ -460,6 +468,7 @@ mod tests {
         );
         assert!(text.contains("| recvfrom | 3.015 |\n| all | 3.015 |\n"));
         assert!(!text.contains("mmap"));
+        assert!(!text.contains("munmap"));
         assert!(text.contains("- glommio, spawn: no io_uring\n"));
         assert!(!text.contains("Ratio to tokio"));
     }
