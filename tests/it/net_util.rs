@@ -203,9 +203,9 @@ impl Cost {
         }
     }
 
-    /// Prints the CPU time that was used, and checks that the loop did not spin: it used or waited
-    /// for a processor for less than a third of the time. Waiting counts because a loop that spins
-    /// on a busy machine gets a small share. What else runs adds to CPU time, so `limit` itself is
+    /// Prints the CPU time that was used, and checks that the loop did not spin: it ran for less
+    /// than a third of the time. On a busy machine a loop that spins may get less than that, but it
+    /// is then ready to run nearly always. What else runs adds to CPU time, so `limit` itself is
     /// only checked where [`CPU_LIMITS`] is set.
     #[track_caller]
     pub(crate) fn check(self, what: &str, limit: Duration) -> Cost {
@@ -228,9 +228,10 @@ impl Cost {
             (Some(before), Some(after)) => after - before,
             _ => Duration::ZERO,
         };
-        let wanted = spent + queued;
+        assert!(spent < wall / 3, "{what}: {spent:?} of {wall:?}");
+        // Not a third: after its sleep, an idle loop may have to wait long for a processor.
         assert!(
-            wanted < wall / 3,
+            spent + queued < wall / 10 * 9,
             "{what}: {spent:?}, and {queued:?} in the queue for a processor, of {wall:?}"
         );
         if std::env::var_os(CPU_LIMITS).is_some() {
