@@ -1,0 +1,266 @@
+//! A child process and what is done with it: [`AsyncChild`].
+
+use super::reaper::Ear;
+use super::stdio::{AsyncChildStderr, AsyncChildStdin, AsyncChildStdout};
+use crate::event_loop::boundary;
+use crate::signal::Signal;
+use crate::sys;
+use futures_io::AsyncRead;
+use futures_util::future::try_join3;
+use futures_util::io::AsyncReadExt;
+use std::io;
+use std::process::{Child, ExitStatus, Output};
+
+/// A child process; made by [`AsyncCommand::spawn`](super::AsyncCommand::spawn).
+///
+/// Dropping it leaves the child alone, or kills it if it was started with
+/// [`kill_on_drop`](super::AsyncCommand::kill_on_drop); in both cases no zombie stays, see the
+/// [module](super). It belongs to the thread that made it:
+///
+/// ```compile_fail
+/// fn must_be_send<T: Send>() {}
+/// must_be_send::<fahrenheit::process::AsyncChild>();
+/// ```
+#[derive(Debug)]
+pub struct AsyncChild {
+    /// The child's standard input, if it was set to [`Stdio::piped`] and has not been taken.
+    pub stdin: Option<AsyncChildStdin>,
+    /// The child's standard output, if it was set to [`Stdio::piped`] and has not been taken.
+    pub stdout: Option<AsyncChildStdout>,
+    /// The child's standard error, if it was set to [`Stdio::piped`] and has not been taken.
+    pub stderr: Option<AsyncChildStderr>,
+    /// `None` only while it is dropped.
+    child: Option<Child>,
+    state: State,
+    pub(super) kill_on_drop: bool,
+    ear: Ear,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// As far as we have looked. Its pid is its own: also a child that has ended keeps it, until we
+    /// look.
+    Running,
+    Ended(ExitStatus),
+    /// It is no child of this process, or no longer.
+    Lost,
+}
+
+impl AsyncChild {
+    /// Takes over a child that std has started, with its pipes.
+    ///
+    /// # Errors
+    /// As [`AsyncCommand::spawn`](super::AsyncCommand::spawn). The pipes are closed then, and the child goes on.
+    #[track_caller]
+    pub fn from_std(child: Child) -> io::Result<AsyncChild> {
+        AsyncChild::new(child, Ear::open()?, false)
+    }
+
+    #[track_caller]
+    pub(super) fn new(child: Child, ear: Ear, kill_on_drop: bool) -> io::Result<AsyncChild> {
+        let mut this = AsyncChild {
+            stdin: None,
+            stdout: None,
+            stderr: None,
+            child: Some(child),
+            state: State::Running,
+            kill_on_drop,
+            ear,
+        };
+        let std = this.std();
+        let (stdin, stdout, stderr) = (std.stdin.take(), std.stdout.take(), std.stderr.take());
+        if let Some(pipe) = stdin {
+            this.stdin = Some(AsyncChildStdin::from_std(pipe)?);
+        }
+        if let Some(pipe) = stdout {
+            this.stdout = Some(AsyncChildStdout::from_std(pipe)?);
+        }
+        if let Some(pipe) = stderr {
+            this.stderr = Some(AsyncChildStderr::from_std(pipe)?);
+        }
+        Ok(this)
+    }
+
+    fn std(&mut self) -> &mut Child {
+        let child = self.child.as_mut();
+        child.expect("a child is there until its handle is dropped")
+    }
+
+    /// The number of the process; `None` once its exit status has been taken, because the number
+    /// may then be another's.
+    pub fn id(&self) -> Option<u32> {
+        let is_running = self.state == State::Running;
+        self.child.as_ref().filter(|_| is_running).map(Child::id)
+    }
+
+    /// Waits for the end of the child, and returns its exit status, again and again if asked.
+    ///
+    /// Closes the child's stdin first, so that it does not wait for us. If its stdout or stderr is
+    /// a pipe that nobody reads, it may never end: see
+    /// [`wait_with_output`](AsyncChild::wait_with_output).
+    ///
+    /// # Errors
+    /// If the system does not know the exit status: somebody else has waited for this very process,
+    /// `SIGCHLD` was ignored when it ended, or this process is a `fork` of the one that started it.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost by dropping the future; stdin stays closed.
+    ///
+    /// # Examples
+    /// ```
+    /// use fahrenheit::{process::AsyncCommand, time::timeout};
+    /// use std::time::Duration;
+    ///
+    /// fahrenheit::run(async {
+    ///     let mut child = AsyncCommand::new("sleep").arg("1000").spawn()?;
+    ///     let soon = Duration::from_millis(10);
+    ///     if timeout(soon, child.wait()).await.is_err() {
+    ///         child.kill()?;
+    ///     }
+    ///     assert!(!child.wait().await?.success());
+    ///     std::io::Result::Ok(())
+    /// })
+    /// # .unwrap();
+    /// ```
+    pub async fn wait(&mut self) -> io::Result<ExitStatus> {
+        drop(self.stdin.take());
+        loop {
+            // Before the look: a ring after it must end the wait below.
+            let n_rings = self.ear.n_rings();
+            if let Some(status) = self.try_wait()? {
+                return Ok(status);
+            }
+            self.ear.hear(n_rings).await;
+        }
+    }
+
+    /// The exit status of the child, if it has ended. Leaves stdin alone.
+    ///
+    /// # Errors
+    /// As [`wait`](AsyncChild::wait).
+    pub fn try_wait(&mut self) -> io::Result<Option<ExitStatus>> {
+        match self.state {
+            State::Ended(status) => return Ok(Some(status)),
+            State::Lost => return Err(lost(sys::Errno::ECHILD.into())),
+            State::Running => {}
+        }
+        match sys::retry_io(|| self.std().try_wait()) {
+            Ok(None) => Ok(None),
+            Ok(Some(status)) => {
+                self.state = State::Ended(status);
+                Ok(Some(status))
+            }
+            Err(error) => {
+                self.state = State::Lost;
+                Err(lost(error))
+            }
+        }
+    }
+
+    /// Waits for the end of the child, and collects what it writes to pipes that were not taken.
+    ///
+    /// # Errors
+    /// As [`wait`](AsyncChild::wait), and those of reading.
+    ///
+    /// # Cancel safety
+    /// Dropping the future drops the child, and what it has written.
+    pub async fn wait_with_output(mut self) -> io::Result<Output> {
+        let stdout = read_all(self.stdout.take());
+        let stderr = read_all(self.stderr.take());
+        let (status, stdout, stderr) = try_join3(self.wait(), stdout, stderr).await?;
+        Ok(Output {
+            status,
+            stdout,
+            stderr,
+        })
+    }
+
+    /// Ends the child with `SIGKILL`. That is under way when this returns: [`wait`] tells when it
+    /// has happened. If it has ended meanwhile, there is nothing to do, and that is no error.
+    ///
+    /// # Errors
+    /// Of kind [`InvalidInput`](io::ErrorKind::InvalidInput) once its exit status has been taken:
+    /// its number may be another process's by now, which nothing is sent to. Else that of the
+    /// system; and if it is no child of this process any more, as for [`wait`].
+    ///
+    /// [`wait`]: AsyncChild::wait
+    pub fn kill(&mut self) -> io::Result<()> {
+        self.signal(Signal::KILL)
+    }
+
+    /// Sends the child a signal, as `SIGTERM` to ask it to end.
+    ///
+    /// # Errors
+    /// As [`kill`](AsyncChild::kill); and of kind [`InvalidInput`](io::ErrorKind::InvalidInput) for
+    /// signals without a name, as real-time signals are.
+    ///
+    /// # Examples
+    /// ```
+    /// use fahrenheit::{process::AsyncCommand, signal::Signal};
+    /// use std::os::unix::process::ExitStatusExt;
+    ///
+    /// fahrenheit::run(async {
+    ///     let mut child = AsyncCommand::new("sleep").arg("1000").spawn()?;
+    ///     child.signal(Signal::TERM)?;
+    ///     assert_eq!(child.wait().await?.signal(), Some(Signal::TERM.as_raw()));
+    ///     std::io::Result::Ok(())
+    /// })
+    /// # .unwrap();
+    /// ```
+    pub fn signal(&mut self, signal: Signal) -> io::Result<()> {
+        if let State::Ended(status) = self.state {
+            let text = format!("cannot send {signal} to a child process that has ended ({status})");
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+        }
+        // Looks first: somebody else may have reaped it.
+        match self.try_wait()? {
+            Some(_) => Ok(()),
+            None => sys::signal::send(self.std().id(), signal.as_raw()),
+        }
+    }
+}
+
+fn lost(error: io::Error) -> io::Error {
+    let text = format!("the exit status of the child process is lost: {error}");
+    io::Error::new(error.kind(), text)
+}
+
+async fn read_all(pipe: Option<impl AsyncRead + Unpin>) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let Some(mut pipe) = pipe else {
+        return Ok(bytes);
+    };
+    // Not by `read_to_end`, which writes zeroes into all the room that it has each time it waits:
+    // so it would take time with the square of what comes.
+    let mut piece = vec![0; 1 << 16];
+    loop {
+        match pipe.read(&mut piece).await? {
+            0 => return Ok(bytes),
+            n => bytes.extend_from_slice(&piece[..n]),
+        }
+    }
+}
+
+impl TryFrom<Child> for AsyncChild {
+    type Error = io::Error;
+
+    #[track_caller]
+    fn try_from(child: Child) -> io::Result<AsyncChild> {
+        AsyncChild::from_std(child)
+    }
+}
+
+impl Drop for AsyncChild {
+    fn drop(&mut self) {
+        // Looks first: a process that is not our child is neither killed nor adopted.
+        let Ok(None) = self.try_wait() else { return };
+        if self.kill_on_drop {
+            if let Err(error) = self.std().kill() {
+                boundary::warning!("cannot kill child {}: {error}", self.std().id());
+            }
+        }
+        if let Some(child) = self.child.take() {
+            self.ear.adopt(child);
+        }
+    }
+}

@@ -1,0 +1,240 @@
+//! Starting child processes: [`AsyncCommand`].
+
+use super::child::AsyncChild;
+use super::reaper::Ear;
+use std::ffi::OsStr;
+use std::future::Future;
+use std::io;
+use std::path::Path;
+use std::process::{Command, ExitStatus, Output, Stdio};
+
+/// A program to be started, as `std::process::Command`.
+///
+/// What is missing here, as users, groups and sessions, is set with
+/// [`as_std_mut`](AsyncCommand::as_std_mut).
+///
+/// # Examples
+/// ```
+/// use fahrenheit::process::AsyncCommand;
+///
+/// fahrenheit::run(async {
+///     let output = AsyncCommand::new("echo").arg("hello").output().await?;
+///     assert!(output.status.success());
+///     assert_eq!(output.stdout, b"hello\n");
+///     std::io::Result::Ok(())
+/// })
+/// # .unwrap();
+/// ```
+#[derive(Debug)]
+pub struct AsyncCommand {
+    std: Command,
+    /// Whether the caller has said what stdin, stdout and stderr are to be.
+    is_set: [bool; 3],
+    kill_on_drop: bool,
+}
+
+impl AsyncCommand {
+    /// A command to start `program`, which is looked for in `PATH` if it has no `/`. It inherits
+    /// arguments (none), environment and working directory as in std.
+    pub fn new(program: impl AsRef<OsStr>) -> AsyncCommand {
+        AsyncCommand::from(Command::new(program))
+    }
+
+    /// Adds an argument.
+    pub fn arg(&mut self, arg: impl AsRef<OsStr>) -> &mut AsyncCommand {
+        self.std.arg(arg);
+        self
+    }
+
+    /// Adds arguments.
+    pub fn args<A: AsRef<OsStr>>(
+        &mut self,
+        args: impl IntoIterator<Item = A>,
+    ) -> &mut AsyncCommand {
+        self.std.args(args);
+        self
+    }
+
+    /// Sets a variable of the child's environment.
+    pub fn env(&mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> &mut AsyncCommand {
+        self.std.env(name, value);
+        self
+    }
+
+    /// Sets variables of the child's environment.
+    pub fn envs<N: AsRef<OsStr>, V: AsRef<OsStr>>(
+        &mut self,
+        vars: impl IntoIterator<Item = (N, V)>,
+    ) -> &mut AsyncCommand {
+        self.std.envs(vars);
+        self
+    }
+
+    /// Removes a variable from the child's environment.
+    pub fn env_remove(&mut self, name: impl AsRef<OsStr>) -> &mut AsyncCommand {
+        self.std.env_remove(name);
+        self
+    }
+
+    /// Has the child inherit no variable.
+    pub fn env_clear(&mut self) -> &mut AsyncCommand {
+        self.std.env_clear();
+        self
+    }
+
+    /// Sets the child's working directory.
+    pub fn current_dir(&mut self, path: impl AsRef<Path>) -> &mut AsyncCommand {
+        self.std.current_dir(path);
+        self
+    }
+
+    /// Sets the child's standard input. Unless it is set, it is that of this process, and nothing
+    /// at all for [`output`](AsyncCommand::output).
+    pub fn stdin(&mut self, stdin: impl Into<Stdio>) -> &mut AsyncCommand {
+        self.std.stdin(stdin);
+        self.is_set[0] = true;
+        self
+    }
+
+    /// Sets the child's standard output. Unless it is set, it is that of this process, and a pipe
+    /// for [`output`](AsyncCommand::output).
+    pub fn stdout(&mut self, stdout: impl Into<Stdio>) -> &mut AsyncCommand {
+        self.std.stdout(stdout);
+        self.is_set[1] = true;
+        self
+    }
+
+    /// Sets the child's standard error, as [`stdout`](AsyncCommand::stdout).
+    pub fn stderr(&mut self, stderr: impl Into<Stdio>) -> &mut AsyncCommand {
+        self.std.stderr(stderr);
+        self.is_set[2] = true;
+        self
+    }
+
+    /// Whether a child is killed when its [`AsyncChild`] is dropped before it has ended; also when
+    /// the future of [`status`](AsyncCommand::status) or [`output`](AsyncCommand::output) is.
+    /// It is not, by default. The child's own children are not killed.
+    pub fn kill_on_drop(&mut self, kill: bool) -> &mut AsyncCommand {
+        self.kill_on_drop = kill;
+        self
+    }
+
+    /// The command of std below.
+    pub fn as_std(&self) -> &Command {
+        &self.std
+    }
+
+    /// The command of std below, to set what this type has no method for. Standard streams are set
+    /// here instead: [`output`](AsyncCommand::output) does not see those that are set there.
+    pub fn as_std_mut(&mut self) -> &mut Command {
+        &mut self.std
+    }
+
+    /// Starts the program.
+    ///
+    /// It runs from now on, whether the loop turns or not. The command can be used again.
+    ///
+    /// # Errors
+    /// - If the program cannot be started; nothing is left of the attempt.
+    /// - If the program that calls this ignores `SIGCHLD`; see the [module](super).
+    /// - If no descriptor is left for pipes, or its number is beyond what this system's `select`
+    ///   takes. In the second case a child that has started already is killed.
+    ///
+    /// # Examples
+    /// ```
+    /// use fahrenheit::{prelude::*, process::AsyncCommand};
+    /// use std::process::Stdio;
+    ///
+    /// fahrenheit::run(async {
+    ///     let mut command = AsyncCommand::new("tr");
+    ///     command.args(["a-z", "A-Z"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    ///     let mut child = command.spawn()?;
+    ///     child.stdin.take().expect("it is piped").write_all(b"shout").await?;
+    ///     let output = child.wait_with_output().await?;
+    ///     assert_eq!(output.stdout, b"SHOUT");
+    ///     std::io::Result::Ok(())
+    /// })
+    /// # .unwrap();
+    /// ```
+    #[track_caller]
+    pub fn spawn(&mut self) -> io::Result<AsyncChild> {
+        // First, so that it fails before anything is started.
+        let ear = Ear::open()?;
+        let mut child = AsyncChild::new(self.std.spawn()?, ear, true)?;
+        child.kill_on_drop = self.kill_on_drop;
+        Ok(child)
+    }
+
+    /// Starts the program at once, and waits for its end. Pipes are closed before.
+    ///
+    /// # Errors
+    /// As [`spawn`](AsyncCommand::spawn) and [`AsyncChild::wait`].
+    ///
+    /// # Cancel safety
+    /// Dropping the future drops the child.
+    ///
+    /// # Examples
+    /// ```
+    /// # use fahrenheit::process::AsyncCommand;
+    /// let status = fahrenheit::run(AsyncCommand::new("false").status())?;
+    /// assert_eq!(status.code(), Some(1));
+    /// # std::io::Result::Ok(())
+    /// ```
+    #[track_caller]
+    pub fn status(&mut self) -> impl Future<Output = io::Result<ExitStatus>> + use<> {
+        let child = self.spawn();
+        async {
+            let mut child = child?;
+            drop((child.stdout.take(), child.stderr.take()));
+            child.wait().await
+        }
+    }
+
+    /// Starts the program at once, waits for its end, and collects what it writes.
+    ///
+    /// # Errors
+    /// As [`spawn`](AsyncCommand::spawn) and [`AsyncChild::wait_with_output`].
+    ///
+    /// # Cancel safety
+    /// Dropping the future drops the child, and what it has written.
+    #[track_caller]
+    pub fn output(&mut self) -> impl Future<Output = io::Result<Output>> + use<> {
+        let [stdin, stdout, stderr] = self.is_set;
+        if !stdin {
+            self.std.stdin(Stdio::null());
+        }
+        if !stdout {
+            self.std.stdout(Stdio::piped());
+        }
+        if !stderr {
+            self.std.stderr(Stdio::piped());
+        }
+        let child = self.spawn();
+        self.inherit_what_is_not_set();
+        async { child?.wait_with_output().await }
+    }
+
+    fn inherit_what_is_not_set(&mut self) {
+        let [stdin, stdout, stderr] = self.is_set;
+        if !stdin {
+            self.std.stdin(Stdio::inherit());
+        }
+        if !stdout {
+            self.std.stdout(Stdio::inherit());
+        }
+        if !stderr {
+            self.std.stderr(Stdio::inherit());
+        }
+    }
+}
+
+/// Standard streams that were set before count as not set for [`AsyncCommand::output`].
+impl From<Command> for AsyncCommand {
+    fn from(std: Command) -> AsyncCommand {
+        AsyncCommand {
+            std,
+            is_set: [false; 3],
+            kill_on_drop: false,
+        }
+    }
+}
