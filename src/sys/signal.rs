@@ -15,9 +15,12 @@
 //! closed only when no handler can be about to write to it. What was there before a signal's first
 //! listener is back after its last, unless the program has put something else there since.
 
+mod set;
+
 use super::wake_pipe::WakePipe;
 use super::{Errno, fork};
 use nix::libc::{self, c_int, c_void, siginfo_t};
+use set::{N_SIGNALS, N_WORDS, refused};
 use std::collections::BTreeMap;
 use std::io;
 use std::mem::zeroed;
@@ -35,72 +38,7 @@ pub(crate) use nix::libc::{
     SIGALRM, SIGCHLD, SIGCONT, SIGHUP, SIGINT, SIGKILL, SIGPIPE, SIGQUIT, SIGSTOP, SIGTERM,
     SIGTSTP, SIGTTIN, SIGTTOU, SIGURG, SIGUSR1, SIGUSR2, SIGWINCH,
 };
-
-/// One more than the highest signal number of any Unix: 127 on FreeBSD and some Linuxes.
-const N_SIGNALS: usize = 128;
-/// The flags of a node, in words that every processor has as an atomic.
-const N_WORDS: usize = N_SIGNALS / 32;
-
-/// Not to be listened to. Two cannot be; the others say that an instruction has failed, which would
-/// be tried again as soon as the handler returns, for ever.
-const FORBIDDEN: [c_int; 6] = [
-    libc::SIGKILL,
-    libc::SIGSTOP,
-    libc::SIGSEGV,
-    libc::SIGBUS,
-    libc::SIGILL,
-    libc::SIGFPE,
-];
-
-/// A set of signals.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Set(u128);
-
-impl Set {
-    /// Adds a signal; numbers that no system uses are not accepted.
-    pub(crate) fn insert(&mut self, signal: c_int) -> io::Result<()> {
-        let number = usize::try_from(signal).unwrap_or(0);
-        if !(1..N_SIGNALS).contains(&number) || FORBIDDEN.contains(&signal) {
-            return Err(refused(signal));
-        }
-        self.0 |= 1 << number;
-        Ok(())
-    }
-
-    /// Takes the lowest signal out.
-    pub(crate) fn pop(&mut self) -> Option<c_int> {
-        if self.0 == 0 {
-            return None;
-        }
-        let lowest = self.0.trailing_zeros();
-        self.0 &= self.0 - 1;
-        Some(lowest as c_int)
-    }
-
-    fn word(self, index: usize) -> u32 {
-        (self.0 >> (32 * index)) as u32
-    }
-}
-
-impl Iterator for Set {
-    type Item = c_int;
-
-    fn next(&mut self) -> Option<c_int> {
-        self.pop()
-    }
-}
-
-fn refused(signal: c_int) -> io::Error {
-    let name = name(signal).map_or_else(|| format!("signal {signal}"), str::to_owned);
-    let text = format!("{name} cannot be listened to");
-    io::Error::new(io::ErrorKind::InvalidInput, text)
-}
-
-/// What this system calls a signal, if it is one of the usual ones.
-pub(crate) fn name(signal: c_int) -> Option<&'static str> {
-    let signal = nix::sys::signal::Signal::try_from(signal).ok()?;
-    Some(signal.as_str())
-}
+pub(crate) use set::{Set, name};
 
 /// One listener's place in the table that the handler reads. Used again when the listener is gone.
 struct Node {
