@@ -31,8 +31,11 @@
 
 mod child;
 mod command;
-mod reaper;
+mod exits;
+mod looker;
+mod orphan;
 mod stdio;
+mod watcher;
 
 pub use child::AsyncChild;
 pub use command::AsyncCommand;

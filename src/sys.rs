@@ -11,6 +11,7 @@
 //! | name | what it decides |
 //! |---|---|
 //! | [`queue`] | the kernel's own queue for descriptors that live long |
+//! | `exit_queue::system` | how the exits of child processes are heard of |
 //! | `unix::where_flags_come_along` | whether flags can be given when a descriptor is made |
 //! | [`unix::HERE`] | whether `select` has a limit, and what odd errnos mean |
 //! | `fd_set::Word` | the width of one word of an `fd_set`, taken from libc |
@@ -60,6 +61,7 @@
 pub(crate) mod queue;
 
 mod create;
+pub(crate) mod exit_queue;
 pub(crate) mod fd;
 pub(crate) mod fd_set;
 pub(crate) mod fork;
@@ -69,6 +71,7 @@ pub(crate) mod select;
 pub(crate) mod shared;
 pub(crate) mod signal;
 pub(crate) mod socket;
+pub(crate) mod stack;
 pub(crate) mod sync;
 pub(crate) mod transfer;
 pub(crate) mod unix;

@@ -21,6 +21,8 @@ use nix::sys::signal::{self as sys, SaFlags, SigAction, SigHandler, SigSet, Sigm
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork};
 use std::io::ErrorKind;
+#[cfg(target_os = "linux")]
+use std::os::fd::{FromRawFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
 use std::process::Stdio;
 use std::time::Duration;
@@ -50,6 +52,31 @@ fn set(handler: SigHandler, flags: SaFlags) -> SigAction {
 fn has_children() -> bool {
     let any = waitpid(None, Some(WaitPidFlag::WNOHANG));
     any != Err(Errno::ECHILD)
+}
+
+/// Whether the system has a queue that tells of exits, so that no signal is needed for it.
+fn has_exit_queue() -> bool {
+    if cfg!(any(fahrenheit_plain_flags, fahrenheit_kqueue)) {
+        return false;
+    }
+    #[cfg(target_os = "linux")]
+    {
+        // SAFETY: takes two numbers.
+        let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, libc::getpid(), 0) };
+        if fd >= 0 {
+            // SAFETY: nothing else knows of this descriptor.
+            drop(unsafe { OwnedFd::from_raw_fd(fd as i32) });
+        }
+        fd >= 0
+    }
+    #[cfg(not(target_os = "linux"))]
+    cfg!(any(
+        target_vendor = "apple",
+        target_os = "freebsd",
+        target_os = "dragonfly",
+        target_os = "netbsd",
+        target_os = "openbsd",
+    ))
 }
 
 /// What is promised if the kernel throws away how children have ended, as it does then.
@@ -121,30 +148,30 @@ fn g5_a_handler_over_ours_and_a_blocked_signal_do_not_make_waiting_hang() {
 }
 
 #[test]
-fn waiting_for_a_child_arms_no_timer_unless_the_signal_is_blocked() {
-    alone(
-        "waiting_for_a_child_arms_no_timer_unless_the_signal_is_blocked",
-        || {
-            let _dog = watchdog();
-            let wait = |mut child: fahrenheit::process::AsyncChild| {
-                let task = fahrenheit::spawn(async move { child.wait().await });
-                for _ in 0..5 {
-                    fahrenheit::turn(Some(Duration::ZERO)).unwrap();
-                }
-                (task, fahrenheit::interest().deadline)
-            };
-            let (task, deadline) = wait(lasting().spawn().unwrap());
-            assert_eq!(deadline, None);
-            let mut mask = SigSet::empty();
-            mask.add(sys::Signal::SIGCHLD);
-            sys::pthread_sigmask(SigmaskHow::SIG_BLOCK, Some(&mask), None).unwrap();
-            let (other, deadline) = wait(lasting().spawn().unwrap());
-            assert!(deadline.is_some());
-            task.abort();
-            other.abort();
-            fahrenheit::run(async {});
-        },
-    );
+fn waiting_for_a_child_arms_a_timer_only_where_no_queue_tells_of_its_exit() {
+    let name = "waiting_for_a_child_arms_a_timer_only_where_no_queue_tells_of_its_exit";
+    alone(name, || {
+        let _dog = watchdog();
+        let wait = || {
+            let mut child = lasting().spawn().unwrap();
+            let task = fahrenheit::spawn(async move { child.wait().await });
+            for _ in 0..5 {
+                fahrenheit::turn(Some(Duration::ZERO)).unwrap();
+            }
+            (task, fahrenheit::interest().deadline)
+        };
+        let (task, deadline) = wait();
+        let is_timed = deadline.is_some();
+        assert_eq!(is_timed, !has_exit_queue());
+        let mut mask = SigSet::empty();
+        mask.add(sys::Signal::SIGCHLD);
+        sys::pthread_sigmask(SigmaskHow::SIG_BLOCK, Some(&mask), None).unwrap();
+        let (other, deadline) = wait();
+        assert_eq!(deadline.is_some(), is_timed);
+        task.abort();
+        other.abort();
+        fahrenheit::run(async {});
+    });
 }
 
 #[test]
@@ -206,7 +233,8 @@ fn g9_d6_with_the_last_child_go_the_handler_and_the_descriptors() {
                 for _ in 0..20 {
                     let mut first = lasting().spawn().unwrap();
                     sh("echo").output().await.unwrap();
-                    assert!(matches!(handler(), SigHandler::SigAction(_)));
+                    let is_caught = matches!(handler(), SigHandler::SigAction(_));
+                    assert_eq!(is_caught, !has_exit_queue());
                     first.kill().unwrap();
                     first.wait().await.unwrap();
                     drop(first);
@@ -379,7 +407,9 @@ fn g4_nothing_is_sent_to_a_number_whose_child_is_reaped() {
         });
     });
     if let Some(log) = log {
-        let sent: Vec<_> = log.lines().filter(|line| line.contains("kill(")).collect();
+        let calls = ["kill(", "pidfd_send_signal("];
+        let is_sent = |line: &&str| calls.iter().any(|call| line.contains(call));
+        let sent: Vec<_> = log.lines().filter(is_sent).collect();
         assert!(sent.len() == 1 && sent[0].contains("SIGTERM"), "{log}");
     }
 }

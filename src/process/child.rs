@@ -1,6 +1,6 @@
 //! A child process and what is done with it: [`AsyncChild`].
 
-use super::reaper::Ear;
+use super::exits::{self, ExitListener};
 use super::stdio::{AsyncChildStderr, AsyncChildStdin, AsyncChildStdout};
 use crate::event_loop::boundary;
 use crate::signal::Signal;
@@ -30,10 +30,15 @@ pub struct AsyncChild {
     /// The child's standard error, if it was set to [`Stdio::piped`] and has not been taken.
     pub stderr: Option<AsyncChildStderr>,
     /// `None` only while it is dropped.
-    child: Option<Child>,
+    process: Option<Process>,
     state: State,
     pub(super) kill_on_drop: bool,
-    ear: Ear,
+}
+
+#[derive(Debug)]
+struct Process {
+    child: Child,
+    exit: ExitListener,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,22 +57,29 @@ impl AsyncChild {
     /// # Errors
     /// As [`AsyncCommand::spawn`](super::AsyncCommand::spawn). The pipes are closed then, and the child goes on.
     #[track_caller]
-    pub fn from_std(child: Child) -> io::Result<AsyncChild> {
-        AsyncChild::new(child, Ear::open()?, false)
+    pub fn from_std(mut child: Child) -> io::Result<AsyncChild> {
+        exits::check_not_ignored()?;
+        // If it has been waited for, its number may be another process's. std knows then.
+        let known = sys::retry_io(|| child.try_wait()).unwrap_or(None);
+        let mut this = AsyncChild::new(child, false)?;
+        if let Some(status) = known {
+            this.state = State::Ended(status);
+        }
+        Ok(this)
     }
 
     #[track_caller]
-    pub(super) fn new(child: Child, ear: Ear, kill_on_drop: bool) -> io::Result<AsyncChild> {
+    pub(super) fn new(child: Child, kill_on_drop: bool) -> io::Result<AsyncChild> {
+        let exit = ExitListener::new(child.id());
         let mut this = AsyncChild {
             stdin: None,
             stdout: None,
             stderr: None,
-            child: Some(child),
+            process: Some(Process { child, exit }),
             state: State::Running,
             kill_on_drop,
-            ear,
         };
-        let std = this.std();
+        let std = &mut this.process().child;
         let (stdin, stdout, stderr) = (std.stdin.take(), std.stdout.take(), std.stderr.take());
         if let Some(pipe) = stdin {
             this.stdin = Some(AsyncChildStdin::from_std(pipe)?);
@@ -81,16 +93,17 @@ impl AsyncChild {
         Ok(this)
     }
 
-    fn std(&mut self) -> &mut Child {
-        let child = self.child.as_mut();
-        child.expect("a child is there until its handle is dropped")
+    fn process(&mut self) -> &mut Process {
+        let process = self.process.as_mut();
+        process.expect("the process is there until its handle is dropped")
     }
 
     /// The number of the process; `None` once its exit status has been taken, because the number
     /// may then be another's.
     pub fn id(&self) -> Option<u32> {
         let is_running = self.state == State::Running;
-        self.child.as_ref().filter(|_| is_running).map(Child::id)
+        let process = self.process.as_ref().filter(|_| is_running);
+        process.map(|process| process.child.id())
     }
 
     /// Waits for the end of the child, and returns its exit status, again and again if asked.
@@ -125,12 +138,12 @@ impl AsyncChild {
     pub async fn wait(&mut self) -> io::Result<ExitStatus> {
         drop(self.stdin.take());
         loop {
-            // Before the look: a ring after it must end the wait below.
-            let n_rings = self.ear.n_rings();
+            // Before the look: a signal after it must end the wait below.
+            let mark = self.process().exit.mark();
             if let Some(status) = self.try_wait()? {
                 return Ok(status);
             }
-            self.ear.hear(n_rings).await;
+            self.process().exit.changed(mark).await;
         }
     }
 
@@ -144,7 +157,8 @@ impl AsyncChild {
             State::Lost => return Err(lost(sys::Errno::ECHILD.into())),
             State::Running => {}
         }
-        match sys::retry_io(|| self.std().try_wait()) {
+        let Process { child, exit } = self.process();
+        match exit.try_wait(child) {
             Ok(None) => Ok(None),
             Ok(Some(status)) => {
                 self.state = State::Ended(status);
@@ -215,8 +229,15 @@ impl AsyncChild {
         // Looks first: somebody else may have reaped it.
         match self.try_wait()? {
             Some(_) => Ok(()),
-            None => sys::signal::send(self.std().id(), signal.as_raw()),
+            None => self.process().send(signal),
         }
+    }
+}
+
+impl Process {
+    /// Sends a signal to a process that was found not to have been waited for.
+    fn send(&self, signal: Signal) -> io::Result<()> {
+        self.exit.send(&self.child, signal.as_raw())
     }
 }
 
@@ -255,12 +276,13 @@ impl Drop for AsyncChild {
         // Looks first: a process that is not our child is neither killed nor adopted.
         let Ok(None) = self.try_wait() else { return };
         if self.kill_on_drop {
-            if let Err(error) = self.std().kill() {
-                boundary::warning!("cannot kill child {}: {error}", self.std().id());
+            let process = self.process();
+            if let Err(error) = process.send(Signal::KILL) {
+                boundary::warning!("cannot kill child {}: {error}", process.child.id());
             }
         }
-        if let Some(child) = self.child.take() {
-            self.ear.adopt(child);
+        if let Some(Process { child, exit }) = self.process.take() {
+            exit.adopt(child);
         }
     }
 }

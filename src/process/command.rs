@@ -1,7 +1,7 @@
 //! Starting child processes: [`AsyncCommand`].
 
 use super::child::AsyncChild;
-use super::reaper::Ear;
+use super::exits;
 use std::ffi::OsStr;
 use std::future::Future;
 use std::io;
@@ -159,8 +159,9 @@ impl AsyncCommand {
     #[track_caller]
     pub fn spawn(&mut self) -> io::Result<AsyncChild> {
         // First, so that it fails before anything is started.
-        let ear = Ear::open()?;
-        let mut child = AsyncChild::new(self.std.spawn()?, ear, true)?;
+        exits::check_not_ignored()?;
+        // Killed, should it fail: the caller gets no handle to do it by.
+        let mut child = AsyncChild::new(self.std.spawn()?, true)?;
         child.kill_on_drop = self.kill_on_drop;
         Ok(child)
     }

@@ -1,0 +1,109 @@
+//! `EVFILT_PROC` of kqueue, on macOS and the BSDs.
+
+use super::MAX_EXITS;
+use crate::sys::{fd, fork, retry, signal};
+use nix::libc;
+use nix::sys::event::{EvFlags, EventFilter, FilterFlag, KEvent, Kqueue};
+use std::fmt;
+use std::io;
+use std::mem::ManuallyDrop;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::process::{Child, ExitStatus};
+
+pub(crate) struct ExitQueue {
+    kqueue: ManuallyDrop<Kqueue>,
+    /// Number of counted forks when the queue was made.
+    n_forks: usize,
+}
+
+/// A child whose exit the queue will tell of, by its number.
+#[derive(Debug)]
+pub(crate) struct Watched(u32);
+
+impl ExitQueue {
+    pub(crate) fn new() -> io::Result<ExitQueue> {
+        fork::watch();
+        let kqueue = Kqueue::new()?;
+        fd::set_cloexec(kqueue.as_fd())?;
+        Ok(ExitQueue {
+            kqueue: ManuallyDrop::new(kqueue),
+            n_forks: fork::count(),
+        })
+    }
+
+    /// Has [`take`](ExitQueue::take) return `key` once when process `pid`, a child of this one,
+    /// has exited. It may be an error if it has exited already.
+    pub(crate) fn watch(&self, pid: u32, key: usize) -> io::Result<Watched> {
+        let flags = EvFlags::EV_ADD | EvFlags::EV_ONESHOT;
+        self.change(event(pid, flags, key))?;
+        Ok(Watched(pid))
+    }
+
+    /// Ends that.
+    pub(crate) fn unwatch(&self, watched: &Watched) {
+        // An error means that the exit has been told of.
+        let _ = self.change(event(watched.0, EvFlags::EV_DELETE, 0));
+    }
+
+    fn change(&self, change: KEvent) -> nix::Result<()> {
+        if self.is_parents() {
+            return Err(nix::errno::Errno::EBADF);
+        }
+        retry(|| self.kqueue.kevent(&[change], &mut [], None)).map(drop)
+    }
+
+    /// Returns the keys of children that have exited; `WouldBlock` if there are none.
+    pub(crate) fn take(&self) -> io::Result<Vec<usize>> {
+        if self.is_parents() {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        let mut events = [event(0, EvFlags::empty(), 0); MAX_EXITS];
+        let no_wait = libc::timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        let n_events = retry(|| self.kqueue.kevent(&[], &mut events, Some(no_wait)))?;
+        if n_events == 0 {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let keys = events[..n_events]
+            .iter()
+            .map(|event| event.udata() as usize);
+        Ok(keys.collect())
+    }
+
+    /// True in a child of `fork`, which has not inherited the queue: its number is closed, or
+    /// another file's.
+    fn is_parents(&self) -> bool {
+        self.n_forks != fork::count()
+    }
+}
+
+fn event(pid: u32, flags: EvFlags, key: usize) -> KEvent {
+    let filter = EventFilter::EVFILT_PROC;
+    let exit = FilterFlag::NOTE_EXIT;
+    KEvent::new(pid as usize, filter, flags, exit, 0, key as isize)
+}
+
+impl AsFd for ExitQueue {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.kqueue.as_fd()
+    }
+}
+
+impl fmt::Debug for ExitQueue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ExitQueue").finish_non_exhaustive()
+    }
+}
+
+impl Watched {
+    /// `Child::try_wait`.
+    pub(crate) fn try_wait(&self, child: &mut Child) -> io::Result<Option<ExitStatus>> {
+        child.try_wait()
+    }
+
+    pub(crate) fn send(&self, signal: i32) -> io::Result<()> {
+        signal::send(self.0, signal)
+    }
+}
