@@ -5,11 +5,12 @@ use std::io;
 
 /// One more than the highest signal number of any Unix: 127 on FreeBSD and some Linuxes.
 pub(super) const N_SIGNALS: usize = 128;
-/// The flags of a node, in words that every processor has as an atomic.
+
+/// Number of words for one bit a signal, in words that every processor has as an atomic.
 pub(super) const N_WORDS: usize = N_SIGNALS / 32;
 
-/// Not to be listened to. Two cannot be; the others say that an instruction has failed, which would
-/// be tried again as soon as the handler returns, for ever.
+/// Signals that are not to be listened to. The first two cannot be caught; the others say that an
+/// instruction has failed, which would be repeated as soon as the handler returns, for ever.
 const FORBIDDEN: [c_int; 6] = [
     libc::SIGKILL,
     libc::SIGSTOP,
@@ -21,10 +22,15 @@ const FORBIDDEN: [c_int; 6] = [
 
 /// A set of signals.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Set(pub(super) u128);
+pub(crate) struct Set(u128);
 
 impl Set {
-    /// Adds a signal; numbers that no system uses are not accepted.
+    /// The signals whose bits are set in `bits`.
+    pub(super) fn from_bits(bits: u128) -> Set {
+        Set(bits)
+    }
+
+    /// Adds a signal; an error for numbers that no system uses.
     pub(crate) fn insert(&mut self, signal: c_int) -> io::Result<()> {
         let number = usize::try_from(signal).unwrap_or(0);
         if !(1..N_SIGNALS).contains(&number) || FORBIDDEN.contains(&signal) {
@@ -44,6 +50,7 @@ impl Set {
         Some(lowest as c_int)
     }
 
+    /// The bits of the signals from `32 * index` on.
     pub(super) fn word(self, index: usize) -> u32 {
         (self.0 >> (32 * index)) as u32
     }
@@ -57,13 +64,14 @@ impl Iterator for Set {
     }
 }
 
+/// The error for a signal that cannot be listened to.
 pub(super) fn refused(signal: c_int) -> io::Error {
     let name = name(signal).map_or_else(|| format!("signal {signal}"), str::to_owned);
     let text = format!("{name} cannot be listened to");
     io::Error::new(io::ErrorKind::InvalidInput, text)
 }
 
-/// What this system calls a signal, if it is one of the usual ones.
+/// The name that this system has for a signal; real-time signals have none.
 pub(crate) fn name(signal: c_int) -> Option<&'static str> {
     let signal = nix::sys::signal::Signal::try_from(signal).ok()?;
     Some(signal.as_str())
