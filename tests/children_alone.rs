@@ -61,8 +61,9 @@ fn has_exit_queue() -> bool {
     }
     #[cfg(target_os = "linux")]
     {
+        let pid = nix::unistd::getpid().as_raw();
         // SAFETY: takes two numbers.
-        let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, libc::getpid(), 0) };
+        let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
         if fd >= 0 {
             // SAFETY: nothing else knows of this descriptor.
             drop(unsafe { OwnedFd::from_raw_fd(fd as i32) });

@@ -254,12 +254,15 @@ fn children_of_a_program_that_wants_no_zombies_leave_none_while_sigchld_is_liste
             // SAFETY: the handler only adds to an atomic.
             unsafe { sys::sigaction(sys::Signal::SIGCHLD, &action) }.unwrap();
             let mut signals = Signals::new([Signal::CHLD]).unwrap();
-            let child = std::process::Command::new("true").spawn().unwrap();
+            let mut child = std::process::Command::new("true").spawn().unwrap();
             assert_eq!(go(signals.next()), Some(Signal::CHLD));
             drop(signals);
-            let pid = nix::unistd::Pid::from_raw(child.id() as i32);
-            let status = nix::sys::wait::waitpid(pid, None);
-            assert_eq!(status, Err(nix::errno::Errno::ECHILD), "there was a zombie");
+            let error = child.wait().unwrap_err();
+            assert_eq!(
+                error.raw_os_error(),
+                Some(libc::ECHILD),
+                "there was a zombie"
+            );
         }
     });
 }
@@ -267,12 +270,13 @@ fn children_of_a_program_that_wants_no_zombies_leave_none_while_sigchld_is_liste
 /// What a child of `vfork` does that gets a signal before it has become another program.
 #[cfg(target_os = "linux")]
 extern "C" fn raises(_: *mut libc::c_void) -> libc::c_int {
-    // SAFETY: both calls take numbers.
-    unsafe { libc::kill(libc::getpid(), libc::SIGUSR1) }
+    let pid = nix::unistd::getpid().as_raw();
+    // SAFETY: takes two numbers.
+    unsafe { libc::kill(pid, libc::SIGUSR1) }
 }
 
-/// As `vfork`: a process that shares this one's memory, and for which this one waits. `vfork` itself
-/// returns twice, which Rust cannot do.
+/// As `vfork`: a process that shares this one's memory, and for which this one waits. `vfork`
+/// itself returns twice, which Rust cannot do.
 #[cfg(target_os = "linux")]
 fn as_if_by_vfork() {
     const FLAGS: libc::c_int = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;

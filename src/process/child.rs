@@ -55,7 +55,8 @@ impl AsyncChild {
     /// Takes over a child that std has started, with its pipes.
     ///
     /// # Errors
-    /// As [`AsyncCommand::spawn`](super::AsyncCommand::spawn). The pipes are closed then, and the child goes on.
+    /// As [`AsyncCommand::spawn`](super::AsyncCommand::spawn). The pipes are closed then, and the
+    /// child goes on.
     #[track_caller]
     pub fn from_std(mut child: Child) -> io::Result<AsyncChild> {
         exits::check_not_ignored()?;

@@ -139,7 +139,7 @@ async fn read_signals(looker: Weak<Looker>) {
         };
         looker.on_signal();
         if !is_heard {
-            // Its descriptor was closed by other code. Waiting tasks look once a second from now on.
+            // Other code has closed its descriptor. From now on, waiting tasks look once a second.
             looker.signals.replace(None);
             return;
         }

@@ -1,7 +1,7 @@
 //! Children that a queue of the kernel watches: it tells which of them have exited.
 //!
-//! A thread with such children has one queue and one task that reads it. An exit wakes the task that
-//! waits for this child and no other, however many there are.
+//! A thread with such children has one queue and one task that reads it. An exit wakes the task
+//! that waits for this child and no other, however many there are.
 //!
 //! **Invariant.** The queue tells of each exit once, so what it has told is kept with the child.
 

@@ -7,8 +7,8 @@
 //!   process is in use again, so it is also what a signal is sent through.
 //! - macOS and the BSDs: a kqueue with `EVFILT_PROC`, which needs no descriptor for each child.
 //! - Elsewhere there is none. Android has pidfds, but its list of allowed system calls kills a
-//!   process for trying. On Linux, `--cfg fahrenheit_plain_flags` and `--cfg fahrenheit_kqueue` deny
-//!   it, too, so that tests can run what is done instead.
+//!   process for trying. On Linux, `--cfg fahrenheit_plain_flags` and `--cfg fahrenheit_kqueue`
+//!   take it away, so that tests can run what is done without.
 //!
 //! All of these offer the same: `ExitQueue`, and a `Watched` for each child in it. Making either
 //! may fail, for a lack of descriptors or because the kernel is old; the caller then does without.

@@ -43,8 +43,8 @@ impl ExitQueue {
         epoll.expect("a queue has its epoll until it is dropped")
     }
 
-    /// Has [`take`](ExitQueue::take) return `key` once when process `pid`, a child of this one that has
-    /// not been waited for, has exited.
+    /// Has [`take`](ExitQueue::take) return `key` once when process `pid` has exited, a child of
+    /// this one that has not been waited for.
     pub(crate) fn watch(&self, pid: u32, key: usize) -> io::Result<Watched> {
         let watched = Watched {
             pid,

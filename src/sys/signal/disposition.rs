@@ -1,10 +1,10 @@
 //! The handler, and what the system does with a signal: its disposition (`sigaction(2)`).
 //!
-//! Other code of the process may change a disposition at any time, so it is looked at again whenever
-//! a listener comes or goes. A new listener makes sure that our handler is the current one, on top
-//! of whatever is there. The last listener puts back what ours has replaced, if ours is still the
-//! current one; otherwise ours stays where it is, below another handler that may call it, and calls
-//! what was there before.
+//! Other code of the process may change a disposition at any time, so it is looked at again
+//! whenever a listener comes or goes. A new listener makes sure that our handler is the current
+//! one, on top of whatever is there. The last listener puts back what ours has replaced, if ours is
+//! still the current one; otherwise ours stays where it is, below another handler that may call it,
+//! and calls what was there before.
 
 use super::previous::{Action, Previous};
 use super::set::N_SIGNALS;
@@ -168,8 +168,8 @@ fn replace(signal: c_int, new: Option<&Action>) -> nix::Result<Action> {
     let new = new.map_or(ptr::null(), |new| ptr::from_ref(&new.0));
     // SAFETY: all zeroes is a valid `sigaction`.
     let mut old: libc::sigaction = unsafe { zeroed() };
-    // SAFETY: `new` is null or points to an action of the caller, whose handler may run at any time:
-    // it is ours, or the system had it before. `old` is ours to write to.
+    // SAFETY: `new` is null or points to an action of the caller, whose handler may run at any
+    // time: it is ours, or the system had it before. `old` is ours to write to.
     Errno::result(unsafe { libc::sigaction(signal, new, &mut old) })?;
     Ok(Action(old))
 }

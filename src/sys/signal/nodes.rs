@@ -9,8 +9,8 @@
 //! # Forks
 //! A child must hear what it is sent from its first instruction on, and must not hear what its
 //! parent was sent. In between, in the C library's `fork`, the child runs before any function of
-//! ours does; and a child of `vfork` runs in its parent's memory. Neither can be told from the other
-//! by a handler. So it notes the signal together with the number of the process in [`EARLY`], which
+//! ours does; and a child of `vfork` runs in its parent's memory. A handler cannot tell one from
+//! the other. So it notes the signal together with the number of the process in [`EARLY`], which
 //! only a process of that number looks at.
 //!
 //! **Invariants.** A node is never freed, so the handler may walk the list at any time. A pipe is
