@@ -45,6 +45,7 @@ fn echo_above(name: &str, floor: RawFd) {
     go(async {
         let (low, low_server) = net_util::tcp_pair().await;
         let (high, high_server) = high_pair(floor);
+        let number = high.as_raw_fd();
         let servers = [low_server, high_server].map(|server| fahrenheit::spawn(echo(server)));
         let talks = futures_util::join!(talk(&low, 200), talk(&high, 200));
         talks.0.unwrap();
@@ -53,6 +54,7 @@ fn echo_above(name: &str, floor: RawFd) {
         for server in servers {
             assert_eq!(server.await.unwrap().unwrap(), 800);
         }
+        println!("echoed on descriptor {number}");
     });
 }
 
@@ -90,6 +92,7 @@ fn a1_j3_1500_connections_are_open_at_once_in_one_process() {
                 servers.push(fahrenheit::spawn(echo(server.unwrap().0)));
             }
             assert!(open_fds().len() > 2 * n);
+            println!("{n} connections open at once");
             let talks: Vec<_> = clients
                 .into_iter()
                 .map(|client| fahrenheit::spawn(async move { talk(&client, 32).await }))
