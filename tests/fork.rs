@@ -426,8 +426,8 @@ thread_local! {
 }
 
 /// Forks when the loop has a queue, before the child's loop has turned, and checks what the child
-/// closes when `end` ends it.
-fn child_ends_by(end: fn()) {
+/// closes when it ends: `inside` runs in the loop, and `outside` once the loop has been left.
+fn child_ends_by(inside: fn(), outside: fn()) {
     let thread = std::thread::spawn(move || {
         // Before the loop's: destructors of a thread run in the reverse order of registration.
         AT_THREAD_END.with(|_| ());
@@ -436,7 +436,7 @@ fn child_ends_by(end: fn()) {
             let child = fork_here();
             if child.is_none() {
                 AT_THREAD_END.with(|at_end| at_end.0.replace(Some(Strangers::open())));
-                end();
+                inside();
             } else {
                 all_exit_with(child.into_iter().collect(), CLOSED_ITS_OWN);
                 a.write_all(b"x").await.expect("connected");
@@ -444,7 +444,10 @@ fn child_ends_by(end: fn()) {
             }
             child
         });
-        // Here a child whose `end` has returned ends with its thread.
+        if child.is_none() {
+            outside();
+        }
+        // Here a child that has not ended yet ends with its thread.
         child.is_some()
     });
     assert!(thread.join().expect("the parent does not panic"));
@@ -453,19 +456,27 @@ fn child_ends_by(end: fn()) {
 #[test]
 fn a_child_that_exits_before_its_first_turn_closes_only_its_own_d3() {
     let name = "a_child_that_exits_before_its_first_turn_closes_only_its_own_d3";
-    in_a_process_of_its_own(name, || child_ends_by(|| exit(CLOSED_ITS_OWN)));
+    in_a_process_of_its_own(name, || child_ends_by(|| exit(CLOSED_ITS_OWN), || ()));
+}
+
+#[test]
+fn a_child_that_exits_outside_its_loop_before_the_first_turn_closes_only_its_own_d3() {
+    let name = "a_child_that_exits_outside_its_loop_before_the_first_turn_closes_only_its_own_d3";
+    in_a_process_of_its_own(name, || child_ends_by(|| (), || exit(CLOSED_ITS_OWN)));
 }
 
 #[test]
 fn a_child_that_panics_before_its_first_turn_closes_only_its_own_d3() {
     let name = "a_child_that_panics_before_its_first_turn_closes_only_its_own_d3";
-    in_a_process_of_its_own(name, || child_ends_by(|| panic!("this panic is expected")));
+    in_a_process_of_its_own(name, || {
+        child_ends_by(|| panic!("this panic is expected"), || ())
+    });
 }
 
 #[test]
 fn a_child_whose_thread_ends_before_its_first_turn_closes_only_its_own_d3() {
     let name = "a_child_whose_thread_ends_before_its_first_turn_closes_only_its_own_d3";
-    in_a_process_of_its_own(name, || child_ends_by(|| ()));
+    in_a_process_of_its_own(name, || child_ends_by(|| (), || ()));
 }
 
 fn child_changes_the_poller() {
