@@ -1,8 +1,7 @@
 //! Pipes, the standard streams, and copying both ways between two streams.
 //!
-//! Built on [`AsyncFd`]'s registration. Knows no task. **Invariant.** `O_NONBLOCK` is set only on
-//! descriptors that were made here; those that the process was started with are shared with other
-//! processes, so their flags are left as they are.
+//! **Invariant.** `O_NONBLOCK` is set only on descriptors that were made here. The descriptors that
+//! the process was started with are shared with other processes, so their flags are left alone.
 
 mod copy;
 mod pipe;

@@ -28,32 +28,32 @@
 //!
 //! # What runs where
 //! Everything runs on the thread that calls [`run`] or [`block_on`]. Futures need not be `Send`.
-//! The loop belongs to the thread and comes into being by itself: tasks may be [`spawn`]ed and
-//! sockets bound before `run`, and they stay usable in the next `run`. There is no other thread,
-//! unless [`spawn_blocking`], a function of [`fs`] or a host *name* asks for one. Wakers,
-//! [`task::AbortHandle`]s and [`Notifier`]s may cross threads; nothing else needs to, and types
+//! Each thread has its own event loop, which is created when it is first needed: tasks may be
+//! [`spawn`]ed and sockets bound before `run`, and they stay usable in the next `run`. There is no
+//! other thread, unless [`spawn_blocking`], a function of [`fs`] or the look-up of a host *name*
+//! needs one. Wakers, [`task::AbortHandle`]s and [`Notifier`]s may be sent to other threads. Types
 //! that wait are not `Send`.
 //!
 //! `run` ends when its future **and all tasks** have ended; `block_on` ends with its future. A
-//! program that has a loop of its own drives this one with [`turn`] and [`interest`]. Polled by
-//! somebody else's executor on a thread whose loop does not turn, the futures of this crate wait
-//! for ever.
+//! program that has a loop of its own drives this one with [`turn`] and [`interest`]. The futures
+//! of this crate need this loop: polled by another executor, on a thread that calls none of these
+//! functions, they never become ready.
 //!
 //! # One turn of the loop
 //! 1. **Run** the tasks that were woken, batch after batch, up to about 200 polls.
-//! 2. **Done?** Return if the main future has ended and nothing else is waited for.
-//! 3. **How long** may the loop sleep? Not at all if a task is queued, else until the next
+//! 2. **Done?** Return if the main future has ended and, in `run`, all tasks have.
+//! 3. **How long** may the loop sleep? Not at all if a task is queued, otherwise until the next
 //!    deadline.
 //! 4. **Wait** in `select`: the only place that blocks.
-//! 5. **Collect** who waits for what is ready, and whose time has come.
+//! 5. **Collect** the wakers whose descriptors are ready or whose timers are due.
 //! 6. **Wake** them.
 //!
-//! A task is polled at most once a batch. An operation that is always ready yields after about 128
-//! times, so that no socket and no task can keep the others waiting.
+//! A task is polled at most once per batch. A task whose operations are always ready yields after
+//! about 128 of them, so that no socket and no task can keep the others waiting.
 //!
 //! # The life of a read
-//! Nothing is logged unless the program installs a [`log`] logger; at `trace`, it says this of a
-//! task that reads from a socket, while another task writes to it a millisecond later:
+//! Nothing is logged unless the program installs a [`log`] logger. At level `trace`, this is logged
+//! while one task reads from a socket and another task writes to it a millisecond later:
 //!
 //! ```text
 //! run: 0 tasks are waiting to start
@@ -81,16 +81,16 @@
 //! ```
 //!
 //! # How it scales
-//! `select` costs about 0.2 µs for each descriptor that is waited for, whatever is ready. So a
-//! descriptor that lives long is handed, once, to the kernel's own queue (epoll, kqueue), whose
+//! `select` costs about 0.2 µs for each descriptor that is waited for, whether it is ready or not.
+//! So a descriptor that lives long is added, once, to the kernel's own queue (epoll, kqueue), whose
 //! descriptor is one more member of the set; waiting for it costs nothing from then on. See
 //! [`Poller`], which can also keep everything in `select`.
 //!
 //! # What is absent
-//! No work stealing, no channels or locks (those of `futures` work), no traits of its own, no
-//! global state beyond the thread but for what the system has one of (signal handlers, children
-//! that nobody waits for), no `unsafe` outside of the module `sys`, and no panic that a peer could
-//! cause.
+//! No work stealing; no channels or locks (those of `futures` work); no traits of its own; no
+//! global state beyond the thread, except for what a process has only once (signal handlers,
+//! children whose handle was dropped); no `unsafe` outside the module `sys`; and no panic that a
+//! peer could cause.
 
 mod blocking;
 mod event;
@@ -115,7 +115,7 @@ pub use net::{AsyncUnixDatagram, AsyncUnixListener, AsyncUnixStream};
 pub use runtime::{Builder, CreateError, Interest, block_on, interest, run, turn};
 pub use task::{spawn, yield_now};
 
-/// The traits that reading, writing and combining take: `use fahrenheit::prelude::*`.
+/// The traits for reading, writing and combining: `use fahrenheit::prelude::*`.
 ///
 /// All of them come from `futures-io` and `futures-util`.
 pub mod prelude {

@@ -1,4 +1,4 @@
-//! Pipes of this process's own.
+//! Pipes between tasks, or to a child process.
 
 use crate::fd::{Registered, impl_async_io};
 use crate::sys::{self, Trigger};
@@ -8,13 +8,14 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 /// Makes a pipe: what is written to one end is read from the other.
 ///
-/// The reader finds the end once the writer, and every copy of it that a child process has, is
-/// dropped. Both ends are close-on-exec. To give one of them to a child process, turn it into a
-/// blocking descriptor, as programs expect it: [`PipeReader::into_blocking_fd`],
+/// The reader reaches the end once the writer is dropped and every child process that has a copy of
+/// it has closed it. Both ends are close-on-exec. To give one of them to a child process, make it
+/// blocking, as programs expect it: [`PipeReader::into_blocking_fd`],
 /// [`PipeWriter::into_blocking_fd`].
 ///
 /// # Errors
-/// If there are too many open descriptors, or they are beyond what this system's `select` takes.
+/// `EMFILE` or `ENFILE` if descriptors run out, or a [`RegisterError`](crate::RegisterError) if one
+/// is beyond what this system's `select` takes.
 ///
 /// # Examples
 /// ```
@@ -37,28 +38,30 @@ pub fn pipe() -> io::Result<(PipeReader, PipeWriter)> {
     Ok((PipeReader(register(read)?), PipeWriter(register(write)?)))
 }
 
-/// The end of a [`pipe`] to read from.
+/// The end of a [`pipe`] to read from. It belongs to the thread that made it.
 ///
-/// `&PipeReader` reads as well. It belongs to the thread that made it.
+/// Implements `AsyncRead` of futures-io; so does `&PipeReader`.
 ///
 /// # Cancel safety
-/// Bytes move only when a read is ready: nothing is lost by dropping its future.
+/// Bytes move only in the poll that returns ready: nothing is lost by dropping the future of a
+/// read.
 #[derive(Debug)]
 pub struct PipeReader(Registered<File>);
 
-/// The end of a [`pipe`] to write to.
+/// The end of a [`pipe`] to write to. It belongs to the thread that made it.
 ///
-/// `&PipeWriter` writes as well. Nothing is buffered: what a write returned is in the pipe. `close`
-/// does nothing; the reader finds the end when this is dropped. Writes of up to 512 bytes (4096 on
-/// Linux) are not torn apart by those of others. It belongs to the thread that made it.
+/// Implements `AsyncWrite` of futures-io; so does `&PipeWriter`. Nothing is buffered: the pipe has
+/// what a write returned. `close` does nothing; the reader reaches the end when this is dropped.
+/// Writes of up to 512 bytes (4096 on Linux) are atomic: they are not interleaved with other
+/// writes.
 ///
 /// # Errors
-/// Once there is no reader, writes fail with [`BrokenPipe`](io::ErrorKind::BrokenPipe). In a
-/// program whose `main` is not Rust's and that has not had `SIGPIPE` ignored, that signal ends the
-/// process first, as it does with any pipe.
+/// Once there is no reader, writes fail with [`BrokenPipe`](io::ErrorKind::BrokenPipe). A Rust
+/// program ignores `SIGPIPE`. If the `main` of the program is in another language and does not
+/// ignore `SIGPIPE`, that signal ends the process first.
 ///
 /// # Cancel safety
-/// Bytes move only when a write is ready. `write_all` may have written a part.
+/// Bytes move only in the poll that returns ready. `write_all` may have written a part.
 #[derive(Debug)]
 pub struct PipeWriter(Registered<File>);
 
@@ -70,14 +73,13 @@ fn register(fd: OwnedFd) -> io::Result<Registered<File>> {
 macro_rules! impl_end {
     ($end:ident) => {
         impl $end {
-            /// Gives the descriptor away as it is: non-blocking and close-on-exec.
+            /// Converts into a descriptor that is non-blocking and close-on-exec.
             pub fn into_nonblocking_fd(self) -> OwnedFd {
                 self.0.into_inner().into()
             }
 
-            /// Gives the descriptor away after making it blocking, as a child process expects its
-            /// standard streams to be. It stays close-on-exec; `std::process::Stdio` takes care
-            /// of that.
+            /// Converts into a blocking descriptor, as a child process expects its standard streams
+            /// to be. It is still close-on-exec; `std::process::Stdio` takes care of that.
             ///
             /// # Errors
             /// If `fcntl(2)` fails. The descriptor is closed then.

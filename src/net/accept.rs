@@ -1,11 +1,10 @@
-//! Accepting, the same for every kind of listener, and what to do when descriptors run out.
+//! Accepting connections on every kind of listener, and waiting when descriptors run out.
 
 use crate::event_loop::boundary;
 use crate::event_loop::with;
 use crate::fd::Registered;
 use crate::sys::{Trigger, socket};
 use crate::time::{Sleep, sleep};
-use futures_util::stream::{FusedStream, Stream};
 use std::cell::RefCell;
 use std::future::Future;
 use std::io;
@@ -14,25 +13,32 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-/// The first delay after descriptors have run out, and the longest; it doubles in between.
-const DELAYS: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
+/// First delay before accepting again when descriptors have run out; it doubles up to
+/// [`MAX_DELAY`].
+const MIN_DELAY: Duration = Duration::from_millis(10);
+/// Maximum delay before accepting again when descriptors have run out.
+const MAX_DELAY: Duration = Duration::from_secs(1);
 
-/// So many lost connections in a row are passed over before the other tasks get a turn.
-const MOST_LOST: usize = 32;
+/// Maximum number of lost connections that one poll passes over, so that a peer that keeps
+/// resetting connections cannot keep other tasks from running.
+const MAX_LOST: usize = 32;
 
-/// A listener of std, and whether descriptors are short.
+/// A listener of std together with what is known of a shortage of descriptors.
 #[derive(Debug)]
 pub(super) struct Acceptor<L> {
     listener: Registered<L>,
+    /// Set while descriptors are short.
     shortage: RefCell<Option<Shortage>>,
 }
 
-/// Descriptors have run out: accepting is tried again after a while, or when one is closed.
+/// Descriptors have run out. Accepting is tried again after a delay, or when one is closed.
 #[derive(Debug)]
 struct Shortage {
+    /// The delay that `retry` was armed with.
     delay: Duration,
+    /// Ready when accepting may be tried again.
     retry: Sleep,
-    /// How many descriptors had been closed when it was noted.
+    /// Number of descriptors that this thread had closed when the shortage was noted.
     n_closed: u64,
 }
 
@@ -54,14 +60,14 @@ impl<L: AsFd> Acceptor<L> {
         self.listener.into_inner()
     }
 
-    /// What `accept` returns for the next connection. One that was lost is passed over; a shortage
-    /// is an error once, and then waited for.
+    /// Polls for the next connection, made by `accept`. Passes over connections that were lost.
+    /// Returns the error when descriptors run out once, and then waits for free ones.
     pub(super) fn poll_accept<R>(
         &self,
         cx: &mut Context<'_>,
         accept: impl Fn(&L) -> io::Result<R>,
     ) -> Poll<io::Result<R>> {
-        for _ in 0..MOST_LOST {
+        for _ in 0..MAX_LOST {
             ready!(self.poll_shortage(cx));
             // One connection at a time is the common case, so the next accept waits first.
             match ready!(self.listener.poll_read_with(cx, &accept, |_| true)) {
@@ -79,20 +85,21 @@ impl<L: AsFd> Acceptor<L> {
                 }
             }
         }
+        // More may be waiting, and `select` was not asked, so nothing else would wake this task.
         cx.waker().wake_by_ref();
         Poll::Pending
     }
 
     /// Pending while descriptors are short and none has been closed.
     fn poll_shortage(&self, cx: &mut Context<'_>) -> Poll<()> {
-        // Taken out meanwhile: polling the timer may run foreign code.
+        // Taken out while the timer is polled, which may run foreign code that accepts as well.
         let Some(mut shortage) = self.shortage.take() else {
             return Poll::Ready(());
         };
         let closed_since = with(|l| l.n_closed) != Some(shortage.n_closed);
-        let over = closed_since || Pin::new(&mut shortage.retry).poll(cx).is_ready();
+        let may_retry = closed_since || Pin::new(&mut shortage.retry).poll(cx).is_ready();
         self.shortage.replace(Some(shortage));
-        if over {
+        if may_retry {
             return Poll::Ready(());
         }
         let waker = cx.waker().clone();
@@ -101,12 +108,12 @@ impl<L: AsFd> Acceptor<L> {
         Poll::Pending
     }
 
-    /// Notes that descriptors are short; whether that is news.
+    /// Notes that descriptors are short. Returns true if they were not short before.
     fn note_shortage(&self) -> bool {
         let before = self.shortage.take();
         let delay = before
             .as_ref()
-            .map_or(DELAYS.0, |s| (2 * s.delay).min(DELAYS.1));
+            .map_or(MIN_DELAY, |s| (2 * s.delay).min(MAX_DELAY));
         let n_closed = with(|l| l.n_closed).unwrap_or(0);
         self.shortage.replace(Some(Shortage {
             delay,
@@ -114,37 +121,5 @@ impl<L: AsFd> Acceptor<L> {
             n_closed,
         }));
         before.is_none()
-    }
-}
-
-/// A listener whose connections come as a stream.
-///
-/// In a private module, so that nobody else can implement it.
-pub trait Listen {
-    /// What it accepts.
-    type Connection;
-
-    /// The next connection, without its address.
-    fn poll_next_connection(&self, cx: &mut Context<'_>) -> Poll<io::Result<Self::Connection>>;
-}
-
-/// The stream of `incoming`, for every kind of listener.
-#[derive(Debug)]
-#[must_use = "streams do nothing unless polled"]
-pub struct Incoming<'a, L = super::AsyncTcpListener> {
-    pub(super) listener: &'a L,
-}
-
-impl<L: Listen> Stream for Incoming<'_, L> {
-    type Item = io::Result<L::Connection>;
-
-    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.listener.poll_next_connection(cx).map(Some)
-    }
-}
-
-impl<L: Listen> FusedStream for Incoming<'_, L> {
-    fn is_terminated(&self) -> bool {
-        false
     }
 }

@@ -1,4 +1,6 @@
-//! Names and addresses. Names are looked up in the blocking pool; addresses never go there.
+//! What can be connected to: addresses, or host names, which the blocking pool looks up.
+//!
+//! **Invariant.** An address is never looked up, so it needs no thread.
 
 use crate::blocking::{Kind, submit};
 use crate::event_loop::boundary;
@@ -6,17 +8,18 @@ use std::io;
 use std::net::ToSocketAddrs as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
-/// What a connection can be made to: addresses, or a host name and a port.
+/// Types that name what to connect to: addresses, or a host name and a port.
 ///
-/// Implemented for [`SocketAddr`] and its kin, for slices of it, for `(IpAddr, u16)` and its kin,
-/// and for `"host:port"` and `("host", port)`. A host that is a numeric address is not looked up.
-/// The trait is sealed.
+/// Implemented for [`SocketAddr`], [`SocketAddrV4`] and [`SocketAddrV6`], for slices, arrays and
+/// vectors of `SocketAddr`, for `(IpAddr, u16)`, `(Ipv4Addr, u16)` and `(Ipv6Addr, u16)`, and for
+/// `"host:port"` and `("host", port)`. A host that is a numeric address is not looked up. The trait
+/// is sealed.
 pub trait ToSocketAddrs: sealed::Sealed {}
 
 pub(crate) mod sealed {
     use super::*;
 
-    /// Addresses, or what has to be looked up to get them.
+    /// Addresses, or the host name and port to look up.
     #[derive(Debug, Clone, PartialEq, Eq)]
     pub enum Target {
         Addrs(Vec<SocketAddr>),
@@ -30,16 +33,16 @@ pub(crate) mod sealed {
 
 use sealed::{Sealed, Target};
 
-/// The addresses of `host`, looked up by the system's resolver in the blocking pool.
+/// Looks up the addresses of `host` by the system's resolver, in the blocking pool.
 ///
-/// At least one address is returned. Numeric addresses are returned without a look-up, and without
-/// a thread.
+/// Returns at least one address. A numeric address is returned without a look-up and without a
+/// thread.
 ///
 /// # Errors
-/// If the name is unknown, the resolver fails, `host` has no port, or no thread can be had.
+/// If the name is unknown, the resolver fails, `host` has no port, or no thread can be started.
 ///
 /// # Cancel safety
-/// Dropping the future forgets the look-up; its thread is free again once the resolver answers.
+/// Dropping the future discards the result; the thread is free again once the resolver answers.
 ///
 /// # Examples
 /// ```
@@ -53,13 +56,13 @@ use sealed::{Sealed, Target};
 pub async fn lookup_host(host: impl ToSocketAddrs) -> io::Result<impl Iterator<Item = SocketAddr>> {
     let addrs = resolve(host.target()?).await?;
     if addrs.is_empty() {
-        Err(none())
+        Err(no_address())
     } else {
         Ok(addrs.into_iter())
     }
 }
 
-/// The addresses of a target.
+/// Returns the addresses of a target, after a look-up in the blocking pool if it is a name.
 pub(crate) async fn resolve(target: Target) -> io::Result<Vec<SocketAddr>> {
     match target {
         Target::Addrs(addrs) => Ok(addrs),
@@ -70,7 +73,7 @@ pub(crate) async fn resolve(target: Target) -> io::Result<Vec<SocketAddr>> {
     }
 }
 
-/// As [`resolve`], on this thread, whatever it costs.
+/// Returns the addresses of a target, after a look-up on this thread if it is a name.
 pub(crate) fn resolve_now(target: Target) -> io::Result<Vec<SocketAddr>> {
     match target {
         Target::Addrs(addrs) => Ok(addrs),
@@ -82,8 +85,8 @@ fn look_up(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
     Ok((host, port).to_socket_addrs()?.collect())
 }
 
-/// What is wrong with a target that has no address.
-pub(crate) fn none() -> io::Error {
+/// The error of a target that has no address.
+pub(crate) fn no_address() -> io::Error {
     io::Error::new(
         io::ErrorKind::InvalidInput,
         "could not resolve to any address",

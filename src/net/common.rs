@@ -120,4 +120,33 @@ macro_rules! impl_data_socket {
     };
 }
 
-pub(super) use {impl_data_socket, impl_socket};
+/// Implements a getter and a setter for each of the socket options listed, by the methods of std
+/// that have these names.
+macro_rules! impl_options {
+    (
+        $type:ident { $field:ident }:
+        $($getter:ident, $setter:ident: $value:ty, $what:literal, $option:literal;)*
+    ) => {
+        impl $type {
+            $(
+                #[doc = concat!("Returns ", $what, " (`", $option, "`).")]
+                ///
+                /// # Errors
+                /// `getsockopt(2)` fails if the system does not know the option.
+                pub fn $getter(&self) -> std::io::Result<$value> {
+                    self.$field.get_ref().$getter()
+                }
+
+                #[doc = concat!("Sets ", $what, " (`", $option, "`).")]
+                ///
+                /// # Errors
+                /// `InvalidInput` if `setsockopt(2)` does not accept the value.
+                pub fn $setter(&self, value: $value) -> std::io::Result<()> {
+                    self.$field.get_ref().$setter(value)
+                }
+            )*
+        }
+    };
+}
+
+pub(super) use {impl_data_socket, impl_options, impl_socket};

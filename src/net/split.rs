@@ -1,21 +1,12 @@
-//! The two halves of a connection, for two tasks.
+//! The two halves of a connection, which may go to different tasks.
 
-use super::AsyncTcpStream;
 use super::stream::Duplex;
+use super::{AsyncTcpStream, AsyncUnixStream};
 use crate::fd::impl_async_io;
 use std::fmt;
 use std::rc::Rc;
 
-/// The halves of `stream`.
-pub(super) fn split<S: Duplex>(stream: S) -> (OwnedReadHalf<S>, OwnedWriteHalf<S>) {
-    let stream = Rc::new(stream);
-    (
-        OwnedReadHalf(Rc::clone(&stream)),
-        OwnedWriteHalf { stream, open: true },
-    )
-}
-
-/// The reading half of a connection. The connection is closed when both halves are dropped.
+/// The reading half of a connection. Dropping both halves closes the connection.
 #[derive(Debug)]
 pub struct OwnedReadHalf<S: Duplex = AsyncTcpStream>(Rc<S>);
 
@@ -24,27 +15,27 @@ pub struct OwnedReadHalf<S: Duplex = AsyncTcpStream>(Rc<S>);
 #[derive(Debug)]
 pub struct OwnedWriteHalf<S: Duplex = AsyncTcpStream> {
     stream: Rc<S>,
-    /// Whether dropping it shuts down writing.
-    open: bool,
+    /// True if dropping this half shuts down writing.
+    shuts_down: bool,
 }
 
-/// Two halves that are not of one connection; both are given back.
+/// The error of [`OwnedReadHalf::reunite`]: the halves, which belong to different connections.
 #[derive(Debug)]
 pub struct ReuniteError<S: Duplex = AsyncTcpStream>(pub OwnedReadHalf<S>, pub OwnedWriteHalf<S>);
 
 impl<S: Duplex> fmt::Display for ReuniteError<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the halves are not of the same connection")
+        f.write_str("the halves belong to different connections")
     }
 }
 
 impl<S: Duplex + fmt::Debug> std::error::Error for ReuniteError<S> {}
 
 impl<S: Duplex> OwnedReadHalf<S> {
-    /// Puts the halves together again.
+    /// Puts the two halves of a connection together again.
     ///
     /// # Errors
-    /// The halves, if they are not of one connection.
+    /// Returns both halves if they belong to different connections.
     #[allow(
         clippy::missing_panics_doc,
         reason = "a connection has exactly two halves"
@@ -60,37 +51,37 @@ impl<S: Duplex> OwnedReadHalf<S> {
 }
 
 impl<S: Duplex> OwnedWriteHalf<S> {
-    /// As [`OwnedReadHalf::reunite`].
+    /// Puts the two halves of a connection together again.
     ///
     /// # Errors
-    /// The halves, if they are not of one connection.
+    /// Returns both halves if they belong to different connections.
     pub fn reunite(self, read: OwnedReadHalf<S>) -> Result<S, ReuniteError<S>> {
         read.reunite(self)
     }
 
     /// Drops this half without shutting down writing.
     pub fn forget(mut self) {
-        self.open = false;
+        self.shuts_down = false;
     }
 }
 
 impl<S: Duplex> Drop for OwnedWriteHalf<S> {
     fn drop(&mut self) {
-        if self.open {
-            // The peer may have gone, which is its right.
+        if self.shuts_down {
+            // An error here means that the connection is gone, and then there is nothing to do.
             let _ = self.stream.close_write();
         }
     }
 }
 
-/// The connection that this is a half of: its addresses, options and `peek`.
+/// The connection that this half belongs to, for its addresses, its options and `peek`.
 impl<S: Duplex> AsRef<S> for OwnedReadHalf<S> {
     fn as_ref(&self) -> &S {
         &self.0
     }
 }
 
-/// The connection that this is a half of: its addresses and options.
+/// The connection that this half belongs to, for its addresses and its options.
 impl<S: Duplex> AsRef<S> for OwnedWriteHalf<S> {
     fn as_ref(&self) -> &S {
         &self.stream
@@ -105,3 +96,31 @@ impl_async_io!(
     AsyncWrite for [OwnedWriteHalf<S> where S: Duplex],
     half => half.stream.registered(), close => half.stream.close_write()
 );
+
+macro_rules! impl_into_split {
+    ($stream:ident) => {
+        impl $stream {
+            /// Splits the connection into halves that may go to different tasks.
+            ///
+            /// # Examples
+            /// ```
+            /// let (stream, _peer) = fahrenheit::AsyncUnixStream::pair()?;
+            /// let (read, write) = stream.into_split();
+            /// let stream = read.reunite(write).expect("both halves belong to one connection");
+            /// # drop(stream);
+            /// # std::io::Result::Ok(())
+            /// ```
+            pub fn into_split(self) -> (OwnedReadHalf<Self>, OwnedWriteHalf<Self>) {
+                let stream = Rc::new(self);
+                let write = OwnedWriteHalf {
+                    stream: Rc::clone(&stream),
+                    shuts_down: true,
+                };
+                (OwnedReadHalf(stream), write)
+            }
+        }
+    };
+}
+
+impl_into_split!(AsyncTcpStream);
+impl_into_split!(AsyncUnixStream);

@@ -1,4 +1,4 @@
-//! TCP: connections; below it, connecting and listening.
+//! TCP: connections. Below it, connecting and listening.
 
 mod connect;
 #[cfg(test)]
@@ -8,8 +8,7 @@ mod listener;
 pub use listener::AsyncTcpListener;
 
 use super::addr::{self, ToSocketAddrs};
-use super::common::{impl_data_socket, impl_socket};
-use super::split::{self, OwnedReadHalf, OwnedWriteHalf};
+use super::common::{impl_data_socket, impl_options, impl_socket};
 use super::stream::Duplex;
 use crate::event_loop::boundary;
 use crate::fd::{Registered, impl_async_io};
@@ -23,12 +22,12 @@ use std::time::Duration;
 
 /// A TCP connection.
 ///
-/// Reads and writes as futures-io's `AsyncRead` and `AsyncWrite`; so does `&AsyncTcpStream`, so
-/// that one task may read while another writes. Nothing is buffered: what a write returned is with
-/// the kernel. `close` shuts down writing, and reading goes on; dropping closes.
+/// Implements `AsyncRead` and `AsyncWrite` of futures-io. So does `&AsyncTcpStream`, so that one
+/// task may read while another writes. Nothing is buffered: the kernel has what a write returned.
+/// `close` shuts down writing and leaves reading open; dropping the stream closes both directions.
 ///
-/// Every operation may be cancelled by dropping its future: bytes move only when it is ready. A
-/// connection belongs to the thread that made it:
+/// Every operation may be cancelled by dropping its future: bytes move only in the poll that
+/// returns ready. A connection belongs to the thread that made it:
 ///
 /// ```compile_fail
 /// fn must_be_send<T: Send>() {}
@@ -36,7 +35,7 @@ use std::time::Duration;
 /// ```
 ///
 /// [`into_std`](AsyncTcpStream::into_std) and [`from_std`](AsyncTcpStream::from_std) move it to
-/// another.
+/// another thread.
 ///
 /// # Examples
 /// ```
@@ -62,29 +61,34 @@ pub struct AsyncTcpStream {
 impl AsyncTcpStream {
     /// Connects to the first address of `addr` that answers.
     ///
-    /// A host name is looked up in the blocking pool; addresses need no thread. Of several
-    /// addresses the next is tried when one has failed or has been silent for 250 ms, IPv6 and IPv4
-    /// in turn, as RFC 8305 ("happy eyeballs") has it. The system may try for minutes: see
-    /// [`connect_timeout`](AsyncTcpStream::connect_timeout).
+    /// A host name is looked up in the blocking pool; addresses need no thread. If there are
+    /// several addresses, the next one is tried when an attempt has failed or has not been answered
+    /// for 250 ms, IPv6 and IPv4 in turn (RFC 8305, "happy eyeballs"). The system may try for
+    /// minutes: [`connect_timeout`](AsyncTcpStream::connect_timeout) sets a limit.
     ///
-    /// Connecting to a port of one's own machine that nobody listens on may, very rarely, connect
-    /// the socket to itself; then `local_addr` and `peer_addr` are equal.
+    /// An attempt to connect to a local port without a listener may, very rarely, connect the
+    /// socket to itself; then `local_addr` and `peer_addr` are equal.
     ///
     /// # Errors
-    /// That of the look-up, or of the last address that was tried.
+    /// The error of the look-up, or that of the last address tried: `ConnectionRefused`,
+    /// `TimedOut`, `NetworkUnreachable`…
     ///
     /// # Cancel safety
     /// Dropping the future closes the socket.
     #[track_caller]
     pub fn connect(addr: impl ToSocketAddrs) -> impl Future<Output = io::Result<AsyncTcpStream>> {
         let target = addr.target();
-        async move { connect::connect(addr::resolve(target?).await?).await }
+        async move {
+            let addrs = addr::resolve(target?).await?;
+            connect::first_to_connect(addrs, AsyncTcpStream::connect_one).await
+        }
     }
 
-    /// [`connect`](AsyncTcpStream::connect), for at most `limit`, the look-up included.
+    /// [`connect`](AsyncTcpStream::connect) for at most `limit`, including the look-up.
     ///
     /// # Errors
-    /// As `connect`; of kind [`TimedOut`](io::ErrorKind::TimedOut) if the limit passes first.
+    /// [`TimedOut`](io::ErrorKind::TimedOut) if the limit passes first; otherwise the errors of
+    /// `connect`.
     ///
     /// # Cancel safety
     /// Dropping the future closes the socket.
@@ -98,12 +102,13 @@ impl AsyncTcpStream {
     async fn connect_one(addr: SocketAddr) -> io::Result<AsyncTcpStream> {
         boundary::debug!("connect to {addr}");
         let (fd, mut connected) = socket::connect(&addr)?;
-        let stream = AsyncTcpStream::fresh(fd)?;
+        let stream = AsyncTcpStream::new_connection(fd)?;
         while !connected {
             stream.writable().await?;
             connected = socket::connect_outcome(&stream)?;
             if !connected {
-                // Writable and not connected: `select` would say so again and again.
+                // The socket is writable but not connected, so `select` would report it again at
+                // once: without a pause, this loop would take a whole core.
                 sleep(Duration::from_millis(1)).await;
             }
         }
@@ -117,18 +122,19 @@ impl AsyncTcpStream {
         Ok(AsyncTcpStream { socket })
     }
 
-    /// Takes over a connection that was made just now. Its peer has hardly sent anything yet, so
-    /// the first read waits before it asks.
-    fn fresh(fd: OwnedFd) -> io::Result<AsyncTcpStream> {
+    /// Registers a connection that was made just now.
+    fn new_connection(fd: OwnedFd) -> io::Result<AsyncTcpStream> {
         let stream = AsyncTcpStream::adopt(fd.into())?;
+        // Data rarely arrives together with the connection, so a first read would usually be in
+        // vain. If it has arrived, `select` says so at once.
         stream.socket.assume_empty();
         Ok(stream)
     }
 
-    /// Reads without taking: the next read returns the same bytes. Returns 0 at the end.
+    /// Reads without consuming: the next read returns the same bytes. Returns 0 at the end.
     ///
     /// # Errors
-    /// As a read.
+    /// `ConnectionReset` and the other errors of a read.
     ///
     /// # Cancel safety
     /// Nothing is lost by dropping the future.
@@ -139,7 +145,7 @@ impl AsyncTcpStream {
     /// Waits for urgent ("out-of-band") data.
     ///
     /// # Errors
-    /// As [`readable`](AsyncTcpStream::readable).
+    /// EBADF if other code closed the descriptor.
     ///
     /// # Cancel safety
     /// Nothing is lost by dropping the future.
@@ -147,91 +153,64 @@ impl AsyncTcpStream {
         self.socket.exceptional().await
     }
 
-    /// Shuts down reading, writing, or both, at once.
+    /// Shuts down reading, writing or both, without waiting.
     ///
     /// # Errors
-    /// That of the system: `NotConnected` if the connection is gone.
+    /// `NotConnected` if the connection has been reset.
     pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
         self.socket.get_ref().shutdown(how)
     }
 
-    /// Whether small writes are sent at once (`TCP_NODELAY`).
+    /// Returns how long closing waits for unsent data (`SO_LINGER`).
     ///
     /// # Errors
-    /// That of the system.
-    pub fn nodelay(&self) -> io::Result<bool> {
-        self.socket.get_ref().nodelay()
-    }
-
-    /// Sets whether small writes are sent at once, instead of being gathered for a moment.
-    ///
-    /// # Errors
-    /// That of the system.
-    pub fn set_nodelay(&self, on: bool) -> io::Result<()> {
-        self.socket.get_ref().set_nodelay(on)
-    }
-
-    /// How many routers a packet may cross (`IP_TTL`).
-    ///
-    /// # Errors
-    /// That of the system.
-    pub fn ttl(&self) -> io::Result<u32> {
-        self.socket.get_ref().ttl()
-    }
-
-    /// Sets how many routers a packet may cross: 1 to 255.
-    ///
-    /// # Errors
-    /// That of the system: `InvalidInput` for other numbers.
-    pub fn set_ttl(&self, hops: u32) -> io::Result<()> {
-        self.socket.get_ref().set_ttl(hops)
-    }
-
-    /// How closing treats data that has not been sent (`SO_LINGER`).
-    ///
-    /// # Errors
-    /// That of the system.
+    /// `getsockopt(2)` fails only if the system is short of memory.
     pub fn linger(&self) -> io::Result<Option<Duration>> {
         Ok(socket::linger(self)?.map(Duration::from_secs))
     }
 
-    /// Sets how closing treats data that has not been sent. `None`, the default: it is sent in the
-    /// background. Zero: it is thrown away, and the connection is reset.
+    /// Sets how long closing waits for unsent data (`SO_LINGER`).
     ///
-    /// Counted in whole seconds, rounded up. Anything above zero makes *dropping* the connection
-    /// block the thread for as long, which is hardly ever wanted.
+    /// With `None`, the default, the system sends the data in the background. With zero, it
+    /// discards the data and resets the connection. With anything else, *dropping* the connection
+    /// blocks the thread for up to that time, which is rarely wanted. The system counts in whole
+    /// seconds; parts of a second are rounded up.
     ///
     /// # Errors
-    /// That of the system.
+    /// macOS returns `InvalidInput` if the peer has reset the connection.
     pub fn set_linger(&self, linger: Option<Duration>) -> io::Result<()> {
-        let up = |linger: Duration| {
-            linger
-                .as_secs()
-                .saturating_add(u64::from(linger.subsec_nanos() > 0))
+        let whole_seconds = |linger: Duration| {
+            let part = u64::from(linger.subsec_nanos() > 0);
+            linger.as_secs().saturating_add(part)
         };
-        socket::set_linger(self, linger.map(up))
+        socket::set_linger(self, linger.map(whole_seconds))
     }
 
-    /// Whether a silent peer is asked now and then whether it still lives (`SO_KEEPALIVE`).
+    /// Returns whether TCP keepalive probes are enabled (`SO_KEEPALIVE`).
     ///
     /// # Errors
-    /// That of the system.
+    /// `getsockopt(2)` fails only if the system is short of memory.
     pub fn keepalive(&self) -> io::Result<bool> {
         socket::keepalive(self)
     }
 
-    /// Sets whether a silent peer is asked now and then whether it still lives.
+    /// Enables or disables TCP keepalive probes (`SO_KEEPALIVE`), by which the system notices that
+    /// an idle peer is gone.
     ///
     /// # Errors
-    /// That of the system.
+    /// macOS returns `InvalidInput` if the peer has reset the connection.
     pub fn set_keepalive(&self, on: bool) -> io::Result<()> {
         socket::set_keepalive(self, on)
     }
+}
 
-    /// Splits the connection into halves that may go to different tasks.
-    pub fn into_split(self) -> (OwnedReadHalf, OwnedWriteHalf) {
-        split::split(self)
-    }
+impl_options! {
+    AsyncTcpStream { socket }:
+    nodelay, set_nodelay: bool,
+        "whether small writes are sent at once instead of being gathered for a moment",
+        "TCP_NODELAY";
+    ttl, set_ttl: u32,
+        "the maximum number of routers that a packet may pass, 1 to 255", "IP_TTL";
 }
 
 impl Duplex for AsyncTcpStream {

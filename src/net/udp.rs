@@ -1,7 +1,7 @@
 //! UDP: datagrams, to one peer or to many.
 
 use super::addr::{self, ToSocketAddrs};
-use super::common::{impl_data_socket, impl_socket};
+use super::common::{impl_data_socket, impl_options, impl_socket};
 use crate::fd::Registered;
 use crate::sys::{Trigger, socket};
 use std::future::poll_fn;
@@ -12,17 +12,17 @@ use std::task::{Context, Poll};
 /// A UDP socket.
 ///
 /// Every operation takes `&self`, so one task may receive while others send. Datagrams arrive
-/// whole, in any order, twice, or not at all. One that is longer than the bytes given to receive it
-/// is **cut off**, and nothing says so: 65,535 bytes are always enough. A length of 0 is an empty
-/// datagram, and never an end.
+/// whole, in any order, twice, or not at all. If a datagram is longer than the buffer that receives
+/// it, the rest is **lost without notice**; 65,535 bytes are always enough. A length of 0 is an
+/// empty datagram, never the end of anything.
 ///
-/// Every operation may be cancelled by dropping its future: a datagram is taken in the same poll
+/// Every operation may be cancelled by dropping its future: a datagram is consumed only in the poll
 /// that returns it.
 ///
-/// # Peers that are not there
+/// # Peers that do not exist
 /// The system reports "port unreachable" to a *connected* socket as an error of the next send or
-/// receive, mostly `ConnectionRefused`: once, and the socket goes on as before. So do not give up a
-/// socket because of one error.
+/// receive, usually `ConnectionRefused`. It does so once, and the socket remains usable. So do not
+/// give up a socket because of one error.
 ///
 /// # Examples
 /// ```
@@ -40,7 +40,8 @@ use std::task::{Context, Poll};
 /// # .unwrap();
 /// ```
 ///
-/// It belongs to the thread that made it; [`into_std`](AsyncUdpSocket::into_std) moves it:
+/// A socket belongs to the thread that made it; [`into_std`](AsyncUdpSocket::into_std) moves it to
+/// another:
 ///
 /// ```compile_fail
 /// fn must_be_send<T: Send>() {}
@@ -51,16 +52,19 @@ pub struct AsyncUdpSocket {
 }
 
 impl AsyncUdpSocket {
-    /// Binds to the first address of `addr` that can be had; port 0 lets the system choose.
+    /// Binds to the first address of `addr` that is available; port 0 lets the system choose one.
     ///
-    /// Not async, as nothing waits; but a host *name* is looked up in place, and blocks.
+    /// This function is not async, because binding does not wait; but a host *name* is looked up on
+    /// this thread, which blocks it.
     ///
     /// # Errors
-    /// That of the look-up, or of the last address that was tried: `AddrInUse`, `PermissionDenied`…
+    /// The error of the look-up, or that of the last address tried: `AddrInUse`,
+    /// `PermissionDenied`…
+    #[track_caller]
     pub fn bind(addr: impl ToSocketAddrs) -> io::Result<AsyncUdpSocket> {
         let addrs = addr::resolve_now(addr.target()?)?;
         if addrs.is_empty() {
-            return Err(addr::none());
+            return Err(addr::no_address());
         }
         AsyncUdpSocket::from_std(net::UdpSocket::bind(&addrs[..])?)
     }
@@ -72,34 +76,36 @@ impl AsyncUdpSocket {
         Ok(AsyncUdpSocket { socket })
     }
 
-    /// Sets the peer that [`send`](AsyncUdpSocket::send) goes to, and the only one that is received
-    /// from: the first address of `addr` that the system accepts. Nothing is sent.
+    /// Sets the peer that [`send`](AsyncUdpSocket::send) sends to: the first address of `addr` that
+    /// the system accepts. From then on, only datagrams of this peer are received. Nothing is sent.
     ///
     /// Connecting again changes the peer. A host name is looked up in the blocking pool; addresses
     /// need no thread.
     ///
     /// # Errors
-    /// That of the look-up, or of the last address that was tried: for one, `NetworkUnreachable`.
-    /// That nobody listens there shows later, if at all.
+    /// The error of the look-up, or that of the last address tried, such as `NetworkUnreachable`.
+    /// That no process receives there shows later, if at all.
     ///
     /// # Cancel safety
     /// Dropping the future leaves the socket as it was.
     pub async fn connect(&self, addr: impl ToSocketAddrs) -> io::Result<()> {
         let addrs = addr::resolve(addr.target()?).await?;
         if addrs.is_empty() {
-            return Err(addr::none());
+            return Err(addr::no_address());
         }
         self.socket.get_ref().connect(&addrs[..])
     }
 
-    /// Sends one datagram to the peer of [`connect`](AsyncUdpSocket::connect); returns its length.
+    /// Sends one datagram to the peer set by [`connect`](AsyncUdpSocket::connect). Returns its
+    /// length.
     ///
     /// Waits only while the system's own buffer is full.
     ///
     /// # Errors
-    /// If the socket is not connected; `EMSGSIZE` if the datagram is longer than the system sends
-    /// (65,507 bytes over IPv4 at most); an earlier datagram's failure, once. Where the network is
-    /// slower than the sender, Linux waits or drops; macOS and the BSDs return `ENOBUFS`.
+    /// `EDESTADDRREQ` or `NotConnected` if the socket has no peer; `EMSGSIZE` if the datagram is
+    /// longer than the system sends (at most 65,507 bytes over IPv4); once, the failure of an
+    /// earlier datagram. If the network is slower than the sender, Linux waits or drops datagrams;
+    /// macOS and the BSDs return `ENOBUFS`.
     ///
     /// # Cancel safety
     /// If the future is dropped before it is ready, nothing has been sent.
@@ -110,27 +116,27 @@ impl AsyncUdpSocket {
     /// [`send`](AsyncUdpSocket::send) for hand-written futures.
     ///
     /// # Errors
-    /// As [`send`](AsyncUdpSocket::send).
+    /// The errors of `send`.
     pub fn poll_send(&self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let call = |socket: &net::UdpSocket| socket::send(socket, bytes);
         self.socket.poll_write_with(cx, call, |_| false)
     }
 
-    /// Sends one datagram to `addr`; returns its length.
+    /// Sends one datagram to `addr`. Returns its length.
     ///
-    /// A host name is looked up in the blocking pool, each time. Of several addresses, the first of
-    /// the socket's own family is taken, and no other is tried.
+    /// A host name is looked up in the blocking pool, on every call. Of several addresses, the
+    /// first one of the socket's own family is used, and no other is tried.
     ///
     /// # Errors
-    /// That of the look-up; else as [`send`](AsyncUdpSocket::send). macOS and the BSDs refuse it on
-    /// a connected socket (`EISCONN`).
+    /// The error of the look-up; `EISCONN` on macOS and the BSDs if the socket is connected;
+    /// otherwise the errors of [`send`](AsyncUdpSocket::send).
     ///
     /// # Cancel safety
     /// If the future is dropped before it is ready, nothing has been sent.
     pub async fn send_to(&self, bytes: &[u8], addr: impl ToSocketAddrs) -> io::Result<usize> {
         let addrs = addr::resolve(addr.target()?).await?;
         let addr = match addrs[..] {
-            [] => return Err(addr::none()),
+            [] => return Err(addr::no_address()),
             [addr] => addr,
             [first, ..] => {
                 let is_ipv4 = self.local_addr()?.is_ipv4();
@@ -144,7 +150,7 @@ impl AsyncUdpSocket {
     /// [`send_to`](AsyncUdpSocket::send_to) for hand-written futures.
     ///
     /// # Errors
-    /// As [`send`](AsyncUdpSocket::send).
+    /// The errors of `send_to`, except those of the look-up.
     pub fn poll_send_to(
         &self,
         cx: &mut Context<'_>,
@@ -155,10 +161,10 @@ impl AsyncUdpSocket {
         self.socket.poll_write_with(cx, call, |_| false)
     }
 
-    /// Receives one datagram; returns its length, or that of `bytes` if it was longer.
+    /// Receives one datagram. Returns its length, or that of `bytes` if the datagram was longer.
     ///
     /// # Errors
-    /// That of the system: for one, that an earlier datagram of ours met a closed port, once.
+    /// `ConnectionRefused`, once, if an earlier datagram of this socket met a closed port.
     ///
     /// # Cancel safety
     /// No datagram is lost by dropping the future.
@@ -169,17 +175,17 @@ impl AsyncUdpSocket {
     /// [`recv`](AsyncUdpSocket::recv) for hand-written futures.
     ///
     /// # Errors
-    /// As [`recv`](AsyncUdpSocket::recv).
+    /// The errors of `recv`.
     pub fn poll_recv(&self, cx: &mut Context<'_>, bytes: &mut [u8]) -> Poll<io::Result<usize>> {
         self.socket
             .poll_read_with(cx, |socket| socket.recv(bytes), |_| false)
     }
 
-    /// Receives one datagram; returns its length, or that of `bytes` if it was longer, and the
-    /// sender.
+    /// Receives one datagram. Returns its length, or that of `bytes` if the datagram was longer,
+    /// and the address of the sender.
     ///
     /// # Errors
-    /// As [`recv`](AsyncUdpSocket::recv).
+    /// `ConnectionRefused`, once, if an earlier datagram of this socket met a closed port.
     ///
     /// # Cancel safety
     /// No datagram is lost by dropping the future.
@@ -190,7 +196,7 @@ impl AsyncUdpSocket {
     /// [`recv_from`](AsyncUdpSocket::recv_from) for hand-written futures.
     ///
     /// # Errors
-    /// As [`recv`](AsyncUdpSocket::recv).
+    /// The errors of `recv_from`.
     pub fn poll_recv_from(
         &self,
         cx: &mut Context<'_>,
@@ -200,10 +206,10 @@ impl AsyncUdpSocket {
             .poll_read_with(cx, |socket| socket.recv_from(bytes), |_| false)
     }
 
-    /// As [`recv`](AsyncUdpSocket::recv), but the datagram stays, and is the next to be received.
+    /// Receives one datagram without consuming it: the next call receives it again.
     ///
     /// # Errors
-    /// As [`recv`](AsyncUdpSocket::recv).
+    /// `ConnectionRefused`, once, if an earlier datagram of this socket met a closed port.
     ///
     /// # Cancel safety
     /// Nothing is lost by dropping the future.
@@ -211,10 +217,10 @@ impl AsyncUdpSocket {
         self.socket.read_with(|socket| socket.peek(bytes)).await
     }
 
-    /// As [`recv_from`](AsyncUdpSocket::recv_from), but the datagram stays.
+    /// Receives one datagram without consuming it, and returns the address of the sender as well.
     ///
     /// # Errors
-    /// As [`recv`](AsyncUdpSocket::recv).
+    /// `ConnectionRefused`, once, if an earlier datagram of this socket met a closed port.
     ///
     /// # Cancel safety
     /// Nothing is lost by dropping the future.
@@ -225,7 +231,7 @@ impl AsyncUdpSocket {
     /// [`peek_from`](AsyncUdpSocket::peek_from) for hand-written futures.
     ///
     /// # Errors
-    /// As [`recv`](AsyncUdpSocket::recv).
+    /// The errors of `peek_from`.
     pub fn poll_peek_from(
         &self,
         cx: &mut Context<'_>,
@@ -235,12 +241,12 @@ impl AsyncUdpSocket {
             .poll_read_with(cx, |socket| socket.peek_from(bytes), |_| false)
     }
 
-    /// Starts to receive what is sent to the group `address`, on the interface that has the address
-    /// `interface`; `UNSPECIFIED` lets the system choose (`IP_ADD_MEMBERSHIP`).
+    /// Joins the multicast group `address` on the interface with the address `interface`
+    /// (`IP_ADD_MEMBERSHIP`); `UNSPECIFIED` lets the system choose the interface.
     ///
     /// # Errors
-    /// That of the system: the group is no multicast address, there is no such interface, or the
-    /// socket is a member already.
+    /// `InvalidInput` if `address` is not a multicast address; `ENODEV` if there is no such
+    /// interface; `AddrInUse` if the socket is a member already.
     ///
     /// # Examples
     /// ```
@@ -259,70 +265,49 @@ impl AsyncUdpSocket {
         self.socket.get_ref().join_multicast_v4(address, interface)
     }
 
-    /// Undoes [`join_multicast_v4`](AsyncUdpSocket::join_multicast_v4) of the same arguments.
+    /// Leaves a group that was joined by [`join_multicast_v4`](AsyncUdpSocket::join_multicast_v4)
+    /// with the same arguments.
     ///
     /// # Errors
-    /// That of the system: for one, if the socket is no member.
+    /// `AddrNotAvailable` if the socket is not a member.
     pub fn leave_multicast_v4(&self, address: &Ipv4Addr, interface: &Ipv4Addr) -> io::Result<()> {
         self.socket.get_ref().leave_multicast_v4(address, interface)
     }
 
-    /// Starts to receive what is sent to the group `address`, on the interface of number
-    /// `interface`; 0 lets the system choose (`IPV6_JOIN_GROUP`).
+    /// Joins the multicast group `address` on the interface with the index `interface`
+    /// (`IPV6_JOIN_GROUP`); 0 lets the system choose the interface.
     ///
     /// # Errors
-    /// As [`join_multicast_v4`](AsyncUdpSocket::join_multicast_v4).
+    /// `InvalidInput` if `address` is not a multicast address; `ENODEV` if there is no such
+    /// interface; `AddrInUse` if the socket is a member already.
     pub fn join_multicast_v6(&self, address: &Ipv6Addr, interface: u32) -> io::Result<()> {
         self.socket.get_ref().join_multicast_v6(address, interface)
     }
 
-    /// Undoes [`join_multicast_v6`](AsyncUdpSocket::join_multicast_v6) of the same arguments.
+    /// Leaves a group that was joined by [`join_multicast_v6`](AsyncUdpSocket::join_multicast_v6)
+    /// with the same arguments.
     ///
     /// # Errors
-    /// As [`leave_multicast_v4`](AsyncUdpSocket::leave_multicast_v4).
+    /// `AddrNotAvailable` if the socket is not a member.
     pub fn leave_multicast_v6(&self, address: &Ipv6Addr, interface: u32) -> io::Result<()> {
         self.socket.get_ref().leave_multicast_v6(address, interface)
     }
 }
 
-/// Pairs of a getter and a setter that std has, too.
-macro_rules! options {
-    ($($getter:ident, $setter:ident: $type:ty, $what:literal, $option:literal;)*) => {
-        /// Options of the socket, as the system keeps them.
-        impl AsyncUdpSocket {
-            $(
-                #[doc = concat!("Returns ", $what, " (`", $option, "`).")]
-                ///
-                /// # Errors
-                /// That of the system.
-                pub fn $getter(&self) -> io::Result<$type> {
-                    self.socket.get_ref().$getter()
-                }
-
-                #[doc = concat!("Sets ", $what, " (`", $option, "`).")]
-                ///
-                /// # Errors
-                /// That of the system.
-                pub fn $setter(&self, value: $type) -> io::Result<()> {
-                    self.socket.get_ref().$setter(value)
-                }
-            )*
-        }
-    };
-}
-
-options! {
+impl_options! {
+    AsyncUdpSocket { socket }:
     broadcast, set_broadcast: bool,
         "whether the socket may send to broadcast addresses", "SO_BROADCAST";
     ttl, set_ttl: u32,
-        "how many routers a datagram may cross, 1 to 255", "IP_TTL";
+        "the maximum number of routers that a datagram may pass, 1 to 255", "IP_TTL";
     multicast_ttl_v4, set_multicast_ttl_v4: u32,
-        "how many routers a datagram to a group may cross; 1, the default, stays in the network",
+        "the maximum number of routers that a datagram to a group may pass; with 1, the default, \
+         it stays in the local network",
         "IP_MULTICAST_TTL";
     multicast_loop_v4, set_multicast_loop_v4: bool,
-        "whether this machine receives what it sends to a group, too", "IP_MULTICAST_LOOP";
+        "whether this machine receives its own datagrams to a group", "IP_MULTICAST_LOOP";
     multicast_loop_v6, set_multicast_loop_v6: bool,
-        "whether this machine receives what it sends to a group over IPv6, too",
+        "whether this machine receives its own datagrams to a group over IPv6",
         "IPV6_MULTICAST_LOOP";
 }
 

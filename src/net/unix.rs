@@ -1,4 +1,4 @@
-//! Unix sockets: connections; below it, listening and datagrams.
+//! Unix sockets: connections. Below it, listening and datagrams.
 
 mod datagram;
 mod listener;
@@ -7,14 +7,12 @@ pub use datagram::AsyncUnixDatagram;
 pub use listener::AsyncUnixListener;
 
 use super::common::{impl_data_socket, impl_socket};
-use super::split::{self, OwnedReadHalf, OwnedWriteHalf};
 use super::stream::Duplex;
 use crate::event_loop::boundary;
 use crate::fd::{Registered, impl_async_io};
 use crate::sys::socket::unix::Connecting;
 use crate::sys::{Trigger, socket};
 use crate::time::sleep;
-use std::future::poll_fn;
 use std::io;
 use std::net::Shutdown;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -22,17 +20,19 @@ use std::os::unix::net::{self, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
-/// The first delay after a queue was full, and the longest; it doubles in between.
-const DELAYS: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(50));
+/// First delay before another attempt at a full queue; it doubles up to [`MAX_DELAY`].
+const MIN_DELAY: Duration = Duration::from_millis(1);
+/// Maximum delay before another attempt at a full queue.
+const MAX_DELAY: Duration = Duration::from_millis(50);
 
 /// A connection between two processes of this machine.
 ///
-/// Reads and writes as futures-io's `AsyncRead` and `AsyncWrite`; so does `&AsyncUnixStream`, so
-/// that one task may read while another writes. Nothing is buffered. `close` shuts down writing,
-/// and reading goes on; dropping closes.
+/// Implements `AsyncRead` and `AsyncWrite` of futures-io. So does `&AsyncUnixStream`, so that one
+/// task may read while another writes. Nothing is buffered. `close` shuts down writing and leaves
+/// reading open; dropping the stream closes both directions.
 ///
-/// Every operation may be cancelled by dropping its future: bytes and descriptors move only when it
-/// is ready. A connection belongs to the thread that made it:
+/// Every operation may be cancelled by dropping its future: bytes and descriptors move only in the
+/// poll that returns ready. A connection belongs to the thread that made it:
 ///
 /// ```compile_fail
 /// fn must_be_send<T: Send>() {}
@@ -40,7 +40,7 @@ const DELAYS: (Duration, Duration) = (Duration::from_millis(1), Duration::from_m
 /// ```
 ///
 /// [`into_std`](AsyncUnixStream::into_std) and [`from_std`](AsyncUnixStream::from_std) move it to
-/// another.
+/// another thread.
 ///
 /// # Examples
 /// ```
@@ -61,7 +61,7 @@ pub struct AsyncUnixStream {
     socket: Registered<net::UnixStream>,
 }
 
-/// Who is at the other end of a connection, as the system says and nobody can forge.
+/// The identity of the peer of a connection, as reported by the system. The peer cannot forge it.
 ///
 /// Returned by [`AsyncUnixStream::peer_cred`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -72,19 +72,20 @@ pub struct UCred {
 }
 
 impl UCred {
-    /// The number of the peer's effective user.
+    /// Returns the effective user id of the peer.
     pub fn uid(&self) -> u32 {
         self.uid
     }
 
-    /// The number of the peer's effective group.
+    /// Returns the effective group id of the peer.
     pub fn gid(&self) -> u32 {
         self.gid
     }
 
-    /// The number of the process that connected, or listened; `None` where the system does not say.
+    /// Returns the id of the process that connected or listened; `None` on systems that do not
+    /// report it.
     ///
-    /// By now that process may have ended, and its number belong to another.
+    /// That process may have ended since, and its id may have been reused.
     pub fn pid(&self) -> Option<u32> {
         self.pid
     }
@@ -94,26 +95,26 @@ impl UCred {
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct ReceivedFds {
-    /// How many bytes; 0 is the end, or there was no room for any.
+    /// Number of bytes received; 0 at the end of the stream, or if the buffer was empty.
     pub n_bytes: usize,
-    /// The descriptors that came with them, close-on-exec.
+    /// The descriptors that came with the bytes; they are close-on-exec.
     pub fds: Vec<OwnedFd>,
-    /// There were more descriptors than were asked for, or than this process may open. They are
-    /// closed.
+    /// True if the peer sent more descriptors than were asked for, or than this process may open.
+    /// The surplus is closed.
     pub truncated: bool,
 }
 
 impl AsyncUnixStream {
     /// Connects to the socket at `path`.
     ///
-    /// Linux refuses to queue more connections than the listener has asked for. This then tries
-    /// again, after 1 ms at first and 50 ms at most, until the listener has accepted some:
+    /// If the listener's backlog is full, which only Linux reports, this tries again after 1 ms,
+    /// doubling to 50 ms, until the listener has accepted connections.
     /// [`time::timeout`](crate::time::timeout) sets a limit.
     ///
     /// # Errors
     /// `InvalidInput` if `path` is empty, too long (more than 107 bytes on Linux, 103 on macOS and
-    /// the BSDs) or has a NUL in it; `NotFound`; `ConnectionRefused` if nobody listens there any
-    /// more, and on other systems than Linux also if the listener's queue is full.
+    /// the BSDs) or contains a NUL; `NotFound`; `ConnectionRefused` if no process listens there any
+    /// more and, on systems other than Linux, if the listener's backlog is full.
     ///
     /// # Cancel safety
     /// Dropping the future closes the socket.
@@ -122,47 +123,44 @@ impl AsyncUnixStream {
         AsyncUnixStream::connect_addr(&addr).await
     }
 
-    /// As [`connect`](AsyncUnixStream::connect), to a socket that may have an abstract name.
+    /// Connects to the socket at `addr`, which may be an abstract name; otherwise like
+    /// [`connect`](AsyncUnixStream::connect).
     ///
     /// # Errors
-    /// As `connect`; `InvalidInput` for the address of a socket without a name.
+    /// `InvalidInput` if `addr` is the address of an unnamed socket; otherwise the errors of
+    /// `connect`.
     ///
     /// # Cancel safety
     /// Dropping the future closes the socket.
     pub async fn connect_addr(addr: &SocketAddr) -> io::Result<AsyncUnixStream> {
         boundary::debug!("connect to {addr:?}");
-        let stream = AsyncUnixStream::adopt(socket::unix::stream()?.into())?;
-        let mut delay = DELAYS.0;
+        let stream = AsyncUnixStream::new_connection(socket::unix::stream()?)?;
+        let mut delay = MIN_DELAY;
         loop {
             match socket::unix::connect(&stream, addr)? {
-                Connecting::Done => break,
-                Connecting::UnderWay => {
-                    stream.finish_connecting().await?;
-                    break;
-                }
-                // The socket looks writable and is not connected: readiness is no help.
+                Connecting::Done => return Ok(stream),
+                Connecting::UnderWay => break,
+                // The socket looks writable although it is not connected, so waiting until it is
+                // ready would not wait at all.
                 Connecting::QueueFull => sleep(delay).await,
             }
-            delay = (2 * delay).min(DELAYS.1);
+            delay = (2 * delay).min(MAX_DELAY);
         }
-        // The peer has hardly sent anything yet.
-        stream.socket.assume_empty();
+        stream.writable().await?;
+        while !socket::connect_outcome(&stream)? {
+            // Writable but not connected: without a pause, this loop would take a whole core.
+            sleep(MIN_DELAY).await;
+            stream.writable().await?;
+        }
         Ok(stream)
     }
 
-    async fn finish_connecting(&self) -> io::Result<()> {
-        self.socket.writable().await?;
-        while !socket::connect_outcome(self)? {
-            sleep(Duration::from_millis(1)).await;
-            self.socket.writable().await?;
-        }
-        Ok(())
-    }
-
-    /// Two ends of a connection without a name.
+    /// Makes two sockets that are connected to each other and have no name.
     ///
     /// # Errors
-    /// If descriptors run out, or are beyond what this system's `select` takes.
+    /// `EMFILE` or `ENFILE` if descriptors run out, or a [`RegisterError`](crate::RegisterError) if
+    /// one is beyond what this system's `select` takes.
+    #[track_caller]
     pub fn pair() -> io::Result<(AsyncUnixStream, AsyncUnixStream)> {
         let (a, b) = net::UnixStream::pair()?;
         Ok((AsyncUnixStream::from_std(a)?, AsyncUnixStream::from_std(b)?))
@@ -175,13 +173,24 @@ impl AsyncUnixStream {
         Ok(AsyncUnixStream { socket })
     }
 
-    /// Who was at the other end when it connected, or when it began to listen.
+    /// Registers a connection that was made just now, or is about to be made.
+    fn new_connection(fd: OwnedFd) -> io::Result<AsyncUnixStream> {
+        let stream = AsyncUnixStream::adopt(fd.into())?;
+        // Data rarely arrives together with the connection, so a first read would usually be in
+        // vain. If it has arrived, `select` says so at once.
+        stream.socket.assume_empty();
+        Ok(stream)
+    }
+
+    /// Returns the identity of the process at the other end, as it was when that process connected
+    /// or began to listen.
     ///
     /// # Errors
-    /// That of the system; `Unsupported` where it cannot be asked.
+    /// `Unsupported` on systems that do not report it; `NotConnected` on some systems after the
+    /// peer has closed the connection.
     ///
     /// # Portability
-    /// The process is known on Linux, macOS, illumos and Solaris.
+    /// The process id is known on Linux, macOS, illumos and Solaris.
     ///
     /// # Examples
     /// ```
@@ -194,17 +203,19 @@ impl AsyncUnixStream {
         Ok(UCred { uid, gid, pid })
     }
 
-    /// Sends `bytes`, and copies of `fds` with the first of them; returns how many bytes were
-    /// taken.
+    /// Sends `bytes` and, with the first of them, duplicates of `fds`. Returns the number of bytes
+    /// sent.
     ///
-    /// The rest is for [`write_all`](futures_util::io::AsyncWriteExt::write_all); `fds` are on
-    /// their way once this is ready. The peer gets descriptors of its own for the same open files,
-    /// and shares their offset and their `O_NONBLOCK` flag. The peer has to
-    /// [`recv_fds`](AsyncUnixStream::recv_fds): an ordinary read closes what comes with the bytes.
+    /// Send the rest by [`write_all`](futures_util::io::AsyncWriteExt::write_all): all of `fds` are
+    /// sent when this returns. The peer gets descriptors of its own for the same open files, and
+    /// shares their offset and their `O_NONBLOCK` flag. It must receive them by
+    /// [`recv_fds`](AsyncUnixStream::recv_fds): an ordinary read closes descriptors that come with
+    /// the bytes.
     ///
     /// # Errors
-    /// `InvalidInput` if `bytes` is empty, and for more descriptors than the system sends at once
-    /// (253 on Linux); `ETOOMANYREFS` if too many are on their way; else as a write.
+    /// `InvalidInput` if `bytes` is empty, or if there are more descriptors than the system sends
+    /// at once (253 on Linux); `ETOOMANYREFS` if too many descriptors have been sent and not yet
+    /// received; otherwise the errors of a write.
     ///
     /// # Cancel safety
     /// If the future is dropped before it is ready, nothing has been sent.
@@ -230,30 +241,28 @@ impl AsyncUnixStream {
     /// # .unwrap();
     /// ```
     pub async fn send_fds(&self, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<usize> {
-        poll_fn(|cx| {
-            let call = |socket: &_| socket::unix::send_fds(socket, bytes, fds);
-            self.socket.poll_write_with(cx, call, |&n| n < bytes.len())
-        })
-        .await
+        self.socket
+            .write_with(|socket| socket::unix::send_fds(socket, bytes, fds))
+            .await
     }
 
-    /// Receives bytes, and at most `n_most` descriptors that were sent with one of them.
+    /// Receives bytes, and up to `max_fds` descriptors that were sent with one of them.
     ///
-    /// A read never goes on behind a byte with descriptors: they belong to the bytes that came with
-    /// them. Always ask for as many as the peer may send, and look at
+    /// A read ends at a byte that descriptors came with, so that it is clear which bytes they
+    /// belong to. Always ask for as many as the peer may send, and check
     /// [`truncated`](ReceivedFds::truncated).
     ///
     /// # Errors
-    /// As a read.
+    /// The errors of a read.
     ///
     /// # Cancel safety
     /// Neither bytes nor descriptors are lost by dropping the future.
     ///
     /// # Portability
-    /// On macOS, Solaris and rarer systems, a descriptor is made close-on-exec right after it has
-    /// arrived, and another thread's `fork` and `exec` in between takes it along.
-    pub async fn recv_fds(&self, bytes: &mut [u8], n_most: usize) -> io::Result<ReceivedFds> {
-        let call = |socket: &_| socket::unix::receive_fds(socket, bytes, n_most);
+    /// On macOS, Solaris and some rarer systems, a descriptor becomes close-on-exec only after it
+    /// has arrived: a `fork` and `exec` by another thread in between passes it on.
+    pub async fn recv_fds(&self, bytes: &mut [u8], max_fds: usize) -> io::Result<ReceivedFds> {
+        let call = |socket: &_| socket::unix::receive_fds(socket, bytes, max_fds);
         let (n_bytes, fds, truncated) = self.socket.read_with(call).await?;
         Ok(ReceivedFds {
             n_bytes,
@@ -262,26 +271,12 @@ impl AsyncUnixStream {
         })
     }
 
-    /// Shuts down reading, writing, or both, at once.
+    /// Shuts down reading, writing or both, without waiting.
     ///
     /// # Errors
-    /// That of the system.
+    /// `NotConnected` if the peer is gone, on systems other than Linux.
     pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
         self.socket.get_ref().shutdown(how)
-    }
-
-    /// Splits the connection into halves that may go to different tasks.
-    ///
-    /// # Examples
-    /// ```
-    /// let (stream, _peer) = fahrenheit::AsyncUnixStream::pair()?;
-    /// let (read, write) = stream.into_split();
-    /// let stream = read.reunite(write).expect("the halves are of one connection");
-    /// # drop(stream);
-    /// # std::io::Result::Ok(())
-    /// ```
-    pub fn into_split(self) -> (OwnedReadHalf<Self>, OwnedWriteHalf<Self>) {
-        split::split(self)
     }
 }
 

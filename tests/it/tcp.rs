@@ -351,7 +351,11 @@ fn sf5_halves_read_and_write_apart_and_reunite() {
         let (read, write) = whole.into_split();
         let (other_read, other_write) = tcp_pair().await.0.into_split();
         let error = read.reunite(other_write).unwrap_err();
-        assert!(error.to_string().contains("not of the same connection"));
+        assert!(
+            error
+                .to_string()
+                .contains("belong to different connections")
+        );
         let (read, other_write) = (error.0, error.1);
         other_write.reunite(other_read).unwrap();
         // Dropping the writing half is the end for the peer, even while the other reads on.

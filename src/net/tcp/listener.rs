@@ -1,9 +1,9 @@
 //! Listening for TCP connections.
 
 use super::AsyncTcpStream;
-use crate::net::accept::{Acceptor, Incoming, Listen};
+use crate::net::accept::Acceptor;
 use crate::net::addr::{self, ToSocketAddrs};
-use crate::net::common::impl_socket;
+use crate::net::common::{impl_options, impl_socket};
 use crate::sys::socket;
 use std::future::poll_fn;
 use std::io;
@@ -27,22 +27,25 @@ pub struct AsyncTcpListener {
 }
 
 impl AsyncTcpListener {
-    /// Listens on the first address of `addr` that can be had; port 0 lets the system choose.
+    /// Listens on the first address of `addr` that is available; port 0 lets the system choose one.
     ///
-    /// Not async, as nothing waits; but a host *name* is looked up in place, and blocks. The
-    /// address may be taken again right after a restart (`SO_REUSEADDR`).
+    /// The address may be bound again right after a restart of the program (`SO_REUSEADDR`). This
+    /// function is not async, because binding does not wait; but a host *name* is looked up on this
+    /// thread, which blocks it.
     ///
     /// # Errors
-    /// That of the look-up, or of the last address that was tried: `AddrInUse`, `PermissionDenied`…
+    /// The error of the look-up, or that of the last address tried: `AddrInUse`,
+    /// `PermissionDenied`…
+    #[track_caller]
     pub fn bind(addr: impl ToSocketAddrs) -> io::Result<AsyncTcpListener> {
-        let mut last = addr::none();
+        let mut last_error = addr::no_address();
         for addr in addr::resolve_now(addr.target()?)? {
             match socket::listen(&addr).and_then(|fd| AsyncTcpListener::adopt(fd.into())) {
                 Ok(listener) => return Ok(listener),
-                Err(error) => last = error,
+                Err(error) => last_error = error,
             }
         }
-        Err(last)
+        Err(last_error)
     }
 
     /// Registers a listener that is non-blocking already.
@@ -52,30 +55,14 @@ impl AsyncTcpListener {
         Ok(AsyncTcpListener { acceptor })
     }
 
-    /// How many routers a packet may cross (`IP_TTL`); connections inherit it.
-    ///
-    /// # Errors
-    /// That of the system.
-    pub fn ttl(&self) -> io::Result<u32> {
-        self.acceptor.get_ref().ttl()
-    }
-
-    /// Sets how many routers a packet may cross.
-    ///
-    /// # Errors
-    /// That of the system.
-    pub fn set_ttl(&self, hops: u32) -> io::Result<()> {
-        self.acceptor.get_ref().set_ttl(hops)
-    }
-
-    /// Waits for the next connection; returns it and the address of its peer.
+    /// Waits for the next connection. Returns it with the address of its peer.
     ///
     /// Connections that were lost before they could be accepted are passed over.
     ///
     /// # Errors
     /// When descriptors or memory run out (`EMFILE`, `ENFILE`, `ENOBUFS`, `ENOMEM`), the error is
-    /// returned **once**; further calls wait, and try again when this crate closes a descriptor on
-    /// this thread, or after 10 ms, doubling to 1 s. So a loop that logs the error and goes on
+    /// returned **once**; later calls wait and try again when this crate closes a descriptor on
+    /// this thread, or after 10 ms, doubling to 1 s. So a loop that logs the error and continues
     /// costs nothing and recovers by itself. Other errors mean that the listener is unusable.
     ///
     /// # Cancel safety
@@ -84,33 +71,26 @@ impl AsyncTcpListener {
         poll_fn(|cx| self.poll_accept(cx)).await
     }
 
-    /// `accept` for hand-written futures.
+    /// [`accept`](AsyncTcpListener::accept) for hand-written futures.
     ///
     /// # Errors
-    /// As [`accept`](AsyncTcpListener::accept).
+    /// The errors of `accept`.
     pub fn poll_accept(
         &self,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<(AsyncTcpStream, SocketAddr)>> {
         let accepted = ready!(self.acceptor.poll_accept(cx, |io| socket::accept(io)));
-        Poll::Ready(accepted.and_then(|(fd, peer)| Ok((AsyncTcpStream::fresh(fd)?, peer))))
-    }
-
-    /// The connections to come, as a stream that never ends.
-    ///
-    /// Its items are those of [`accept`](AsyncTcpListener::accept), errors included: go on after
-    /// one.
-    pub fn incoming(&self) -> Incoming<'_> {
-        Incoming { listener: self }
+        Poll::Ready(accepted.and_then(|(fd, peer)| {
+            let stream = AsyncTcpStream::new_connection(fd)?;
+            Ok((stream, peer))
+        }))
     }
 }
 
-impl Listen for AsyncTcpListener {
-    type Connection = AsyncTcpStream;
-
-    fn poll_next_connection(&self, cx: &mut Context<'_>) -> Poll<io::Result<AsyncTcpStream>> {
-        self.poll_accept(cx).map_ok(|(stream, _)| stream)
-    }
+impl_options! {
+    AsyncTcpListener { acceptor }:
+    ttl, set_ttl: u32,
+        "the maximum number of routers that a packet of an accepted connection may pass", "IP_TTL";
 }
 
 impl_socket!(AsyncTcpListener { acceptor }, net::TcpListener, SocketAddr);

@@ -1,6 +1,6 @@
 //! Datagrams over Unix sockets.
 
-use super::DELAYS;
+use super::{MAX_DELAY, MIN_DELAY};
 use crate::fd::Registered;
 use crate::net::common::{impl_data_socket, impl_socket};
 use crate::sys::{Trigger, socket};
@@ -10,20 +10,20 @@ use std::net::Shutdown;
 use std::os::unix::net::{self, SocketAddr};
 use std::path::Path;
 
-/// A Unix socket for datagrams: they arrive whole, once, and in order.
+/// A Unix socket for datagrams. They arrive whole, once, and in order.
 ///
-/// Every operation takes `&self`, so one task may receive while others send. A datagram that is
-/// longer than the bytes given to receive it is **cut off**, and nothing says so. A length of 0 is
-/// an empty datagram, and never an end.
+/// Every operation takes `&self`, so one task may receive while others send. If a datagram is
+/// longer than the buffer that receives it, the rest is **lost without notice**. A length of 0 is
+/// an empty datagram, never the end of anything.
 ///
-/// Every operation may be cancelled by dropping its future: a datagram is taken in the same poll
-/// that returns it. A bound path stays behind when the socket is dropped, as that of an
-/// [`AsyncUnixListener`](super::AsyncUnixListener#paths-outlive-sockets) does.
+/// Every operation may be cancelled by dropping its future: a datagram is consumed only in the poll
+/// that returns it. A bound path stays behind when the socket is dropped, like that of an
+/// [`AsyncUnixListener`](super::AsyncUnixListener#paths-outlive-sockets).
 ///
 /// # When the receiver is slow
-/// Nothing is lost: sending waits until the receiver has room. Where the system does not tell when
-/// that is (for [`send_to`](AsyncUnixDatagram::send_to) on Linux, always on macOS and the BSDs), it
-/// is tried again after 1 ms at first, and 50 ms at most.
+/// Nothing is lost: sending waits until the receiver has room. Where the system does not report
+/// that (for [`send_to`](AsyncUnixDatagram::send_to) on Linux; always on macOS and the BSDs),
+/// sending is tried again after 1 ms, doubling to 50 ms.
 ///
 /// # Examples
 /// ```
@@ -40,7 +40,8 @@ use std::path::Path;
 /// # .unwrap();
 /// ```
 ///
-/// It belongs to the thread that made it; [`into_std`](AsyncUnixDatagram::into_std) moves it:
+/// A socket belongs to the thread that made it;
+/// [`into_std`](AsyncUnixDatagram::into_std) moves it to another:
 ///
 /// ```compile_fail
 /// fn must_be_send<T: Send>() {}
@@ -51,41 +52,49 @@ pub struct AsyncUnixDatagram {
 }
 
 impl AsyncUnixDatagram {
-    /// Makes a socket at `path`, which others can send to.
+    /// Makes a socket at `path`, which other sockets can send to.
     ///
     /// # Errors
-    /// As [`AsyncUnixListener::bind`](super::AsyncUnixListener::bind).
+    /// `InvalidInput`, and no file is made, if `path` is empty, too long (more than 107 bytes on
+    /// Linux, 103 on macOS and the BSDs) or contains a NUL; `AddrInUse` if the file exists;
+    /// `NotFound` if the folder does not; `PermissionDenied`…
+    #[track_caller]
     pub fn bind(path: impl AsRef<Path>) -> io::Result<AsyncUnixDatagram> {
         AsyncUnixDatagram::bind_addr(&socket::unix::path_addr(path.as_ref())?)
     }
 
-    /// As [`bind`](AsyncUnixDatagram::bind), by an address that may be an abstract name.
+    /// Makes a socket at `addr`, which may be an abstract name; otherwise like
+    /// [`bind`](AsyncUnixDatagram::bind).
     ///
     /// # Errors
-    /// As `bind`; `InvalidInput` for the address of a socket without a name.
+    /// `InvalidInput` if `addr` is the address of an unnamed socket; otherwise the errors of
+    /// `bind`.
+    #[track_caller]
     pub fn bind_addr(addr: &SocketAddr) -> io::Result<AsyncUnixDatagram> {
         let addr = socket::unix::named(addr)?;
         AsyncUnixDatagram::from_std(net::UnixDatagram::bind_addr(addr)?)
     }
 
-    /// A socket without a name: it can send, and nobody can answer.
+    /// Makes a socket without a name. It can send, but the receiver has no address to reply to.
     ///
     /// # Errors
-    /// If descriptors run out, or are beyond what this system's `select` takes.
+    /// `EMFILE` or `ENFILE` if descriptors run out, or a [`RegisterError`](crate::RegisterError) if
+    /// the descriptor is beyond what this system's `select` takes.
+    #[track_caller]
     pub fn unbound() -> io::Result<AsyncUnixDatagram> {
         AsyncUnixDatagram::from_std(net::UnixDatagram::unbound()?)
     }
 
-    /// Two sockets without a name, connected to each other.
+    /// Makes two sockets that are connected to each other and have no name.
     ///
     /// # Errors
-    /// As [`unbound`](AsyncUnixDatagram::unbound).
+    /// `EMFILE` or `ENFILE` if descriptors run out, or a [`RegisterError`](crate::RegisterError) if
+    /// one is beyond what this system's `select` takes.
+    #[track_caller]
     pub fn pair() -> io::Result<(AsyncUnixDatagram, AsyncUnixDatagram)> {
         let (a, b) = net::UnixDatagram::pair()?;
-        Ok((
-            AsyncUnixDatagram::from_std(a)?,
-            AsyncUnixDatagram::from_std(b)?,
-        ))
+        let a = AsyncUnixDatagram::from_std(a)?;
+        Ok((a, AsyncUnixDatagram::from_std(b)?))
     }
 
     /// Registers a socket that is non-blocking already.
@@ -95,33 +104,34 @@ impl AsyncUnixDatagram {
         Ok(AsyncUnixDatagram { socket })
     }
 
-    /// Sets the peer that [`send`](AsyncUnixDatagram::send) goes to: the socket at `path`. Only the
-    /// peer is received from, then.
+    /// Sets the peer that [`send`](AsyncUnixDatagram::send) sends to: the socket at `path`. From
+    /// then on, only datagrams of this peer are received.
     ///
-    /// Not async, as nothing waits. Connecting again changes the peer.
+    /// Connecting again changes the peer. This function is not async, because it does not wait.
     ///
     /// # Errors
-    /// `InvalidInput` for a path that [`bind`](AsyncUnixDatagram::bind) refuses, too; `NotFound`;
-    /// `ConnectionRefused` if nobody has that socket open any more.
+    /// `InvalidInput` for a path that [`bind`](AsyncUnixDatagram::bind) does not accept either;
+    /// `NotFound`; `ConnectionRefused` if no process has that socket open any more.
     pub fn connect(&self, path: impl AsRef<Path>) -> io::Result<()> {
         self.connect_addr(&socket::unix::path_addr(path.as_ref())?)
     }
 
-    /// As [`connect`](AsyncUnixDatagram::connect), to a socket that may have an abstract name.
+    /// Sets the peer to the socket at `addr`, which may be an abstract name; otherwise like
+    /// [`connect`](AsyncUnixDatagram::connect).
     ///
     /// # Errors
-    /// As `connect`; `InvalidInput` for the address of a socket without a name.
+    /// `InvalidInput` if `addr` is the address of an unnamed socket; otherwise the errors of
+    /// `connect`.
     pub fn connect_addr(&self, addr: &SocketAddr) -> io::Result<()> {
-        self.socket
-            .get_ref()
-            .connect_addr(socket::unix::named(addr)?)
+        let addr = socket::unix::named(addr)?;
+        self.socket.get_ref().connect_addr(addr)
     }
 
-    /// Sends one datagram to the peer; returns its length.
+    /// Sends one datagram to the peer. Returns its length.
     ///
     /// # Errors
-    /// `NotConnected` without a peer; `ConnectionRefused` if it is gone; `EMSGSIZE` if the datagram
-    /// is longer than the system sends.
+    /// `NotConnected` without a peer; `ConnectionRefused` if the peer is gone; `EMSGSIZE` if the
+    /// datagram is longer than the system sends.
     ///
     /// # Cancel safety
     /// If the future is dropped before it is ready, nothing has been sent.
@@ -130,12 +140,12 @@ impl AsyncUnixDatagram {
             .await
     }
 
-    /// Sends one datagram to the socket at `path`; returns its length.
+    /// Sends one datagram to the socket at `path`. Returns its length.
     ///
     /// # Errors
-    /// `InvalidInput` for a path that [`bind`](AsyncUnixDatagram::bind) refuses, too; `NotFound`;
-    /// else as [`send`](AsyncUnixDatagram::send). macOS and the BSDs refuse it on a connected
-    /// socket (`EISCONN`).
+    /// `InvalidInput` for a path that [`bind`](AsyncUnixDatagram::bind) does not accept either;
+    /// `NotFound`; `EISCONN` on macOS and the BSDs if this socket is connected; otherwise the
+    /// errors of [`send`](AsyncUnixDatagram::send).
     ///
     /// # Cancel safety
     /// If the future is dropped before it is ready, nothing has been sent.
@@ -144,11 +154,12 @@ impl AsyncUnixDatagram {
         self.send_to_addr(bytes, &addr).await
     }
 
-    /// As [`send_to`](AsyncUnixDatagram::send_to), to a socket that may have an abstract name: for
-    /// one, that of [`recv_from`](AsyncUnixDatagram::recv_from).
+    /// Sends one datagram to the socket at `addr`, which may be an abstract name or the address
+    /// returned by [`recv_from`](AsyncUnixDatagram::recv_from). Returns its length.
     ///
     /// # Errors
-    /// As `send_to`; `InvalidInput` for the address of a socket without a name.
+    /// `InvalidInput` if `addr` is the address of an unnamed socket; otherwise the errors of
+    /// [`send_to`](AsyncUnixDatagram::send_to).
     ///
     /// # Cancel safety
     /// If the future is dropped before it is ready, nothing has been sent.
@@ -158,31 +169,33 @@ impl AsyncUnixDatagram {
             .await
     }
 
-    /// Makes `call` until the receiver has room. `connected` says whether the system knows the
-    /// receiver, so that readiness may tell of it.
+    /// Makes `call` until the receiver has room.
+    ///
+    /// `is_connected` says that `call` sends to the peer that the socket is connected to. Only then
+    /// does the system know whose room to report when it reports that the socket is writable.
     async fn send_with(
         &self,
-        connected: bool,
+        is_connected: bool,
         call: impl Fn(&net::UnixDatagram) -> io::Result<usize>,
     ) -> io::Result<usize> {
         let call = |socket: &_| match call(socket) {
-            Err(error) if socket::unix::receiver_is_full(&error, connected) => Ok(None),
+            Err(error) if socket::unix::receiver_is_full(&error, is_connected) => Ok(None),
             outcome => outcome.map(Some),
         };
-        let mut delay = DELAYS.0;
+        let mut delay = MIN_DELAY;
         loop {
             if let Some(n) = self.socket.write_with(call).await? {
                 return Ok(n);
             }
             sleep(delay).await;
-            delay = (2 * delay).min(DELAYS.1);
+            delay = (2 * delay).min(MAX_DELAY);
         }
     }
 
-    /// Receives one datagram; returns its length, or that of `bytes` if it was longer.
+    /// Receives one datagram. Returns its length, or that of `bytes` if the datagram was longer.
     ///
     /// # Errors
-    /// That of the system: for one, `ConnectionReset`, once, after the peer has gone.
+    /// `ConnectionReset`, once, after the peer has closed its socket.
     ///
     /// # Cancel safety
     /// No datagram is lost by dropping the future.
@@ -190,11 +203,11 @@ impl AsyncUnixDatagram {
         self.socket.read_with(|socket| socket.recv(bytes)).await
     }
 
-    /// Receives one datagram; returns its length, or that of `bytes` if it was longer, and the
-    /// sender, who may have no name.
+    /// Receives one datagram. Returns its length, or that of `bytes` if the datagram was longer,
+    /// and the address of the sender, which may have no name.
     ///
     /// # Errors
-    /// As [`recv`](AsyncUnixDatagram::recv).
+    /// `ConnectionReset`, once, after the peer has closed its socket.
     ///
     /// # Cancel safety
     /// No datagram is lost by dropping the future.
@@ -204,10 +217,10 @@ impl AsyncUnixDatagram {
             .await
     }
 
-    /// Shuts down receiving, sending, or both, at once.
+    /// Shuts down receiving, sending or both, without waiting.
     ///
     /// # Errors
-    /// That of the system.
+    /// `NotConnected` if the socket has no peer.
     pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
         self.socket.get_ref().shutdown(how)
     }

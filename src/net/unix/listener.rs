@@ -1,7 +1,7 @@
 //! Listening for connections over Unix sockets.
 
 use super::AsyncUnixStream;
-use crate::net::accept::{Acceptor, Incoming, Listen};
+use crate::net::accept::Acceptor;
 use crate::net::common::impl_socket;
 use crate::sys::socket;
 use std::future::poll_fn;
@@ -14,8 +14,8 @@ use std::task::{Context, Poll, ready};
 ///
 /// # Paths outlive sockets
 /// Binding makes a file of type socket, and **nothing removes it** when the listener is dropped or
-/// the process ends: the next `bind` fails with `AddrInUse`. Whether somebody still listens there
-/// shows by connecting:
+/// the process ends: the next `bind` fails with `AddrInUse`. Connecting shows whether a process
+/// still listens there:
 ///
 /// ```
 /// use fahrenheit::{AsyncUnixListener, AsyncUnixStream};
@@ -23,9 +23,9 @@ use std::task::{Context, Poll, ready};
 ///
 /// async fn listen(path: &Path) -> io::Result<AsyncUnixListener> {
 ///     match AsyncUnixStream::connect(path).await {
-///         // Nobody does: it was left behind.
+///         // No process listens there: the file was left behind.
 ///         Err(e) if e.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path)?,
-///         // `NotFound`, as it should be, or an error that `bind` will meet as well.
+///         // `NotFound`, as expected, or an error that `bind` will return as well.
 ///         Err(_) => {}
 ///         Ok(_) => return Err(io::ErrorKind::AddrInUse.into()),
 ///     }
@@ -38,31 +38,34 @@ use std::task::{Context, Poll, ready};
 /// # fs::remove_file(path).unwrap();
 /// ```
 ///
-/// Two processes that start at once may both come to that conclusion; a lock file excludes that.
-/// Abstract names, which Linux has, leave nothing behind:
+/// Two processes that start at once may both find that no process listens; a lock file prevents
+/// that. Abstract names, which Linux has, leave nothing behind:
 /// see [`bind_addr`](AsyncUnixListener::bind_addr).
 pub struct AsyncUnixListener {
     acceptor: Acceptor<net::UnixListener>,
 }
 
 impl AsyncUnixListener {
-    /// Makes a socket at `path`, and listens there.
+    /// Makes a socket at `path` and listens there.
     ///
-    /// Who may connect is decided by the permissions of the folder and, on Linux and most others,
-    /// of the file: by the umask, at first.
+    /// The permissions of the folder decide who may connect and, on Linux and most other systems,
+    /// those of the file, which the umask determines at first.
     ///
     /// # Errors
-    /// `InvalidInput`, and nothing is made, if `path` is empty, too long (more than 107 bytes on
-    /// Linux, 103 on macOS and the BSDs) or has a NUL in it; `AddrInUse` if there is a file;
-    /// `NotFound` if there is no such folder; `PermissionDenied`…
+    /// `InvalidInput`, and no file is made, if `path` is empty, too long (more than 107 bytes on
+    /// Linux, 103 on macOS and the BSDs) or contains a NUL; `AddrInUse` if the file exists;
+    /// `NotFound` if the folder does not; `PermissionDenied`…
+    #[track_caller]
     pub fn bind(path: impl AsRef<Path>) -> io::Result<AsyncUnixListener> {
         AsyncUnixListener::bind_addr(&socket::unix::path_addr(path.as_ref())?)
     }
 
-    /// As [`bind`](AsyncUnixListener::bind), by an address that may be an abstract name.
+    /// Listens on `addr`, which may be an abstract name; otherwise like
+    /// [`bind`](AsyncUnixListener::bind).
     ///
     /// # Errors
-    /// As `bind`; `InvalidInput` for the address of a socket without a name.
+    /// `InvalidInput` if `addr` is the address of an unnamed socket; otherwise the errors of
+    /// `bind`.
     ///
     /// # Examples
     /// ```
@@ -70,7 +73,7 @@ impl AsyncUnixListener {
     /// use std::os::unix::net::SocketAddr;
     ///
     /// let path = std::env::temp_dir().join(format!("example-{}.socket", std::process::id()));
-    /// // On Linux, `SocketAddrExt::from_abstract_name` gives one that leaves no file.
+    /// // On Linux, `SocketAddrExt::from_abstract_name` makes a name that leaves no file.
     /// let addr = SocketAddr::from_pathname(&path)?;
     /// let listener = AsyncUnixListener::bind_addr(&addr)?;
     /// fahrenheit::run(async {
@@ -80,6 +83,7 @@ impl AsyncUnixListener {
     /// std::fs::remove_file(path)?;
     /// # std::io::Result::Ok(())
     /// ```
+    #[track_caller]
     pub fn bind_addr(addr: &SocketAddr) -> io::Result<AsyncUnixListener> {
         let addr = socket::unix::named(addr)?;
         AsyncUnixListener::from_std(net::UnixListener::bind_addr(addr)?)
@@ -92,15 +96,16 @@ impl AsyncUnixListener {
         Ok(AsyncUnixListener { acceptor })
     }
 
-    /// Waits for the next connection; returns it and the address of its peer, which mostly has
-    /// none. [`peer_cred`](AsyncUnixStream::peer_cred) tells who it is.
+    /// Waits for the next connection. Returns it with the address of its peer, which usually has no
+    /// name; [`peer_cred`](AsyncUnixStream::peer_cred) identifies the peer.
     ///
     /// Connections that were lost before they could be accepted are passed over.
     ///
     /// # Errors
-    /// As [`AsyncTcpListener::accept`](crate::AsyncTcpListener::accept): when descriptors run out,
-    /// the error is returned **once**, and further calls wait and try again. Other errors mean that
-    /// the listener is unusable.
+    /// When descriptors or memory run out (`EMFILE`, `ENFILE`, `ENOBUFS`, `ENOMEM`), the error is
+    /// returned **once**; later calls wait and try again, like those of
+    /// [`AsyncTcpListener::accept`](crate::AsyncTcpListener::accept). Other errors mean that the
+    /// listener is unusable.
     ///
     /// # Cancel safety
     /// No connection is lost by dropping the future.
@@ -108,10 +113,10 @@ impl AsyncUnixListener {
         poll_fn(|cx| self.poll_accept(cx)).await
     }
 
-    /// `accept` for hand-written futures.
+    /// [`accept`](AsyncUnixListener::accept) for hand-written futures.
     ///
     /// # Errors
-    /// As [`accept`](AsyncUnixListener::accept).
+    /// The errors of `accept`.
     pub fn poll_accept(
         &self,
         cx: &mut Context<'_>,
@@ -119,27 +124,9 @@ impl AsyncUnixListener {
         let accept = |io: &net::UnixListener| socket::unix::accept(io);
         let accepted = ready!(self.acceptor.poll_accept(cx, accept));
         Poll::Ready(accepted.and_then(|(fd, peer)| {
-            let stream = AsyncUnixStream::adopt(fd.into())?;
-            // The peer has hardly sent anything yet.
-            stream.socket.assume_empty();
+            let stream = AsyncUnixStream::new_connection(fd)?;
             Ok((stream, peer))
         }))
-    }
-
-    /// The connections to come, as a stream that never ends.
-    ///
-    /// Its items are those of [`accept`](AsyncUnixListener::accept), errors included: go on after
-    /// one.
-    pub fn incoming(&self) -> Incoming<'_, AsyncUnixListener> {
-        Incoming { listener: self }
-    }
-}
-
-impl Listen for AsyncUnixListener {
-    type Connection = AsyncUnixStream;
-
-    fn poll_next_connection(&self, cx: &mut Context<'_>) -> Poll<io::Result<AsyncUnixStream>> {
-        self.poll_accept(cx).map_ok(|(stream, _)| stream)
     }
 }
 
