@@ -248,6 +248,7 @@ fn facts(options: &Options) -> Vec<(String, String)> {
     }
     // What the compiler and the C library put into a program decides about instructions, too.
     facts.push(("compiler", version("rustc")));
+    facts.push(("profile", profile()));
     if options.instructions {
         facts.push(("counter of instructions", version("valgrind")));
     }
@@ -275,6 +276,24 @@ fn commit() -> String {
         false => ", with changes",
     };
     format!("{}{dirty}", git(&["log", "-1", "--format=%h"]))
+}
+
+/// The release profile as cargo's environment changed it, which changes instructions by a third.
+fn profile() -> String {
+    let changes = [
+        ("lto", option_env!("CARGO_PROFILE_RELEASE_LTO")),
+        (
+            "codegen-units",
+            option_env!("CARGO_PROFILE_RELEASE_CODEGEN_UNITS"),
+        ),
+    ];
+    let mut text = "release".to_owned();
+    for (name, value) in changes {
+        if let Some(value) = value {
+            text.push_str(&format!(", {name}={value}"));
+        }
+    }
+    text
 }
 
 /// The first line that a program prints about its version.
