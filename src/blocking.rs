@@ -1,9 +1,10 @@
-//! Work that would hold up the loop, as a future: [`spawn_blocking`].
+//! Blocking work as a future: [`spawn_blocking`].
 //!
-//! A job runs on a thread of the pool; what it returns comes back through a slot and a waker.
+//! A job runs on a thread of the pool. Its output comes back through a slot that both threads
+//! share, and a waker.
 //!
-//! **Invariant.** Every job's future becomes ready: with the output, the panic, or the reason why
-//! it could not be started.
+//! **Invariant.** The future of every job becomes ready: with the output, with the panic, or with
+//! the reason why the job could not be started.
 
 pub(crate) use crate::event_loop::pool::Kind;
 
@@ -18,17 +19,19 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
-/// Runs `job` on a thread of the blocking pool, and returns a handle to await what it returns.
+/// Runs `job` on a thread of the blocking pool, and returns a handle to await its output.
 ///
-/// The threads belong to the loop of this thread, are called `fahrenheit-blocking-N`, are started
-/// when they are needed (32 at the most, see [`Builder::blocking_threads`]) and end when they have
-/// been idle for five seconds. More jobs than threads wait for their turn. [`run`] does not wait
-/// for jobs that nobody awaits. Aborting a job that has not begun takes it out; one that has begun
-/// goes on, and its output is dropped on its own thread.
+/// The threads belong to the loop of this thread and are called `fahrenheit-blocking-N`. They are
+/// started when they are needed, 32 at most (see [`Builder::blocking_threads`]), and end when they
+/// have been idle for five seconds. When all are busy, jobs wait in a queue. One thread is kept
+/// free for host name look-ups.
+///
+/// [`run`] does not wait for jobs whose handle no task awaits. Aborting a job that has not begun
+/// removes it from the queue. A job that has begun runs to its end, and its output is dropped on
+/// its own thread.
 ///
 /// # Errors
-/// The handle returns a [`JoinError`] if the job panics, and also if no thread could be started for
-/// it.
+/// The handle returns a [`JoinError`] if the job panics, or if no thread could be started for it.
 ///
 /// # Examples
 /// ```
@@ -38,7 +41,7 @@ use std::task::{Context, Poll, Waker};
 /// });
 /// ```
 ///
-/// What a job takes along and returns goes to another thread, so it has to be `Send`:
+/// The captures and the output of a job move between threads, so they have to be `Send`:
 ///
 /// ```compile_fail
 /// let local = std::rc::Rc::new(5);
@@ -62,8 +65,8 @@ where
         .spawn_fallible(submit(Kind::Work, job))
 }
 
-/// Gives `job` to this loop's pool. The future is ready when it has ended; dropping it takes the
-/// job out if it has not begun.
+/// Submits `job` to the pool of this thread's loop. The future is ready when the job has ended.
+/// Dropping the future removes a job that has not begun.
 pub(crate) fn submit<F, T>(kind: Kind, job: F) -> Pending<T>
 where
     F: FnOnce() -> T + Send + 'static,
@@ -98,19 +101,23 @@ where
     }
 }
 
-/// Where a job's outcome is left.
+/// Where a job leaves its outcome.
 enum Slot<T> {
+    /// The job has not ended. Holds the waker of the task that awaits it.
     Waiting(Option<Waker>),
+    /// The job has ended.
     Done(Result<T, Payload>),
-    /// Nobody waits any more.
+    /// The outcome was taken, or is not wanted. A job that has not begun does not run.
     Gone,
 }
 
-/// The outcome of a job, when it has one.
+/// The future of a submitted job.
 pub(crate) struct Pending<T> {
+    /// Shared with the thread that runs the job.
     slot: Arc<Mutex<Slot<T>>>,
+    /// Why the job could not be submitted.
     error: Option<io::Error>,
-    /// How many forks had been counted when the job was given away.
+    /// Value of [`fork::count`] when the job was submitted.
     n_forks: usize,
 }
 
@@ -120,13 +127,13 @@ impl<T> Future for Pending<T> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let id = context::current_id();
         if self.stayed_with_parent() {
-            let text = "the process has forked: the job has stayed with the parent";
+            let text = "the process was forked, and the job is running in the parent";
             return Poll::Ready(Err(JoinError::not_started(id, io::Error::other(text))));
         }
         if let Some(error) = self.error.take() {
             return Poll::Ready(Err(JoinError::not_started(id, error)));
         }
-        // Before the lock: cloning and dropping wakers is foreign code.
+        // Cloned before and dropped after the lock is held, because both may run foreign code.
         let waker = cx.waker().clone();
         let mut slot = lock(&self.slot);
         let displaced = match &mut *slot {
@@ -147,15 +154,16 @@ impl<T> Future for Pending<T> {
 }
 
 impl<T> Pending<T> {
-    /// Has the job run in any case, without anybody who waits for it.
+    /// Lets the job run although its outcome is not wanted. Logs an error if it was not submitted.
     pub(crate) fn detach(mut self) {
         if let Some(error) = self.error.take() {
-            boundary::error!("a job that nobody waits for is lost: {error}");
+            boundary::error!("a detached blocking job is lost: {error}");
         }
+        // The job keeps its own slot, which says that its outcome is waited for, so it runs.
         self.slot = Arc::new(Mutex::new(Slot::Gone));
     }
 
-    /// Whether this is a child, and the job and whatever it has locked are the parent's.
+    /// True in a forked child. The job, and the lock that it may hold, belong to the parent then.
     pub(crate) fn stayed_with_parent(&self) -> bool {
         self.n_forks != fork::count()
     }
@@ -169,7 +177,7 @@ impl<T> std::fmt::Debug for Pending<T> {
 
 impl<T> Drop for Pending<T> {
     fn drop(&mut self) {
-        // In a child, a thread that does not exist here may have held the lock.
+        // In a child, the lock may be held for ever by a thread that exists only in the parent.
         if !self.stayed_with_parent() {
             let outcome = std::mem::replace(&mut *lock(&self.slot), Slot::Gone);
             drop_value(outcome);

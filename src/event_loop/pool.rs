@@ -1,11 +1,13 @@
-//! The blocking pool: a few threads.
+//! The blocking pool: the threads that run blocking jobs for one loop.
 //!
-//! No thread is started before a job needs one, and an idle one leaves after a while. Jobs queue up
-//! when all threads are busy. Name look-ups may use half of the threads at most, so that a dead
-//! name server cannot hold up everything else. Knows no task and no loop: a job is a closure.
+//! No thread is started before a job needs one, and an idle thread ends after a while. Jobs queue
+//! up when all threads are busy. Name look-ups may use half of the threads, and other work all but
+//! one, so that neither a dead name server nor jobs that never end can take all threads from the
+//! other kind. With a single thread both kinds share it. Knows no task and no loop: a job is a
+//! closure.
 //!
-//! **Invariant.** A job that was taken in runs: while it is queued, there is a thread that will get
-//! to it. All counting happens under one mutex.
+//! **Invariant.** A job that was accepted runs: while it is queued, there is a thread that will get
+//! to it. All counting happens under one mutex, and no job runs under it.
 
 use super::boundary::{self, contain, drop_payload, drop_value};
 use crate::sys::fork;
@@ -15,47 +17,60 @@ use std::io;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-/// How many threads there may be unless the user says otherwise.
+/// Maximum number of threads unless `Builder::blocking_threads` sets another.
 const DEFAULT_LIMIT: usize = 32;
 
-/// How long a thread waits for another job before it ends, outside of tests.
-const IDLE: Duration = Duration::from_secs(5);
+/// How long an idle thread waits for another job before it ends.
+const IDLE_TIME: Duration = Duration::from_secs(5);
 
-/// What a job is for.
+/// What a job is for. Each kind has its own queue and its own share of the threads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
+    /// Blocking jobs of the program, and operations on files.
     Work,
+    /// Look-ups of host names.
     Name,
 }
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// The threads of one loop. Dropping it lets the idle ones go; busy ones finish their job.
+/// The pool of one loop. Dropping it ends idle threads; busy threads finish their jobs first.
 #[derive(Debug, Default)]
 pub(crate) struct Pool {
+    /// What the loop shares with its threads. `None` until the first job.
     shared: Option<Arc<Shared>>,
+    /// Maximum number of threads, if the program has set one.
     limit: Option<usize>,
-    /// How many forks had been counted when `shared` was made.
+    /// Value of [`fork::count`] when `shared` was made.
     n_forks: usize,
 }
 
+/// What a loop and its blocking threads share.
 #[derive(Debug)]
 pub(crate) struct Shared {
     state: Mutex<State>,
+    /// Notified when a job is queued, and when the pool is closed.
     work: Condvar,
 }
 
 struct State {
+    /// Jobs that no thread has begun yet, by kind.
     work: VecDeque<Job>,
     names: VecDeque<Job>,
+    /// Maximum number of threads.
     limit: usize,
-    /// How long a thread waits for another job before it ends.
-    idle: Duration,
+    /// How long an idle thread waits for another job before it ends.
+    idle_time: Duration,
+    /// Number of threads that have not ended.
     n_threads: usize,
-    /// Those that wait for work, or have been started for it and are on their way.
+    /// Number of threads that wait for a job, or were started for one and have not taken it yet.
     n_idle: usize,
+    /// Number of threads that run a job, by kind.
+    n_busy_with_work: usize,
     n_busy_with_names: usize,
+    /// Number of threads started so far; names the next one.
     n_started: usize,
+    /// The loop has ended. Threads end as soon as no job is queued.
     closed: bool,
 }
 
@@ -68,6 +83,7 @@ impl std::fmt::Debug for State {
 }
 
 impl Pool {
+    /// Sets the maximum number of threads from now on.
     pub(crate) fn set_limit(&mut self, limit: usize) {
         self.limit = Some(limit);
         self.after_fork();
@@ -76,8 +92,9 @@ impl Pool {
         }
     }
 
-    /// In the child of a fork, the threads are the parent's, and so is the lock that one of them
-    /// may have held. A job may come before the loop has turned once.
+    /// Leaves the threads to the parent if this is a forked child. One of them may have held the
+    /// lock while the process forked, so the lock is left to the parent as well. Called before each
+    /// use, because a job may be submitted before the loop of the child turns for the first time.
     fn after_fork(&mut self) {
         if self.n_forks != fork::count() {
             std::mem::forget(self.shared.take());
@@ -85,7 +102,7 @@ impl Pool {
         }
     }
 
-    /// What jobs are given to; an error if there are to be no threads.
+    /// Returns what jobs are submitted to, or an error if the program allows no threads.
     pub(crate) fn shared(&mut self) -> io::Result<Arc<Shared>> {
         let limit = self.limit.unwrap_or(DEFAULT_LIMIT);
         if limit == 0 {
@@ -118,9 +135,27 @@ impl State {
         }
     }
 
-    fn name_limit(&self) -> usize {
-        // One, even if there are to be no threads any more: names that wait have been taken in.
-        self.limit.div_ceil(2).max(1)
+    fn n_busy(&mut self, kind: Kind) -> &mut usize {
+        match kind {
+            Kind::Work => &mut self.n_busy_with_work,
+            Kind::Name => &mut self.n_busy_with_names,
+        }
+    }
+
+    /// Number of further jobs of `kind` that may begin now, as far as the share of the kind goes.
+    fn n_allowed(&self, kind: Kind) -> usize {
+        let (share, n_busy) = match kind {
+            Kind::Work => (self.limit.saturating_sub(1), self.n_busy_with_work),
+            Kind::Name => (self.limit.div_ceil(2), self.n_busy_with_names),
+        };
+        // At least one, even if the limit was lowered to 0: jobs that were accepted have to run.
+        share.max(1).saturating_sub(n_busy)
+    }
+
+    /// Number of queued jobs that may begin now.
+    fn n_startable(&self) -> usize {
+        let n_work = self.work.len().min(self.n_allowed(Kind::Work));
+        n_work + self.names.len().min(self.n_allowed(Kind::Name))
     }
 
     fn start_thread(&mut self, shared: &Arc<Shared>) -> io::Result<()> {
@@ -135,30 +170,32 @@ impl State {
         Ok(())
     }
 
+    /// Takes the next job that may begin. Look-ups come first, because their share is smaller.
     fn take_job(&mut self) -> Option<(Kind, Job)> {
-        if self.n_busy_with_names < self.name_limit() {
-            if let Some(job) = self.names.pop_front() {
-                self.n_busy_with_names += 1;
-                return Some((Kind::Name, job));
+        for kind in [Kind::Name, Kind::Work] {
+            if self.n_allowed(kind) == 0 {
+                continue;
+            }
+            if let Some(job) = self.queue(kind).pop_front() {
+                *self.n_busy(kind) += 1;
+                return Some((kind, job));
             }
         }
-        Some((Kind::Work, self.work.pop_front()?))
+        None
     }
 }
 
 impl Shared {
-    /// Takes `job` in, and starts a thread if that is needed and allowed.
+    /// Accepts `job`, and starts a thread if one is needed and allowed.
     ///
-    /// If it cannot be started, the job waits for one that runs already; if there is none, it is
-    /// given up, and the error says so.
+    /// If no thread can be started, the job waits for one that is running already. If there is
+    /// none, the job is dropped and the error is returned.
     pub(crate) fn submit(self: &Arc<Self>, kind: Kind, job: Job) -> io::Result<()> {
         let mut state = lock(&self.state);
         state.queue(kind).push_back(job);
-        // Names beyond their share wait for a thread that is busy with names.
-        let share = state.name_limit().saturating_sub(state.n_busy_with_names);
-        let wanted = state.work.len() + state.names.len().min(share);
-        if wanted <= state.n_idle || state.n_threads >= state.limit {
-            // The thread that wakes up wants the lock.
+        // Jobs beyond the share of their kind wait for a thread that is busy with that kind.
+        if state.n_startable() <= state.n_idle || state.n_threads >= state.limit {
+            // Unlocked first, because the thread that is notified takes the lock.
             drop(state);
             self.work.notify_one();
             return Ok(());
@@ -187,9 +224,10 @@ impl Shared {
             work: VecDeque::new(),
             names: VecDeque::new(),
             limit,
-            idle: IDLE,
+            idle_time: IDLE_TIME,
             n_threads: 0,
             n_idle: 0,
+            n_busy_with_work: 0,
             n_busy_with_names: 0,
             n_started: 0,
             closed: false,
@@ -200,7 +238,7 @@ impl Shared {
         }
     }
 
-    /// The life of one thread.
+    /// Runs jobs on a thread of the pool until the thread has been idle for long enough.
     fn serve(&self) {
         let mut state = lock(&self.state);
         state.n_idle -= 1;
@@ -213,20 +251,21 @@ impl Shared {
                     drop_payload(payload);
                 }
                 state = lock(&self.state);
-                if kind == Kind::Name {
-                    state.n_busy_with_names -= 1;
-                }
+                *state.n_busy(kind) -= 1;
             }
+            // Jobs that are still queued are beyond the share of their kind. The threads that are
+            // busy with that kind take them.
             if state.closed || state.n_threads > state.limit {
                 break;
             }
             state.n_idle += 1;
-            let idle = state.idle;
-            let waited = self.work.wait_timeout(state, idle);
+            let idle_time = state.idle_time;
+            let waited = self.work.wait_timeout(state, idle_time);
             let (guard, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
             state = guard;
             state.n_idle -= 1;
-            let nothing = state.work.is_empty() && state.names.is_empty();
+            // A job may have been queued at the moment of the timeout, for this thread to take.
+            let nothing = state.n_startable() == 0;
             if timeout.timed_out() && nothing {
                 break;
             }
@@ -235,7 +274,7 @@ impl Shared {
     }
 }
 
-/// Locks, whatever happened to the last who did: no job runs under a lock of ours.
+/// Locks, ignoring poisoning: no foreign code runs under a lock of this crate.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -246,15 +285,15 @@ mod tests {
     use std::sync::mpsc::{Receiver, Sender, channel};
     use std::time::Instant;
 
-    fn pool(limit: usize, idle: Duration) -> (Pool, Arc<Shared>) {
+    fn pool(limit: usize, idle_time: Duration) -> (Pool, Arc<Shared>) {
         let mut pool = Pool::default();
         pool.set_limit(limit);
         let shared = pool.shared().unwrap();
-        lock(&shared.state).idle = idle;
+        lock(&shared.state).idle_time = idle_time;
         (pool, shared)
     }
 
-    /// Waits until `condition` holds; nothing tells when a thread has done its last.
+    /// Waits until `condition` holds, by asking again: no event says that a thread has ended.
     fn until(shared: &Shared, condition: impl Fn(&State) -> bool) {
         let start = Instant::now();
         while !condition(&lock(&shared.state)) {
@@ -263,7 +302,7 @@ mod tests {
         }
     }
 
-    /// A job that says so when it begins, and then waits for the sender to be dropped.
+    /// A job that sends a message when it begins, and then waits until the sender is dropped.
     fn stuck(begun: &Sender<()>) -> (Job, Sender<()>) {
         let (release, wait): (_, Receiver<()>) = channel();
         let begun = begun.clone();
@@ -289,7 +328,7 @@ mod tests {
 
     #[test]
     fn h5_h6_names_use_half_of_the_threads_and_given_up_ones_start_no_more() {
-        let (_pool, shared) = pool(4, IDLE);
+        let (_pool, shared) = pool(4, IDLE_TIME);
         let (begun, begins) = channel();
         let mut releases = Vec::new();
         for _ in 0..100 {
@@ -300,7 +339,7 @@ mod tests {
         begins.recv().unwrap();
         begins.recv().unwrap();
         assert_eq!(lock(&shared.state).n_threads, 2);
-        // The other half is there for work, however many names wait.
+        // The other half runs work, however many look-ups wait.
         for _ in 0..100 {
             let (done, wait) = channel();
             let job = move || done.send(()).unwrap();
@@ -315,8 +354,43 @@ mod tests {
     }
 
     #[test]
-    fn h5_names_that_wait_run_even_if_there_are_to_be_no_threads_from_now_on() {
-        let (mut pool, shared) = pool(2, IDLE);
+    fn work_that_never_ends_leaves_one_thread_for_names() {
+        let (_pool, shared) = pool(4, IDLE_TIME);
+        let (begun, begins) = channel();
+        let mut releases = Vec::new();
+        for _ in 0..100 {
+            let (job, release) = stuck(&begun);
+            shared.submit(Kind::Work, job).unwrap();
+            releases.push(release);
+        }
+        (0..3).for_each(|_| begins.recv().unwrap());
+        for _ in 0..100 {
+            let (done, wait) = channel();
+            let job = move || done.send(()).unwrap();
+            shared.submit(Kind::Name, Box::new(job)).unwrap();
+            wait.recv_timeout(Duration::from_secs(60)).unwrap();
+        }
+        assert!(begins.try_recv().is_err(), "a fourth job has begun");
+        drop(releases);
+        (0..97).for_each(|_| begins.recv().unwrap());
+        until(&shared, |state| state.n_busy_with_work == 0);
+    }
+
+    #[test]
+    fn a_single_thread_is_shared_by_work_and_names() {
+        let (_pool, shared) = pool(1, IDLE_TIME);
+        for kind in [Kind::Work, Kind::Name, Kind::Work] {
+            let (done, wait) = channel();
+            let job = move || done.send(()).unwrap();
+            shared.submit(kind, Box::new(job)).unwrap();
+            wait.recv_timeout(Duration::from_secs(60)).unwrap();
+        }
+        assert_eq!(lock(&shared.state).n_started, 1);
+    }
+
+    #[test]
+    fn accepted_names_run_even_if_the_limit_is_lowered_to_zero_h5() {
+        let (mut pool, shared) = pool(2, IDLE_TIME);
         let (begun, begins) = channel();
         let (first, release) = stuck(&begun);
         shared.submit(Kind::Name, first).unwrap();
@@ -329,10 +403,10 @@ mod tests {
         until(&shared, |state| state.n_threads == 0);
     }
 
-    /// Threads that end at the very moment at which a job comes, from two sides.
+    /// Two threads submit jobs while the threads of the pool end all the time.
     #[test]
     fn h4_of_jobs_that_meet_ending_threads_none_is_lost() {
-        let (_pool, shared) = pool(3, Duration::from_micros(20));
+        let (_pool, shared) = pool(4, Duration::from_micros(20));
         std::thread::scope(|scope| {
             for _ in 0..2 {
                 scope.spawn(|| {
@@ -349,12 +423,19 @@ mod tests {
         });
         until(&shared, |state| state.n_threads == 0);
         let state = lock(&shared.state);
-        assert!(state.n_idle == 0 && state.n_busy_with_names == 0);
+        assert_eq!(
+            (
+                state.n_idle,
+                state.n_busy_with_work,
+                state.n_busy_with_names
+            ),
+            (0, 0, 0)
+        );
     }
 
     #[test]
     fn sn6_threads_end_with_the_pool_after_the_jobs_that_were_taken_in() {
-        let (pool, shared) = pool(1, IDLE);
+        let (pool, shared) = pool(1, IDLE_TIME);
         let (begun, begins) = channel();
         let (job, release) = stuck(&begun);
         shared.submit(Kind::Work, job).unwrap();

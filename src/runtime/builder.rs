@@ -56,8 +56,10 @@ impl Builder {
     /// functions of [`fs`](crate::fs) and name look-ups, from now on, on this thread's loop. The
     /// default is 32.
     ///
-    /// No thread is started before it is needed. With 0 none is ever started, and blocking jobs and
-    /// name look-ups return an error.
+    /// Name look-ups use at most half of the threads, and everything else all but one, so that jobs
+    /// that never end do not stop look-ups, and a dead name server does not stop jobs. With 1, both
+    /// share the thread, and one that never ends stops the other. No thread is started before it
+    /// is needed. With 0 none is ever started, and blocking jobs and look-ups return an error.
     pub fn blocking_threads(mut self, max: usize) -> Builder {
         self.blocking_threads = Some(max);
         self

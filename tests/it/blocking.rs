@@ -247,7 +247,8 @@ fn h5_stuck_jobs_below_the_limit_hold_up_no_other_job() {
         let released = Arc::new(Mutex::new(()));
         let guard = released.lock().unwrap();
         let stuck = Builder::new().blocking_threads(8).run(async {
-            let stuck: Vec<_> = (0..7)
+            // One of the eight threads is kept for look-ups, and one is left.
+            let stuck: Vec<_> = (0..6)
                 .map(|_| {
                     let released = Arc::clone(&released);
                     spawn_blocking(move || drop(released.lock()))
@@ -288,4 +289,31 @@ fn jobs_of_a_loop_that_has_ended_are_harmless() {
         drop(release);
         wait.recv().unwrap();
     }
+}
+
+/// All threads that jobs may use are stuck. A look-up has a thread of its own.
+#[test]
+fn jobs_that_never_end_leave_host_names_to_be_looked_up() {
+    within(60, || {
+        let stuck = Arc::new(Mutex::new(()));
+        let held = stuck.lock().unwrap();
+        fahrenheit::block_on(async {
+            let listener = fahrenheit::AsyncTcpListener::bind("127.0.0.1:0").unwrap();
+            let port = listener.local_addr().unwrap().port();
+            let (begun, begins) = channel();
+            for _ in 0..40 {
+                let (stuck, begun) = (Arc::clone(&stuck), begun.clone());
+                drop(spawn_blocking(move || {
+                    begun.send(()).unwrap();
+                    drop(stuck.lock());
+                }));
+            }
+            (0..31).for_each(|_| begins.recv().unwrap());
+            // A thread that is left would begin the next job now.
+            sleep(Duration::from_millis(50)).await;
+            let stream = fahrenheit::AsyncTcpStream::connect(format!("localhost:{port}"));
+            stream.await.unwrap();
+        });
+        drop(held);
+    });
 }
