@@ -15,7 +15,8 @@ const MOST_EVENTS: usize = 256;
 pub(crate) struct Queue {
     epoll: Epoll,
     events: Vec<EpollEvent>,
-    /// The kernel knows no wait in nanoseconds.
+    /// True if waits are given in milliseconds, because the kernel knows no others, or is not to be
+    /// asked.
     milliseconds_only: bool,
 }
 
@@ -26,7 +27,9 @@ impl Queue {
         Ok(Queue {
             epoll,
             events,
-            milliseconds_only: false,
+            // Android's list of system calls kills a process that makes one that is not in it, and
+            // that of Android 13 and 14 lacks `epoll_pwait2`.
+            milliseconds_only: cfg!(target_os = "android"),
         })
     }
 
