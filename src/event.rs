@@ -1,11 +1,11 @@
-//! A signal that anybody can give, and a task waits for: [`Event`].
+//! An event that other threads, signal handlers or C code signal and a task waits for: [`Event`].
 //!
-//! A pipe on which a byte means "now". That is a system call more than a waker costs, but whoever
-//! can write to a descriptor can give the signal: another thread, a signal handler, C code that
-//! knows nothing of Rust, another process.
+//! It is a pipe on which a byte means "now". That costs one system call more than a waker, but
+//! anything that can write to a descriptor can signal it: another thread, a signal handler, C code
+//! that knows nothing of Rust, another process.
 //!
-//! **Invariant.** No signal is lost: each ends a wait that was under way when it came, or else the
-//! next one.
+//! **Invariant.** No signal is lost: each ends a wait that was under way when it was given, or else
+//! the next one.
 
 use crate::fd::AsyncFd;
 use crate::sys::fork;
@@ -20,9 +20,9 @@ use std::task::{Context, Poll};
 
 /// Something that happens outside of the loop, and that a task on it waits for.
 ///
-/// The signal is given by a [`Notifier`], from any thread, or by writing any byte to the
-/// notifier's descriptor, which is how C code does it. Signals that come while nobody waits are
-/// kept, as one. If several tasks wait, a signal lets one of them go on.
+/// It is signalled by a [`Notifier`], from any thread, or by writing any byte to the notifier's
+/// descriptor, which is how C code does it. Signals that arrive while no task waits are kept, as
+/// one. If several tasks wait, a signal lets one of them go on.
 ///
 /// # From C
 /// ```c
@@ -31,12 +31,12 @@ use std::task::{Context, Poll};
 /// The descriptor is non-blocking: EAGAIN means that the signal has been given already. The number
 /// stays valid for as long as the `Event` or one of its notifiers lives, so keep one of them for as
 /// long as C has it. If C is to close it, give it a duplicate
-/// ([`BorrowedFd::try_clone_to_owned`]), and expect SIGPIPE if it writes when the `Event` and its
-/// notifiers are gone.
+/// ([`BorrowedFd::try_clone_to_owned`]), and expect SIGPIPE if it writes after the `Event` and its
+/// notifiers have been dropped.
 ///
 /// # The other way round
-/// As a descriptor, an `Event` is readable from a signal until a task has waited for it. So a loop
-/// outside can wait for what a task signals, with `poll`, and then read what is there.
+/// As a descriptor, an `Event` is readable from a signal until a task has waited for it. So another
+/// program's loop can wait with `poll` for what a task signals, and then read what is there.
 ///
 /// # After `fork`
 /// A child has an event of its own behind the same numbers, with nothing signalled: its notifiers
@@ -64,44 +64,44 @@ use std::task::{Context, Poll};
 /// # .unwrap();
 /// ```
 pub struct Event {
-    fd: AsyncFd<Arc<Bell>>,
+    fd: AsyncFd<Arc<EventPipe>>,
 }
 
 impl Event {
-    /// Makes an event that has not been signalled.
+    /// Creates an event that has not been signalled.
     ///
     /// # Errors
     /// A [`CreateError`](crate::CreateError), inside of the [`io::Error`], if no descriptor is left
-    /// for a pipe; a [`RegisterError`](crate::RegisterError) if it is beyond what this system's
-    /// `select` takes.
+    /// for a pipe; a [`RegisterError`](crate::RegisterError) if its number is beyond what this
+    /// system's `select` takes.
     #[track_caller]
     pub fn new() -> io::Result<Event> {
         fork::watch();
-        let bell = Bell {
+        let pipe = EventPipe {
             n_forks: AtomicUsize::new(fork::count()),
-            early: AtomicBool::new(false),
+            signalled_early: AtomicBool::new(false),
             pipe: WakePipe::new()?,
         };
-        let fd = AsyncFd::new(Arc::new(bell))?;
+        let fd = AsyncFd::new(Arc::new(pipe))?;
         Ok(Event { fd })
     }
 
-    /// A handle for another thread, or for C code, to signal this event.
+    /// Returns a handle for another thread, or for C code, to signal this event.
     pub fn notifier(&self) -> Notifier {
         Notifier {
-            bell: Arc::clone(self.fd.get_ref()),
+            pipe: Arc::clone(self.fd.get_ref()),
         }
     }
 
     /// Waits until the event is signalled. Ready at once if it has been since the last wait.
     ///
     /// # Errors
-    /// - EBADF, or of kind [`UnexpectedEof`](io::ErrorKind::UnexpectedEof), if somebody has closed
-    ///   the descriptors of the event behind its back.
-    /// - In a child of `fork`, if no descriptor is left for a pipe of its own.
+    /// - EBADF, or of kind [`UnexpectedEof`](io::ErrorKind::UnexpectedEof), if other code has
+    ///   closed the descriptors of the event.
+    /// - EMFILE in a child of `fork`, if no descriptor is left for a pipe of its own.
     ///
     /// # Cancel safety
-    /// Nothing is lost by dropping the future: the signal is there for the next wait.
+    /// Nothing is lost by dropping the future: the signal is kept for the next wait.
     pub async fn wait(&self) -> io::Result<()> {
         poll_fn(|cx| self.poll_wait(cx)).await
     }
@@ -110,7 +110,7 @@ impl Event {
         if self.fd.get_ref().renew_after_fork()? {
             return Poll::Ready(Ok(()));
         }
-        self.fd.poll_read_with(cx, |bell| bell.pipe.take())
+        self.fd.poll_read_with(cx, |event| event.pipe.take())
     }
 }
 
@@ -121,7 +121,7 @@ impl AsFd for Event {
     }
 }
 
-/// As [`AsFd`].
+/// The end to read from: readable while the event is signalled.
 impl AsRawFd for Event {
     fn as_raw_fd(&self) -> RawFd {
         self.fd.as_raw_fd()
@@ -142,28 +142,29 @@ impl fmt::Debug for Event {
 /// As a descriptor it is the end to write to, see [`Event`].
 #[derive(Clone)]
 pub struct Notifier {
-    bell: Arc<Bell>,
+    pipe: Arc<EventPipe>,
 }
 
 impl Notifier {
-    /// Signals the event. Does not wait; if it is signalled already, nothing changes. If the event
-    /// is gone, nobody hears it.
+    /// Signals the event. Does not wait. Nothing changes if it is signalled already, or has been
+    /// dropped.
     ///
     /// A signal handler may call this: it takes no lock and allocates nothing. It may change
     /// `errno`.
     ///
     /// # Errors
-    /// If somebody has closed the descriptors of the event behind its back.
+    /// EBADF if other code has closed the descriptors of the event.
     pub fn notify(&self) -> io::Result<()> {
-        let bell = &*self.bell;
-        if bell.is_ours() {
-            return bell.pipe.ring();
+        let event = &*self.pipe;
+        if event.is_own_pipe() {
+            return event.pipe.ring();
         }
-        // This is a child, and the pipe is still its parent's. Say it, then look again: either this
-        // finds the pipe renewed, or whoever renews it finds this.
-        bell.early.store(true, Ordering::SeqCst);
-        if bell.is_ours() {
-            return bell.pipe.ring();
+        // This is a forked child, and a byte in the pipe would signal its parent. The flag comes
+        // first, then a second look: either this finds the pipe renewed, or the thread that renews
+        // it finds the flag.
+        event.signalled_early.store(true, Ordering::SeqCst);
+        if event.is_own_pipe() {
+            return event.pipe.ring();
         }
         Ok(())
     }
@@ -172,11 +173,11 @@ impl Notifier {
 /// The end to write to: any byte signals the event.
 impl AsFd for Notifier {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.bell.pipe.write_end()
+        self.pipe.pipe.write_end()
     }
 }
 
-/// As [`AsFd`].
+/// The end to write to: any byte signals the event.
 impl AsRawFd for Notifier {
     fn as_raw_fd(&self) -> RawFd {
         self.as_fd().as_raw_fd()
@@ -193,33 +194,35 @@ impl fmt::Debug for Notifier {
 }
 
 /// What an event and its notifiers share.
-struct Bell {
-    /// How many forks had been counted when the pipe was made: in a child it is the parent's.
+struct EventPipe {
+    /// Number of counted forks when the pipe was made: in a child it is still the parent's.
     n_forks: AtomicUsize,
-    /// Signalled in a child before the pipe was its own.
-    early: AtomicBool,
+    /// True if it was signalled in a forked child before the child had a pipe of its own.
+    signalled_early: AtomicBool,
     pipe: WakePipe,
 }
 
-impl Bell {
-    fn is_ours(&self) -> bool {
+impl EventPipe {
+    /// False in a forked child that still shares the pipe with its parent.
+    fn is_own_pipe(&self) -> bool {
         self.n_forks.load(Ordering::SeqCst) == fork::count()
     }
 
-    /// In a child of `fork`: makes the pipe its own. Returns whether the event was signalled in the
-    /// child before that. Only called by the thread of the event.
+    /// Gives a forked child a pipe of its own. Returns whether the event was signalled in the child
+    /// before that. Called by the thread of the event only.
     fn renew_after_fork(&self) -> io::Result<bool> {
-        if self.is_ours() {
+        if self.is_own_pipe() {
             return Ok(false);
         }
         self.pipe.renew()?;
+        // Before the flag is read: a notifier sets the flag and then looks at this.
         self.n_forks.store(fork::count(), Ordering::SeqCst);
-        Ok(self.early.swap(false, Ordering::SeqCst))
+        Ok(self.signalled_early.swap(false, Ordering::SeqCst))
     }
 }
 
 /// The end to read from, for `select`.
-impl AsFd for Bell {
+impl AsFd for EventPipe {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.pipe.as_fd()
     }

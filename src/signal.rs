@@ -1,26 +1,35 @@
-//! Signals as a stream: [`Signals`] for any set of them, [`ctrl_c`] for the one that everybody
-//! needs.
+//! Signals as a stream: [`Signals`] for any set of them, [`ctrl_c`] for the most common one.
 //!
 //! Each listener has a pipe of its own, which the signal handler writes to and which this thread's
-//! loop reads; nothing here needs the loop to know about signals.
+//! loop reads; the loop itself knows nothing of signals.
 //!
 //! # What happens to the default action
-//! For as long as anybody in the process listens to a signal, its default action does not happen:
-//! Ctrl-C does not end the program. When the last listener is dropped, whatever was there before is
-//! put back: the default action, or the handler of a C library, which was also called meanwhile.
-//! That is also what a signal meets that is still on its way then.
+//! As long as a signal has a listener in this process, its default action does not happen: Ctrl-C
+//! does not end the program. When the last listener is dropped, the previous disposition is
+//! restored: the default action, or the handler of a C library. A signal that is still pending at
+//! that moment gets the restored disposition.
+//!
+//! # Handlers of other code
+//! A handler that was there before goes on being called, with all its arguments, and interrupts
+//! system calls or restarts them (`SA_RESTART`) as before. If other code installs its handler over
+//! ours, existing listeners depend on that handler calling ours; a new listener puts ours on top
+//! again, and theirs is called from there. Handlers that call each other through ours come to an
+//! end. If other code's handler is the current one when the last listener is dropped, it stays.
+//! A shared library that contains this crate must not be unloaded in that case.
 //!
 //! # Several listeners
-//! All of them are told, on whichever threads they are. Signals of one kind that come faster than
+//! All of them are told, on whichever threads they are. Signals of one kind that arrive faster than
 //! they are taken become one; after the last of them there is always one more to take. Kinds do not
 //! push each other out.
 //!
 //! # Child programs
 //! A program that is started meanwhile begins with the default action for these signals, also for
-//! one that was ignored before it was listened to: the system has it so.
+//! one that was ignored before it had a listener: `execve(2)` resets caught signals.
 //!
 //! # After `fork`
-//! A child's listeners are its own: it hears what the child is sent, and the parent does not.
+//! A forked child hears what it is sent itself, from its first instruction on, through the
+//! listeners that it has a copy of; its parent does not hear that. Signals to a child of `vfork`
+//! have no listener. Processes made by a bare `clone(2)` are not supported.
 
 use crate::event_loop::boundary;
 use crate::fd::AsyncFd;
@@ -47,7 +56,7 @@ pub struct Signal(i32);
 impl Signal {
     /// `SIGALRM`: a timer of the system is due.
     pub const ALRM: Signal = Signal(raw::SIGALRM);
-    /// `SIGCHLD`: a child has ended or stopped; [`process`](crate::process) listens to it itself.
+    /// `SIGCHLD`: a child has exited or stopped. To wait for one, see [`process`](crate::process).
     pub const CHLD: Signal = Signal(raw::SIGCHLD);
     /// `SIGCONT`: go on after a stop.
     pub const CONT: Signal = Signal(raw::SIGCONT);
@@ -59,7 +68,7 @@ impl Signal {
     pub const IO: Signal = Signal(raw::SIGIO);
     /// `SIGKILL`: ends a process at once. It can be sent, not listened to.
     pub const KILL: Signal = Signal(raw::SIGKILL);
-    /// `SIGPIPE`: a write to a pipe that nobody reads.
+    /// `SIGPIPE`: a write to a pipe or socket that has no reader any more.
     pub const PIPE: Signal = Signal(raw::SIGPIPE);
     /// `SIGQUIT`: Ctrl-\.
     pub const QUIT: Signal = Signal(raw::SIGQUIT);
@@ -82,12 +91,12 @@ impl Signal {
     /// `SIGWINCH`: the terminal has another size.
     pub const WINCH: Signal = Signal(raw::SIGWINCH);
 
-    /// The signal of this number, whether the system has it or not.
+    /// Returns the signal of this number, whether the system has it or not.
     pub const fn from_raw(number: i32) -> Signal {
         Signal(number)
     }
 
-    /// Its number on this system.
+    /// Returns its number on this system.
     pub const fn as_raw(self) -> i32 {
         self.0
     }
@@ -123,9 +132,8 @@ impl fmt::Debug for Signal {
 
 /// A stream of the signals of a set, as they come; see the [module](self).
 ///
-/// It hears from when it is made, also while no loop runs, until it is dropped. It never ends,
-/// unless somebody closes its descriptor behind the loop. A listener belongs to the thread that
-/// made it.
+/// It hears from when it is made, also while no loop runs, until it is dropped. It ends only if
+/// other code closes its descriptor. A listener belongs to the thread that made it.
 ///
 /// # Cancel safety
 /// Nothing is lost by dropping a future that waits for the next signal. What has come and was not
@@ -152,22 +160,20 @@ impl fmt::Debug for Signal {
 #[must_use = "signals are heard as long as this lives"]
 pub struct Signals {
     listener: AsyncFd<raw::Listener>,
-    /// Taken from the listener and not yet given out. All of these come before one is looked for
-    /// again, so that a flood of one kind does not hold up another.
+    /// Taken from the listener and not returned yet. The listener is asked again only when this is
+    /// empty, so that a flood of one kind does not hold up another.
     batch: raw::Set,
 }
 
 impl Signals {
-    /// Listens to the signals of `set` from now on.
+    /// Starts listening to the signals of `set`.
     ///
     /// # Errors
     /// - Of kind [`InvalidInput`](io::ErrorKind::InvalidInput) for signals that cannot be caught
     ///   (`SIGKILL`, `SIGSTOP`), that say that an instruction has failed (`SIGSEGV`, `SIGBUS`,
     ///   `SIGILL`, `SIGFPE`), and for numbers that are no signals. Nothing is changed then.
-    /// - If no descriptor is left for a pipe, or its number is beyond what this system's `select`
-    ///   takes.
-    /// - Of kind [`ResourceBusy`](io::ErrorKind::ResourceBusy) if the program has put a handler of
-    ///   its own over ours since there was a listener, and left it there.
+    /// - EMFILE if no descriptor is left for a pipe; or if its number is beyond what this system's
+    ///   `select` takes.
     ///
     /// # Portability
     /// The numbers behind the names differ between systems, and so do the signals that exist.
@@ -183,7 +189,7 @@ impl Signals {
         })
     }
 
-    /// The next batch of signals that have been raised; empty if there is none.
+    /// Returns the signals that have been raised since the last call, or waits for one.
     fn poll_batch(&self, cx: &mut Context<'_>) -> Poll<io::Result<raw::Set>> {
         if self.listener.get_ref().renew_after_fork()? {
             let taken = self.listener.get_ref().take();
@@ -204,7 +210,7 @@ impl Stream for Signals {
         }
         match ready!(self.poll_batch(cx)) {
             Ok(batch) => self.batch = batch,
-            Err(error) => boundary::error!("signals are no longer heard: {error}"),
+            Err(error) => boundary::error!("a listener to signals ends: {error}"),
         }
         Poll::Ready(self.batch.pop().map(Signal))
     }
@@ -218,14 +224,14 @@ impl fmt::Debug for Signals {
 
 /// Waits for Ctrl-C (`SIGINT`), listening from the moment of the call.
 ///
-/// When the future is ready or dropped, and nobody else listens, the next Ctrl-C ends the program
-/// as usual. A program that wants to hear of several uses [`Signals`].
+/// When the future is ready or dropped, and there is no other listener, the next Ctrl-C ends the
+/// program as usual. A program that wants to hear of several uses [`Signals`].
 ///
 /// # Errors
-/// If it cannot be listened to; see [`Signals::new`].
+/// EMFILE if no descriptor is left for a pipe; see [`Signals::new`].
 ///
 /// # Cancel safety
-/// Dropping the future before it is ready may lose a Ctrl-C that has just come.
+/// Dropping the future before it is ready loses a Ctrl-C that has arrived and was not seen.
 ///
 /// # Portability
 /// A shell starts background jobs without job control, and `nohup` some others, with Ctrl-C
@@ -247,7 +253,7 @@ pub fn ctrl_c() -> impl Future<Output = io::Result<()>> {
         let mut signals = pin!(signals?);
         match poll_fn(|cx| signals.as_mut().poll_next(cx)).await {
             Some(_) => Ok(()),
-            None => Err(io::Error::other("Ctrl-C is no longer heard")),
+            None => Err(io::Error::other("the listener to Ctrl-C has ended")),
         }
     }
 }

@@ -9,13 +9,16 @@ use futures_io::AsyncRead;
 use futures_util::future::try_join3;
 use futures_util::io::AsyncReadExt;
 use std::io;
+#[cfg(doc)]
+use std::process::Stdio;
 use std::process::{Child, ExitStatus, Output};
 
 /// A child process; made by [`AsyncCommand::spawn`](super::AsyncCommand::spawn).
 ///
 /// Dropping it leaves the child alone, or kills it if it was started with
-/// [`kill_on_drop`](super::AsyncCommand::kill_on_drop); in both cases no zombie stays, see the
-/// [module](super). It belongs to the thread that made it:
+/// [`kill_on_drop`](super::AsyncCommand::kill_on_drop). In both cases its exit status is taken when
+/// it has exited, so that it does not stay a zombie; see the [module](super). The handle belongs to
+/// the thread that made it:
 ///
 /// ```compile_fail
 /// fn must_be_send<T: Send>() {}
@@ -32,22 +35,25 @@ pub struct AsyncChild {
     /// `None` only while it is dropped.
     process: Option<Process>,
     state: State,
+    /// True if the child is killed when it is dropped while it is running.
     pub(super) kill_on_drop: bool,
 }
 
 #[derive(Debug)]
 struct Process {
+    /// std's handle, without its pipes.
     child: Child,
+    /// What hears of its exit.
     exit: ExitListener,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// As far as we have looked. Its pid is its own: also a child that has ended keeps it, until we
-    /// look.
+    /// Its exit status has not been taken. So its number is its own, even if it has exited.
     Running,
+    /// Its exit status has been taken by this handle.
     Ended(ExitStatus),
-    /// It is no child of this process, or no longer.
+    /// Its exit status has been taken by other code, or it is the child of another process.
     Lost,
 }
 
@@ -60,7 +66,7 @@ impl AsyncChild {
     #[track_caller]
     pub fn from_std(mut child: Child) -> io::Result<AsyncChild> {
         exits::check_not_ignored()?;
-        // If it has been waited for, its number may be another process's. std knows then.
+        // If std has taken its exit status, its number may be another process's by now.
         let known = sys::retry_io(|| child.try_wait()).unwrap_or(None);
         let mut this = AsyncChild::new(child, false)?;
         if let Some(status) = known {
@@ -100,7 +106,7 @@ impl AsyncChild {
     }
 
     /// The number of the process; `None` once its exit status has been taken, because the number
-    /// may then be another's.
+    /// may then be another process's.
     pub fn id(&self) -> Option<u32> {
         let is_running = self.state == State::Running;
         let process = self.process.as_ref().filter(|_| is_running);
@@ -110,12 +116,13 @@ impl AsyncChild {
     /// Waits for the end of the child, and returns its exit status, again and again if asked.
     ///
     /// Closes the child's stdin first, so that it does not wait for us. If its stdout or stderr is
-    /// a pipe that nobody reads, it may never end: see
+    /// a pipe that no task reads, it may never exit: see
     /// [`wait_with_output`](AsyncChild::wait_with_output).
     ///
     /// # Errors
-    /// If the system does not know the exit status: somebody else has waited for this very process,
-    /// `SIGCHLD` was ignored when it ended, or this process is a `fork` of the one that started it.
+    /// If the exit status is lost: other code of this program has waited for this very child, or
+    /// for any child; `SIGCHLD` was ignored when it exited; or this process is a `fork` of the one
+    /// that started it.
     ///
     /// # Cancel safety
     /// Nothing is lost by dropping the future; stdin stays closed.
@@ -148,7 +155,7 @@ impl AsyncChild {
         }
     }
 
-    /// The exit status of the child, if it has ended. Leaves stdin alone.
+    /// Returns the exit status of the child if it has exited. Does not close its stdin.
     ///
     /// # Errors
     /// As [`wait`](AsyncChild::wait).
@@ -190,24 +197,26 @@ impl AsyncChild {
         })
     }
 
-    /// Ends the child with `SIGKILL`. That is under way when this returns: [`wait`] tells when it
-    /// has happened. If it has ended meanwhile, there is nothing to do, and that is no error.
+    /// Ends the child with `SIGKILL`. The child may still be there when this returns; [`wait`]
+    /// returns when it has gone. If it has exited by itself, that is no error.
     ///
     /// # Errors
-    /// Of kind [`InvalidInput`](io::ErrorKind::InvalidInput) once its exit status has been taken:
-    /// its number may be another process's by now, which nothing is sent to. Else that of the
-    /// system; and if it is no child of this process any more, as for [`wait`].
+    /// - Of kind [`InvalidInput`](io::ErrorKind::InvalidInput) once its exit status has been taken:
+    ///   its number may be another process's by now, which is sent nothing.
+    /// - EPERM of `kill(2)` if the child has become another user's.
+    /// - If the exit status is lost, as for [`wait`].
     ///
     /// [`wait`]: AsyncChild::wait
     pub fn kill(&mut self) -> io::Result<()> {
         self.signal(Signal::KILL)
     }
 
-    /// Sends the child a signal, as `SIGTERM` to ask it to end.
+    /// Sends the child a signal, for example `SIGTERM` to ask it to end.
     ///
     /// # Errors
-    /// As [`kill`](AsyncChild::kill); and of kind [`InvalidInput`](io::ErrorKind::InvalidInput) for
-    /// signals without a name, as real-time signals are.
+    /// Those of [`kill`](AsyncChild::kill); and of kind
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput) for signals without a name, such as real-time
+    /// signals.
     ///
     /// # Examples
     /// ```
@@ -227,7 +236,7 @@ impl AsyncChild {
             let text = format!("cannot send {signal} to a child process that has ended ({status})");
             return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
         }
-        // Looks first: somebody else may have reaped it.
+        // Other code may have reaped it, and its number may be another process's.
         match self.try_wait()? {
             Some(_) => Ok(()),
             None => self.process().send(signal),
@@ -236,7 +245,7 @@ impl AsyncChild {
 }
 
 impl Process {
-    /// Sends a signal to a process that was found not to have been waited for.
+    /// Sends a signal. The caller has found that the process has not been waited for.
     fn send(&self, signal: Signal) -> io::Result<()> {
         self.exit.send(&self.child, signal.as_raw())
     }
@@ -252,8 +261,8 @@ async fn read_all(pipe: Option<impl AsyncRead + Unpin>) -> io::Result<Vec<u8>> {
     let Some(mut pipe) = pipe else {
         return Ok(bytes);
     };
-    // Not by `read_to_end`, which writes zeroes into all the room that it has each time it waits:
-    // so it would take time with the square of what comes.
+    // Not by `read_to_end`, which writes zeroes into all spare capacity each time it waits: its
+    // time grows with the square of the output.
     let mut piece = vec![0; 1 << 16];
     loop {
         match pipe.read(&mut piece).await? {
@@ -274,7 +283,7 @@ impl TryFrom<Child> for AsyncChild {
 
 impl Drop for AsyncChild {
     fn drop(&mut self) {
-        // Looks first: a process that is not our child is neither killed nor adopted.
+        // A process that is not, or no longer, our child is neither killed nor adopted.
         let Ok(None) = self.try_wait() else { return };
         if self.kill_on_drop {
             let process = self.process();

@@ -8,9 +8,9 @@ use std::io;
 use std::path::Path;
 use std::process::{Command, ExitStatus, Output, Stdio};
 
-/// A program to be started, as `std::process::Command`.
+/// A program to be started; the async version of `std::process::Command`.
 ///
-/// What is missing here, as users, groups and sessions, is set with
+/// What has no method here (users, groups, sessions) is set with
 /// [`as_std_mut`](AsyncCommand::as_std_mut).
 ///
 /// # Examples
@@ -28,14 +28,15 @@ use std::process::{Command, ExitStatus, Output, Stdio};
 #[derive(Debug)]
 pub struct AsyncCommand {
     std: Command,
-    /// Whether the caller has said what stdin, stdout and stderr are to be.
+    /// True for each of stdin, stdout and stderr that the caller has set.
     is_set: [bool; 3],
+    /// Passed on to the children.
     kill_on_drop: bool,
 }
 
 impl AsyncCommand {
-    /// A command to start `program`, which is looked for in `PATH` if it has no `/`. It inherits
-    /// arguments (none), environment and working directory as in std.
+    /// Returns a command that starts `program`, without arguments, in the environment and the
+    /// working directory of this process. The program is searched for in `PATH` if it has no `/`.
     pub fn new(program: impl AsRef<OsStr>) -> AsyncCommand {
         AsyncCommand::from(Command::new(program))
     }
@@ -76,7 +77,7 @@ impl AsyncCommand {
         self
     }
 
-    /// Has the child inherit no variable.
+    /// Clears the child's environment, so that it inherits no variable.
     pub fn env_clear(&mut self) -> &mut AsyncCommand {
         self.std.env_clear();
         self
@@ -88,15 +89,15 @@ impl AsyncCommand {
         self
     }
 
-    /// Sets the child's standard input. Unless it is set, it is that of this process, and nothing
-    /// at all for [`output`](AsyncCommand::output).
+    /// Sets the child's standard input. The default is to inherit that of this process, and
+    /// `/dev/null` for [`output`](AsyncCommand::output).
     pub fn stdin(&mut self, stdin: impl Into<Stdio>) -> &mut AsyncCommand {
         self.std.stdin(stdin);
         self.is_set[0] = true;
         self
     }
 
-    /// Sets the child's standard output. Unless it is set, it is that of this process, and a pipe
+    /// Sets the child's standard output. The default is to inherit that of this process, and a pipe
     /// for [`output`](AsyncCommand::output).
     pub fn stdout(&mut self, stdout: impl Into<Stdio>) -> &mut AsyncCommand {
         self.std.stdout(stdout);
@@ -104,28 +105,29 @@ impl AsyncCommand {
         self
     }
 
-    /// Sets the child's standard error, as [`stdout`](AsyncCommand::stdout).
+    /// Sets the child's standard error. The default is to inherit that of this process, and a pipe
+    /// for [`output`](AsyncCommand::output).
     pub fn stderr(&mut self, stderr: impl Into<Stdio>) -> &mut AsyncCommand {
         self.std.stderr(stderr);
         self.is_set[2] = true;
         self
     }
 
-    /// Whether a child is killed when its [`AsyncChild`] is dropped before it has ended; also when
-    /// the future of [`status`](AsyncCommand::status) or [`output`](AsyncCommand::output) is.
-    /// It is not, by default. The child's own children are not killed.
+    /// Sets whether a child is killed when its [`AsyncChild`] is dropped before it has exited, or
+    /// when the future of [`status`](AsyncCommand::status) or [`output`](AsyncCommand::output) is
+    /// dropped. The default is not to. The child's own children are not killed.
     pub fn kill_on_drop(&mut self, kill: bool) -> &mut AsyncCommand {
         self.kill_on_drop = kill;
         self
     }
 
-    /// The command of std below.
+    /// Returns the command of std that this one is built on.
     pub fn as_std(&self) -> &Command {
         &self.std
     }
 
-    /// The command of std below, to set what this type has no method for. Standard streams are set
-    /// here instead: [`output`](AsyncCommand::output) does not see those that are set there.
+    /// Returns the command of std that this one is built on, to set what this type has no method
+    /// for. Do not set standard streams there: [`output`](AsyncCommand::output) would not know.
     pub fn as_std_mut(&mut self) -> &mut Command {
         &mut self.std
     }
@@ -135,10 +137,11 @@ impl AsyncCommand {
     /// It runs from now on, whether the loop turns or not. The command can be used again.
     ///
     /// # Errors
-    /// - If the program cannot be started; nothing is left of the attempt.
-    /// - If the program that calls this ignores `SIGCHLD`; see the [module](super).
-    /// - If no descriptor is left for pipes, or its number is beyond what this system's `select`
-    ///   takes. In the second case a child that has started already is killed.
+    /// - If the program cannot be started, with the errno of `execve(2)` or `fork(2)`; nothing is
+    ///   left of the attempt.
+    /// - If this process ignores `SIGCHLD`; see the [module](super).
+    /// - EMFILE if no descriptor is left for the pipes; or if the number of one is beyond what this
+    ///   system's `select` takes: then the child, which has started already, is killed.
     ///
     /// # Examples
     /// ```
@@ -166,10 +169,10 @@ impl AsyncCommand {
         Ok(child)
     }
 
-    /// Starts the program at once, and waits for its end. Pipes are closed before.
+    /// Starts the program at once, closes its pipes, and waits until it has exited.
     ///
     /// # Errors
-    /// As [`spawn`](AsyncCommand::spawn) and [`AsyncChild::wait`].
+    /// Those of [`spawn`](AsyncCommand::spawn) and [`AsyncChild::wait`].
     ///
     /// # Cancel safety
     /// Dropping the future drops the child.
@@ -191,10 +194,10 @@ impl AsyncCommand {
         }
     }
 
-    /// Starts the program at once, waits for its end, and collects what it writes.
+    /// Starts the program at once, collects what it writes, and waits until it has exited.
     ///
     /// # Errors
-    /// As [`spawn`](AsyncCommand::spawn) and [`AsyncChild::wait_with_output`].
+    /// Those of [`spawn`](AsyncCommand::spawn) and [`AsyncChild::wait_with_output`].
     ///
     /// # Cancel safety
     /// Dropping the future drops the child, and what it has written.
@@ -211,6 +214,7 @@ impl AsyncCommand {
             self.std.stderr(Stdio::piped());
         }
         let child = self.spawn();
+        // A later `spawn` of this command has other defaults.
         self.inherit_what_is_not_set();
         async { child?.wait_with_output().await }
     }
