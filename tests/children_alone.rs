@@ -412,6 +412,8 @@ fn g4_nothing_is_sent_to_a_number_whose_child_is_reaped() {
         let is_sent = |line: &&str| calls.iter().any(|call| line.contains(call));
         let sent: Vec<_> = log.lines().filter(is_sent).collect();
         assert!(sent.len() == 1 && sent[0].contains("SIGTERM"), "{log}");
+        let by_pidfd = sent[0].contains("pidfd_send_signal(");
+        assert_eq!(by_pidfd, has_exit_queue(), "{log}");
     }
 }
 

@@ -365,7 +365,7 @@ mod with_pidfds {
                 assert_eq!(waitpid(None, None).unwrap().pid(), Some(pid));
                 // The number is now that of another child of this process.
                 let Some(mut stranger) = child_with_number(pid) else {
-                    eprintln!("SKIPPED {name}: a process cannot choose its number here");
+                    net_util::skip(name, "a process cannot choose its number here");
                     return;
                 };
                 assert!(child.kill().unwrap_err().to_string().contains("lost"));
