@@ -18,9 +18,11 @@
 
 mod dir;
 mod file;
+mod options;
 
 pub use dir::{DirEntry, ReadDir, read_dir};
-pub use file::{File, OpenOptions};
+pub use file::File;
+pub use options::OpenOptions;
 
 use crate::blocking::{self, Kind};
 use std::fs::Metadata;

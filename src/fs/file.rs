@@ -1,40 +1,63 @@
-//! A file as a stream.
+//! [`File`]: a file as a stream, on the blocking pool.
+//!
+//! **Invariants.** At most one job of a file runs at a time, and it is kept in `job` until its
+//! outcome was entered, also if the future that started it was dropped. So operations take effect
+//! in the order in which they were started, and a write that was acknowledged comes before
+//! everything that is started later.
 
-use super::on_pool;
+mod write_behind;
+
+use super::OpenOptions;
 use crate::blocking::{self, Kind, Pending};
 use crate::event_loop::pool::lock;
 use futures_io::{AsyncRead, AsyncSeek, AsyncWrite};
 use std::fs::Metadata;
 use std::future::poll_fn;
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::mem;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, ready};
+use write_behind::{Asker, Failure, Output, rewind, write_out};
 
-/// At least so much is read at a time: a job costs more than a page.
-const LEAST: usize = 64 * 1024;
+/// Minimum number of bytes that a read-ahead asks for. Submitting a job costs more than reading
+/// sixteen pages.
+const MIN_READ_AHEAD: usize = 64 * 1024;
 
-/// At most so much is read at a time, and at most so much waits to be written.
-const MOST: usize = 256 * 1024;
+/// Maximum number of bytes that one job reads, and that wait to be written.
+const MAX_BUFFER: usize = 256 * 1024;
 
 /// A file: [`AsyncRead`], [`AsyncWrite`] and [`AsyncSeek`], on the blocking pool.
 ///
-/// Reading reads ahead, 64 KiB or more, so that many small reads cost little. Writing does not wait
-/// for the disk: what is written meanwhile is collected, up to 256 KiB, and written next, in order.
-/// So an error may come out of a later write, or of `flush` or `close`, which wait: **call one of
-/// them at the end.** Dropping a file without it loses no data, as its thread goes on to the end,
-/// but errors; and the process must not end before.
+/// # Reading
+/// The first read after opening or seeking reads what it was asked for. Later reads read ahead,
+/// 64 KiB or more, so that many small reads cost little. The position of the underlying descriptor
+/// is then further on than that of this value. That matters to those who share the descriptor's
+/// position: duplicates made by `try_clone` and child processes. [`into_std`](File::into_std), a
+/// write and a seek put it right.
 ///
-/// For FIFOs, terminals and devices, on which a read may take for ever, use
-/// [`AsyncFd`](crate::AsyncFd).
+/// # Writing
+/// A write does not wait for the disk. It is acknowledged when the bytes are queued, up to 256 KiB,
+/// and they are written in order. An error of that is returned by the next operation, and once
+/// each by `flush` and `close`, which wait: **call one of them at the end.** If a file is dropped
+/// without it, queued bytes are still written, as long as the process does not end before, but
+/// errors are lost.
+///
+/// # FIFOs, terminals and devices
+/// A read from these may block a thread of the pool for ever. Use [`AsyncFd`](crate::AsyncFd) for
+/// them.
 ///
 /// # Cancel safety
-/// What has been read and not been taken is kept for the next read. What a write has returned as
-/// written will be. A seek may have happened.
+/// Every operation takes effect after those started before it, also if its future is dropped.
+/// Bytes that were read for a dropped read are kept for the next one. Bytes of a dropped write were
+/// not queued. A seek, `set_len` or a sync whose future was polled may take effect after it was
+/// dropped.
+///
+/// # After `fork`
+/// A job that runs during a fork stays with the parent. In the child, its operation returns an
+/// error and the file can be used again; the position is shared with the parent.
 ///
 /// # Examples
 /// ```
@@ -56,21 +79,18 @@ const MOST: usize = 256 * 1024;
 #[derive(Debug)]
 pub struct File {
     file: Arc<std::fs::File>,
-    /// What has been read ahead: `begin..end` of it.
+    /// Bytes that were read and not taken yet are at `begin..end`.
     bytes: Vec<u8>,
     begin: usize,
     end: usize,
+    /// Whether the last operation was a read, so that the next read may read ahead.
+    is_sequential: bool,
+    /// Bytes that wait to be written.
     output: Arc<Mutex<Output>>,
-    /// What the file is being used for; one thing at a time.
+    /// The error of a write that was acknowledged, until everything that reports it has done so.
+    failure: Option<Failure>,
+    /// The job that runs, or whose outcome was not entered yet.
     job: Option<Job>,
-}
-
-/// What waits to be written.
-#[derive(Debug, Default)]
-struct Output {
-    bytes: Vec<u8>,
-    /// A job will look at the bytes again before it ends.
-    running: bool,
 }
 
 #[derive(Debug)]
@@ -78,63 +98,69 @@ enum Job {
     Read(Pending<(Vec<u8>, io::Result<usize>)>),
     Write(Pending<io::Result<()>>),
     Seek(SeekFrom, Pending<io::Result<u64>>),
+    /// Any other call, which leaves the position alone.
+    Call(Pending<io::Result<Option<Metadata>>>),
 }
 
-/// What the last job has done.
+/// The outcome of a job. Failed writes are in `File::failure`.
 enum Done {
     Nothing,
     Read(io::Result<usize>),
-    Write(io::Result<()>),
+    Write,
     Seek(SeekFrom, io::Result<u64>),
+    Call(io::Result<Option<Metadata>>),
 }
 
 impl File {
-    /// Opens a file to read from.
+    /// Opens a file for reading.
     ///
     /// # Errors
-    /// If it is not there or may not be read.
+    /// The error of `open(2)`: usually NotFound or PermissionDenied.
     ///
     /// # Cancel safety
-    /// That of the [module](super).
+    /// Nothing is lost if the future is dropped.
     pub async fn open(path: impl AsRef<Path>) -> io::Result<File> {
         File::options().read(true).open(path).await
     }
 
-    /// Opens a file to write to. It is made if it is not there, and emptied if it is.
+    /// Opens a file for writing. Creates it if it does not exist, and empties it if it does.
     ///
     /// # Errors
-    /// If it cannot be made, or may not be written.
+    /// The error of `open(2)`: usually NotFound, if the directory does not exist, or
+    /// PermissionDenied.
     ///
     /// # Cancel safety
-    /// That of the [module](super): the file may have been made or emptied.
+    /// The file may have been created or emptied if the future is dropped.
     pub async fn create(path: impl AsRef<Path>) -> io::Result<File> {
         let mut options = File::options();
         options.write(true).create(true).truncate(true);
         options.open(path).await
     }
 
-    /// The ways to open a file.
+    /// Returns options to open a file in other ways.
     pub fn options() -> OpenOptions {
-        OpenOptions(std::fs::OpenOptions::new())
+        std::fs::OpenOptions::new().into()
     }
 
-    /// A file that is open already, from where it stands.
+    /// Converts an open file. Its position stays where it is.
     pub fn from_std(file: std::fs::File) -> File {
         File {
             file: Arc::new(file),
             bytes: Vec::new(),
             begin: 0,
             end: 0,
+            is_sequential: false,
             output: Arc::default(),
+            failure: None,
             job: None,
         }
     }
 
-    /// Waits for what is being written, and gives the file back, standing where this one stands.
+    /// Waits for pending operations, and converts into a file of std at the same position.
     ///
     /// # Errors
-    /// If the last write has failed, or the file cannot be moved back to before what was read
-    /// ahead. It is closed then.
+    /// The error of an earlier write that no operation has returned yet, or of `lseek(2)` back to
+    /// before the bytes that were read ahead. The file is closed then.
     ///
     /// # Cancel safety
     /// Dropping the future closes the file.
@@ -142,85 +168,107 @@ impl File {
         self.settle_and_rewind().await?;
         let file = Arc::clone(&self.file);
         drop(self);
-        // No job is under way, so nobody else has it.
-        Arc::try_unwrap(file).map_err(|_| io::Error::other("the file is still in use"))
+        // After a fork, a job that has stayed with the parent still counts as an owner.
+        Arc::try_unwrap(file).or_else(|file| file.try_clone())
     }
 
-    /// Has the system write all data and metadata to the disk, and waits for that.
+    /// Waits until the system has written all data and metadata to the disk (`fsync(2)`).
     ///
     /// # Errors
-    /// If an earlier write has failed, or this one.
+    /// The error of an earlier write that no operation has returned yet, or of `fsync(2)`.
     ///
     /// # Cancel safety
-    /// That of the [module](super).
+    /// The call is made and completed even if the future is dropped after its first poll.
     pub async fn sync_all(&mut self) -> io::Result<()> {
-        self.with_file(|file| file.sync_all()).await
+        self.call(|file| file.sync_all().map(|()| None)).await?;
+        Ok(())
     }
 
-    /// [`sync_all`](File::sync_all) without metadata that is not needed to read the data.
+    /// Waits until the system has written all data to the disk, and the metadata that is needed to
+    /// read it (`fdatasync(2)`).
     ///
     /// # Errors
-    /// As [`sync_all`](File::sync_all).
+    /// The error of an earlier write that no operation has returned yet, or of `fdatasync(2)`.
     ///
     /// # Cancel safety
-    /// That of the [module](super).
+    /// The call is made and completed even if the future is dropped after its first poll.
     pub async fn sync_data(&mut self) -> io::Result<()> {
-        self.with_file(|file| file.sync_data()).await
+        self.call(|file| file.sync_data().map(|()| None)).await?;
+        Ok(())
     }
 
-    /// Cuts the file off after `len` bytes, or fills it up with zeroes. Where it stands for the
-    /// next read or write stays the same.
+    /// Cuts the file off after `len` bytes, or extends it with zeros (`ftruncate(2)`). The position
+    /// does not change.
     ///
     /// # Errors
-    /// If an earlier write has failed, or the file is not open to be written.
+    /// The error of an earlier write that no operation has returned yet, or of `ftruncate(2)`:
+    /// InvalidInput if the file is not open for writing.
     ///
     /// # Cancel safety
-    /// That of the [module](super).
+    /// The call is made and completed even if the future is dropped after its first poll.
     pub async fn set_len(&mut self, len: u64) -> io::Result<()> {
+        // Bytes that were read ahead may be cut off.
         self.settle_and_rewind().await?;
-        self.with_file(move |file| file.set_len(len)).await
+        self.call(move |file| file.set_len(len).map(|()| None))
+            .await?;
+        Ok(())
     }
 
-    /// What the system knows about the file, after everything that was written.
+    /// Returns what the system knows about the file after all earlier operations (`fstat(2)`).
     ///
     /// # Errors
-    /// If an earlier write has failed.
+    /// The error of an earlier write that no operation has returned yet, or of `fstat(2)`.
     ///
     /// # Cancel safety
-    /// Nothing is lost by dropping the future.
+    /// Nothing is lost if the future is dropped.
     pub async fn metadata(&mut self) -> io::Result<Metadata> {
-        self.with_file(|file| file.metadata()).await
+        let metadata = self.call(|file| file.metadata().map(Some)).await?;
+        Ok(metadata.expect("this call returns metadata"))
     }
 
-    /// Runs `job` after what is under way.
-    async fn with_file<T: Send + 'static>(
+    /// Makes `call` after all earlier operations.
+    async fn call(
         &mut self,
-        job: impl FnOnce(&std::fs::File) -> io::Result<T> + Send + 'static,
-    ) -> io::Result<T> {
-        poll_fn(|cx| self.poll_settled(cx)).await?;
+        call: impl FnOnce(&std::fs::File) -> io::Result<Option<Metadata>> + Send + 'static,
+    ) -> io::Result<Option<Metadata>> {
+        poll_fn(|cx| self.poll_settled(cx, Asker::Other)).await?;
         let file = Arc::clone(&self.file);
-        on_pool(move || job(&file)).await
+        let job = blocking::submit(Kind::Work, move || call(&file));
+        // Kept here and not in this future, so that later operations wait for the job even if this
+        // future is dropped.
+        self.job = Some(Job::Call(job));
+        match poll_fn(|cx| self.poll_job(cx)).await {
+            Done::Call(outcome) => outcome,
+            _ => unreachable!("this job was started above, and a file has one job at a time"),
+        }
     }
 
-    /// Ends what is under way, and forgets what was read ahead.
+    /// Waits for pending operations, and moves back to before what was read ahead.
     async fn settle_and_rewind(&mut self) -> io::Result<()> {
-        poll_fn(|cx| self.poll_settled(cx)).await?;
+        poll_fn(|cx| self.poll_settled(cx, Asker::Other)).await?;
         if self.begin < self.end {
             poll_fn(|cx| self.poll_seek_to(cx, SeekFrom::Current(0))).await?;
         }
         Ok(())
     }
 
-    /// Waits for what is under way; an error is that of the last write.
-    fn poll_settled(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(match ready!(self.poll_job(cx)) {
-            Done::Write(outcome) => outcome,
-            // Whoever asked for it has gone; whoever comes finds the same.
-            Done::Nothing | Done::Read(_) | Done::Seek(..) => Ok(()),
-        })
+    /// Waits for the running job. Returns the error of an earlier write if `asker` must be told.
+    fn poll_settled(&mut self, cx: &mut Context<'_>, asker: Asker) -> Poll<io::Result<()>> {
+        // The outcome of another job is dropped: the future that wanted it was dropped as well.
+        ready!(self.poll_job(cx));
+        Poll::Ready(self.told(asker))
     }
 
-    /// Waits for what is under way, and enters its outcome.
+    /// Returns the error of an earlier write if `asker` has to be told.
+    fn told(&mut self, asker: Asker) -> io::Result<()> {
+        let failure = self.failure.as_mut();
+        match failure.and_then(|failure| failure.tell(asker)) {
+            Some(error) => Err(error),
+            None => Ok(()),
+        }
+    }
+
+    /// Waits for the job that runs, and enters its outcome.
     fn poll_job(&mut self, cx: &mut Context<'_>) -> Poll<Done> {
         let done = match &mut self.job {
             None => return Poll::Ready(Done::Nothing),
@@ -233,43 +281,59 @@ impl File {
                 }))
             }
             Some(Job::Write(job)) => {
-                let outcome = ready!(Pin::new(job).poll(cx));
-                Done::Write(outcome.unwrap_or_else(|error| {
-                    // It has never begun, or is the parent's, who may have locked it.
+                let outcome = ready!(Pin::new(job).poll(cx)).unwrap_or_else(|error| {
+                    // The job has never begun, or stayed with the parent of a fork, where it may
+                    // hold the lock.
                     self.output = Arc::default();
-                    Err(error.into())
-                }))
+                    Err(io::Error::from(error))
+                });
+                if let Err(error) = outcome {
+                    self.failure = Some(Failure::new(&error));
+                }
+                Done::Write
             }
             Some(Job::Seek(to, job)) => {
                 let outcome = ready!(Pin::new(job).poll(cx));
-                let outcome = outcome.unwrap_or_else(|error| Err(error.into()));
+                let outcome = outcome.unwrap_or_else(|error| Err(io::Error::from(error)));
                 if outcome.is_ok() {
                     (self.begin, self.end) = (0, 0);
                 }
                 Done::Seek(*to, outcome)
+            }
+            Some(Job::Call(job)) => {
+                let outcome = ready!(Pin::new(job).poll(cx));
+                Done::Call(outcome.unwrap_or_else(|error| Err(io::Error::from(error))))
             }
         };
         self.job = None;
         Poll::Ready(done)
     }
 
+    /// Reads into the empty buffer, ahead if the last operation was a read as well.
     fn start_read(&mut self, len: usize) {
         let file = Arc::clone(&self.file);
+        let min = match mem::replace(&mut self.is_sequential, true) {
+            true => MIN_READ_AHEAD,
+            false => 1,
+        };
+        // The buffer moves to the job, so nothing is in it until the job brings it back.
+        (self.begin, self.end) = (0, 0);
         let mut bytes = mem::take(&mut self.bytes);
-        bytes.resize(len.clamp(LEAST, MOST), 0);
+        bytes.resize(len.clamp(min, MAX_BUFFER), 0);
         self.job = Some(Job::Read(blocking::submit(Kind::Work, move || {
             let n = crate::sys::retry_io(|| (&*file).read(&mut bytes));
             (bytes, n)
         })));
     }
 
-    /// Has `bytes` written, after going back to before what was read ahead.
+    /// Writes `bytes`, after moving back to before what was read ahead.
     fn start_write(&mut self, bytes: &[u8]) {
         let n_ahead = self.end - self.begin;
         (self.begin, self.end) = (0, 0);
+        self.is_sequential = false;
         let mut output = lock(&self.output);
         output.bytes.extend_from_slice(bytes);
-        output.running = true;
+        output.is_running = true;
         drop(output);
         let (file, output) = (Arc::clone(&self.file), Arc::clone(&self.output));
         self.job = Some(Job::Write(blocking::submit(Kind::Work, move || {
@@ -285,8 +349,7 @@ impl File {
         loop {
             match ready!(self.poll_job(cx)) {
                 Done::Seek(done, outcome) if done == to => return Poll::Ready(outcome),
-                Done::Write(Err(error)) => return Poll::Ready(Err(error)),
-                _ => {}
+                _ => self.told(Asker::Other)?,
             }
             let n_ahead = (self.end - self.begin) as i64;
             let exactly = match to {
@@ -296,6 +359,7 @@ impl File {
             let Some(exactly) = exactly else {
                 return Poll::Ready(Err(io::ErrorKind::InvalidInput.into()));
             };
+            self.is_sequential = false;
             let file = Arc::clone(&self.file);
             let seek = move || (&*file).seek(exactly);
             self.job = Some(Job::Seek(to, blocking::submit(Kind::Work, seek)));
@@ -303,38 +367,14 @@ impl File {
     }
 }
 
-/// Moves `file` back by `n_ahead` bytes. What has no place to stand at is left alone.
-fn rewind(file: &std::fs::File, n_ahead: usize) -> io::Result<()> {
-    let mut file = file;
-    if n_ahead == 0 {
-        return Ok(());
-    }
-    match file.seek(SeekFrom::Current(-(n_ahead as i64))) {
-        Err(error) if error.kind() == io::ErrorKind::NotSeekable => Ok(()),
-        outcome => outcome.map(drop),
-    }
-}
-
-/// Writes what there is to write, and what comes meanwhile.
-fn write_out(file: &std::fs::File, output: &Mutex<Output>) -> io::Result<()> {
-    let (mut file, mut bytes) = (file, Vec::new());
-    loop {
-        bytes.clear();
-        let mut waiting = lock(output);
-        if waiting.bytes.is_empty() {
-            waiting.running = false;
-            return Ok(());
-        }
-        mem::swap(&mut waiting.bytes, &mut bytes);
-        drop(waiting);
-        file.write_all(&bytes)?;
-    }
-}
-
 impl Drop for File {
+    /// Lets a job that was submitted run even if no thread has begun with it.
     fn drop(&mut self) {
-        if let Some(Job::Write(job)) = self.job.take() {
-            job.detach();
+        match self.job.take() {
+            Some(Job::Write(job)) => job.detach(),
+            Some(Job::Call(job)) => job.detach(),
+            // Whether a read or a seek happens makes no difference any more.
+            Some(Job::Read(_) | Job::Seek(..)) | None => {}
         }
     }
 }
@@ -347,11 +387,9 @@ impl AsyncRead for File {
     ) -> Poll<io::Result<usize>> {
         loop {
             match ready!(self.poll_job(cx)) {
-                Done::Read(Ok(0)) => return Poll::Ready(Ok(0)),
-                Done::Read(Err(error)) | Done::Write(Err(error)) => {
-                    return Poll::Ready(Err(error));
-                }
-                _ => {}
+                Done::Read(Ok(0)) if !bytes.is_empty() => return Poll::Ready(Ok(0)),
+                Done::Read(Err(error)) => return Poll::Ready(Err(error)),
+                _ => self.told(Asker::Other)?,
             }
             let ahead = &self.bytes[self.begin..self.end];
             if !ahead.is_empty() || bytes.is_empty() {
@@ -372,16 +410,17 @@ impl AsyncWrite for File {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         if matches!(&self.job, Some(Job::Write(job)) if !job.stayed_with_parent()) {
+            // A write is under way: add to what it will write next, up to the limit.
             let mut output = lock(&self.output);
-            let room = MOST.saturating_sub(output.bytes.len());
-            if output.running && room > 0 {
+            let room = MAX_BUFFER.saturating_sub(output.bytes.len());
+            if output.is_running && room > 0 {
                 let n = bytes.len().min(room);
                 output.bytes.extend_from_slice(&bytes[..n]);
                 return Poll::Ready(Ok(n));
             }
         }
-        ready!(self.poll_settled(cx))?;
-        let n = bytes.len().min(MOST);
+        ready!(self.poll_settled(cx, Asker::Other))?;
+        let n = bytes.len().min(MAX_BUFFER);
         if n > 0 {
             self.start_write(&bytes[..n]);
         }
@@ -389,11 +428,11 @@ impl AsyncWrite for File {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.poll_settled(cx)
+        self.poll_settled(cx, Asker::Flush)
     }
 
-    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.poll_flush(cx)
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_settled(cx, Asker::Close)
     }
 }
 
@@ -422,62 +461,5 @@ impl AsFd for File {
 impl AsRawFd for File {
     fn as_raw_fd(&self) -> RawFd {
         self.file.as_raw_fd()
-    }
-}
-
-/// The ways to open a file; see [`std::fs::OpenOptions`] for what goes together.
-#[derive(Debug, Clone)]
-pub struct OpenOptions(std::fs::OpenOptions);
-
-macro_rules! options {
-    ($($(#[$doc:meta])* $name:ident: $type:ty;)*) => {
-        impl OpenOptions {
-            $(
-                $(#[$doc])*
-                pub fn $name(&mut self, $name: $type) -> &mut OpenOptions {
-                    self.0.$name($name);
-                    self
-                }
-            )*
-        }
-    };
-}
-
-options! {
-    /// To read from.
-    read: bool;
-    /// To write to, over what is there.
-    write: bool;
-    /// To write to, always at the end, also if somebody else makes it longer meanwhile.
-    append: bool;
-    /// Empties it.
-    truncate: bool;
-    /// Makes it if it is not there.
-    create: bool;
-    /// Makes it, and fails if it is there.
-    create_new: bool;
-    /// The permissions of a new file, less those of the umask; 0o666 by default.
-    mode: u32;
-    /// More flags for `open(2)`.
-    custom_flags: i32;
-}
-
-impl OpenOptions {
-    /// Opens the file.
-    ///
-    /// # Errors
-    /// That of the system; and `InvalidInput` for options that do not go together.
-    ///
-    /// # Cancel safety
-    /// That of the [module](super): the file may have been made or emptied.
-    pub async fn open(&self, path: impl AsRef<Path>) -> io::Result<File> {
-        let (options, path) = (self.0.clone(), path.as_ref().to_owned());
-        Ok(File::from_std(on_pool(move || options.open(path)).await?))
-    }
-}
-
-impl From<std::fs::OpenOptions> for OpenOptions {
-    fn from(options: std::fs::OpenOptions) -> OpenOptions {
-        OpenOptions(options)
     }
 }

@@ -267,6 +267,8 @@ fn a_write_that_fails_comes_out_of_flush_and_the_file_goes_on() {
         // It is open to be read only; the write itself cannot know yet.
         file.write_all(b"different").await.unwrap();
         assert!(file.flush().await.is_err());
+        // A program that goes on all the same is told once more.
+        assert!(file.flush().await.is_err());
         file.flush().await.unwrap();
         let mut text = String::new();
         file.read_to_string(&mut text).await.unwrap();
