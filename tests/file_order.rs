@@ -144,7 +144,7 @@ fn a_read_that_stays_with_the_parent_of_a_fork_is_an_error_once() {
         let (read, write) = nix::unistd::pipe().unwrap();
         let mut file = fs::File::from_std(read.into());
         let mut write = std::fs::File::from(write);
-        let mut read_five = async |file: &mut fs::File| {
+        let read_five = async |file: &mut fs::File| {
             let mut bytes = [0; 5];
             file.read_exact(&mut bytes).await.map(|()| bytes)
         };

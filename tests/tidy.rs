@@ -76,6 +76,9 @@ impl File {
 
     /// True for the tables of the loop, which know nothing of each other.
     fn is_table(&self) -> bool {
+        if self.is_test() {
+            return false;
+        }
         let tables = ["tasks", "reactor", "timers", "pool", "waker"];
         let path = self.path.strip_prefix("src/event_loop/").unwrap_or("");
         tables.contains(&path.split(['/', '.']).next().unwrap())
@@ -415,12 +418,12 @@ fn functions(file: &File) -> Vec<(usize, usize)> {
 }
 
 #[test]
-fn functions_are_at_most_70_lines_lines_100_columns_and_files_600_lines() {
+fn functions_are_at_most_70_lines_lines_100_columns_and_files_of_src_450_lines() {
     let (mut complaints, mut n_functions) = (Vec::new(), 0);
     for file in all_rust() {
         let path = &file.path;
         let n_lines = file.text.lines().count();
-        if n_lines > 600 {
+        if n_lines > 450 && path.starts_with("src/") || n_lines > 600 {
             complaints.push(format!("{path}: {n_lines} lines"));
         }
         for (n, line) in (1..).zip(file.text.lines()) {
