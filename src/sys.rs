@@ -67,6 +67,8 @@ pub(crate) mod fd_set;
 pub(crate) mod fork;
 #[cfg(all(target_os = "linux", fahrenheit_kqueue))]
 mod kqueue_stand_in;
+#[cfg(all(target_os = "linux", not(fahrenheit_plain_flags)))]
+mod pidfd;
 pub(crate) mod select;
 pub(crate) mod shared;
 pub(crate) mod signal;

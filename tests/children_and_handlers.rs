@@ -17,10 +17,8 @@ use nix::libc;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{self as sys, SaFlags, SigAction, SigHandler, SigSet, SigmaskHow};
 use nix::sys::wait::{WaitPidFlag, waitpid};
-use nix::unistd::Pid;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -270,9 +268,9 @@ fn children_are_waited_for_after_other_code_has_closed_all_descriptors() {
     });
 }
 
-/// Without pidfds, each exit has all waiting tasks look, and a process is known by its number only.
-#[cfg(not(any(fahrenheit_plain_flags, fahrenheit_kqueue)))]
-mod with_pidfds {
+/// Without a queue, each exit has all waiting tasks look.
+#[cfg(not(fahrenheit_plain_flags))]
+mod with_queue {
     use super::*;
     use fahrenheit::prelude::*;
     use nix::sys::resource::{UsageWho, getrusage};
@@ -339,7 +337,7 @@ mod with_pidfds {
     #[test]
     fn an_exit_costs_the_same_with_50_and_with_800_children() {
         alone(
-            "with_pidfds::an_exit_costs_the_same_with_50_and_with_800_children",
+            "with_queue::an_exit_costs_the_same_with_50_and_with_800_children",
             || {
                 let soft = net_util::raise_fd_limit();
                 assert!(soft > 2_000, "a limit of {soft} descriptors is too low");
@@ -353,6 +351,14 @@ mod with_pidfds {
             },
         );
     }
+}
+
+/// Without pidfds, a process is known by its number only.
+#[cfg(not(any(fahrenheit_plain_flags, fahrenheit_kqueue)))]
+mod with_pidfds {
+    use super::*;
+    use nix::unistd::Pid;
+    use std::os::unix::process::ExitStatusExt;
 
     #[test]
     fn the_number_of_a_child_that_other_code_has_reaped_is_left_alone() {

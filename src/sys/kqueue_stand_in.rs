@@ -1,10 +1,12 @@
-//! For tests only: a kqueue on Linux, made of epolls, on which `kqueue.rs` runs unchanged.
+//! For tests only: a kqueue on Linux, made of epolls, on which `kqueue.rs` and
+//! `exit_queue/proc_filter.rs` run unchanged.
 //!
 //! Compiled with `--cfg fahrenheit_kqueue` and never else. Names and signatures are those of
 //! `nix::sys::event`, which Linux does not have. There is one epoll for each filter, and an outer
 //! one that watches these two and whose descriptor `select` takes. So where a BSD makes one system
 //! call, a wait is one `epoll_pwait2`, one `epoll_wait` for each filter that has events, and one
-//! `fstat` for each event; and a queue takes three descriptors.
+//! `fstat` for each event; and a queue takes three descriptors. Processes are watched by pidfds, in
+//! one epoll more.
 //!
 //! It keeps to what the BSDs promise and epoll does not:
 //! - The two filters of a descriptor are registered, reported and deleted separately.
@@ -21,6 +23,7 @@
 
 mod in_children;
 mod kevent;
+mod processes;
 
 pub(crate) use kevent::{EvFlags, EventFilter, FilterFlag, KEvent};
 
@@ -29,6 +32,7 @@ use in_children::Place;
 use nix::libc::{self, c_int};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::stat::fstat;
+use processes::Processes;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
@@ -83,7 +87,7 @@ impl Filter {
     fn add(&mut self, fd: RawFd, flags: EvFlags, udata: isize) -> nix::Result<()> {
         let mut events = match self.kind {
             EventFilter::EVFILT_READ => EpollFlags::EPOLLIN | EpollFlags::EPOLLRDHUP,
-            EventFilter::EVFILT_WRITE => EpollFlags::EPOLLOUT,
+            _ => EpollFlags::EPOLLOUT,
         };
         events.set(EpollFlags::EPOLLET, flags.intersects(EvFlags::EV_CLEAR));
         let knote = Knote {
@@ -133,7 +137,7 @@ impl Filter {
             }
             let gone = match self.kind {
                 EventFilter::EVFILT_READ => EpollFlags::EPOLLHUP | EpollFlags::EPOLLRDHUP,
-                EventFilter::EVFILT_WRITE => EpollFlags::EPOLLHUP,
+                _ => EpollFlags::EPOLLHUP,
             };
             let at_end = event.events().intersects(gone | EpollFlags::EPOLLERR);
             let flags = [EvFlags::empty(), EvFlags::EV_EOF][usize::from(at_end)];
@@ -160,6 +164,7 @@ impl Filter {
 pub(crate) struct Kqueue {
     outer: Epoll,
     filters: RefCell<[Filter; 2]>,
+    processes: Processes,
     /// None once the outer number was found to be no longer the queue's.
     place: Cell<Option<&'static Place>>,
 }
@@ -179,6 +184,7 @@ impl Kqueue {
         let queue = Kqueue {
             outer,
             filters: RefCell::new(filters),
+            processes: Processes::default(),
             place: Cell::new(Some(place)),
         };
         queue.note_inner();
@@ -188,7 +194,8 @@ impl Kqueue {
     fn note_inner(&self) {
         if let Some(place) = self.place.get() {
             let [reads, writes] = &*self.filters.borrow();
-            place.note_inner([&reads.epoll, &writes.epoll].map(|epoll| epoll.0.as_raw_fd()));
+            let [reads, writes] = [reads, writes].map(|filter| filter.epoll.0.as_raw_fd());
+            place.note_inner([reads, writes, self.processes.fd()]);
         }
     }
 
@@ -211,6 +218,11 @@ impl Kqueue {
             return Err(Errno::EBADF);
         }
         for change in changes {
+            if change.kind() == EventFilter::EVFILT_PROC {
+                self.processes.change(change, &self.outer)?;
+                self.note_inner();
+                continue;
+            }
             let fd = RawFd::try_from(change.ident()).map_err(|_| Errno::EBADF)?;
             let filter = &mut self.filters.borrow_mut()[change.kind() as usize];
             if change.flags().intersects(EvFlags::EV_DELETE) {
@@ -231,7 +243,7 @@ impl Kqueue {
             // Half for the first filter, so that it never crowds the second one out.
             let room = match filter.kind {
                 EventFilter::EVFILT_READ => events.len().div_ceil(2),
-                EventFilter::EVFILT_WRITE => events.len() - n_events,
+                _ => events.len() - n_events,
             };
             if room == 0 {
                 continue;
@@ -247,16 +259,19 @@ impl Kqueue {
         if any_ended {
             self.note_inner();
         }
+        if ready[EventFilter::EVFILT_PROC as usize] {
+            n_events += self.processes.take_events(&mut events[n_events..])?;
+        }
         Ok(n_events)
     }
 
-    /// Waits until a filter has events, and returns which of the two do. Not by `epoll_wait`, which
-    /// would round to milliseconds.
-    fn wait(&self, limit: Option<libc::timespec>) -> nix::Result<[bool; 2]> {
-        let mut ready = [EpollEvent::empty(); 2];
+    /// Waits until a filter has events, and returns which of the three do. Not by `epoll_wait`,
+    /// which would round to milliseconds.
+    fn wait(&self, limit: Option<libc::timespec>) -> nix::Result<[bool; 3]> {
+        let mut ready = [EpollEvent::empty(); 3];
         let limit = limit.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
-        // SAFETY: the kernel writes at most two events, for which `ready` has room in the layout of
-        // `struct epoll_event`; `limit` is null or points to a timespec of 64-bit fields, as the
+        // SAFETY: the kernel writes at most three events, for which `ready` has room in the layout
+        // of `struct epoll_event`; `limit` is null or points to a timespec of 64-bit fields, as the
         // test build is for 64-bit Linux; the signal mask is null, so its size is not looked at.
         let outcome = unsafe {
             libc::syscall(
@@ -279,7 +294,7 @@ impl Kqueue {
             outcome => outcome?,
         };
         let reported = &ready[..n_ready as usize];
-        Ok([0, 1].map(|kind| reported.iter().any(|event| event.data() == kind)))
+        Ok([0, 1, 2].map(|kind| reported.iter().any(|event| event.data() == kind)))
     }
 }
 
@@ -394,7 +409,7 @@ mod tests {
         let delete = change(&queue, fd, EVFILT_READ, EvFlags::EV_DELETE);
         assert!(matches!(delete, Err(Errno::EBADF | Errno::ENOENT)));
         // The file that lives on is not reported for ever: the outer epoll has nothing to say.
-        assert_eq!(queue.wait(Some(ZERO)), Ok([false; 2]));
+        assert_eq!(queue.wait(Some(ZERO)), Ok([false; 3]));
         change(&queue, other.as_raw_fd(), EVFILT_READ, EvFlags::EV_ADD).unwrap();
         peer.write_all(b"x").unwrap();
         assert_eq!(pending(&queue), [(EVFILT_READ, false)]);

@@ -1,12 +1,12 @@
 //! An epoll of pidfds, on Linux.
 
 use super::MAX_EXITS;
-use crate::sys::{Errno, fd, fork, retry, signal};
+use crate::sys::{Errno, fd, fork, pidfd, retry, signal};
 use nix::libc;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::process::{Child, ExitStatus};
 use std::ptr;
 
@@ -48,7 +48,7 @@ impl ExitQueue {
     pub(crate) fn watch(&self, pid: u32, key: usize) -> io::Result<Watched> {
         let watched = Watched {
             pid,
-            pidfd: Some(open(pid)?),
+            pidfd: Some(pidfd::open(pid)?),
         };
         let once = EpollFlags::EPOLLIN | EpollFlags::EPOLLONESHOT;
         let event = EpollEvent::new(once, key as u64);
@@ -146,12 +146,4 @@ impl Drop for Watched {
             close(pidfd);
         }
     }
-}
-
-/// Opens a pidfd, which is close-on-exec.
-fn open(pid: u32) -> nix::Result<OwnedFd> {
-    // SAFETY: takes a number and no flags; touches no memory.
-    let fd = Errno::result(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })?;
-    // SAFETY: the call above made this descriptor, and nothing else owns it.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
 }

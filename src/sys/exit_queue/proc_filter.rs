@@ -1,17 +1,20 @@
 //! `EVFILT_PROC` of kqueue, on macOS and the BSDs.
 
 use super::MAX_EXITS;
-use crate::sys::{fd, fork, retry, signal};
+#[cfg(target_os = "linux")]
+use crate::sys::kqueue_stand_in::{EvFlags, EventFilter, FilterFlag, KEvent, Kqueue};
+use crate::sys::{Errno, fd, fork, retry, signal};
 use nix::libc;
+#[cfg(not(target_os = "linux"))]
 use nix::sys::event::{EvFlags, EventFilter, FilterFlag, KEvent, Kqueue};
 use std::fmt;
 use std::io;
-use std::mem::ManuallyDrop;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::process::{Child, ExitStatus};
 
 pub(crate) struct ExitQueue {
-    kqueue: ManuallyDrop<Kqueue>,
+    /// `None` only while it is dropped.
+    kqueue: Option<Kqueue>,
     /// Number of counted forks when the queue was made.
     n_forks: usize,
 }
@@ -26,9 +29,14 @@ impl ExitQueue {
         let kqueue = Kqueue::new()?;
         fd::set_cloexec(kqueue.as_fd())?;
         Ok(ExitQueue {
-            kqueue: ManuallyDrop::new(kqueue),
+            kqueue: Some(kqueue),
             n_forks: fork::count(),
         })
+    }
+
+    fn kqueue(&self) -> &Kqueue {
+        let kqueue = self.kqueue.as_ref();
+        kqueue.expect("a queue has its kqueue until it is dropped")
     }
 
     /// Has [`take`](ExitQueue::take) return `key` once when process `pid`, a child of this one,
@@ -47,9 +55,9 @@ impl ExitQueue {
 
     fn change(&self, change: KEvent) -> nix::Result<()> {
         if self.is_parents() {
-            return Err(nix::errno::Errno::EBADF);
+            return Err(Errno::EBADF);
         }
-        retry(|| self.kqueue.kevent(&[change], &mut [], None)).map(drop)
+        retry(|| self.kqueue().kevent(&[change], &mut [], None)).map(drop)
     }
 
     /// Returns the keys of children that have exited; `WouldBlock` if there are none.
@@ -62,7 +70,7 @@ impl ExitQueue {
             tv_sec: 0,
             tv_nsec: 0,
         };
-        let n_events = retry(|| self.kqueue.kevent(&[], &mut events, Some(no_wait)))?;
+        let n_events = retry(|| self.kqueue().kevent(&[], &mut events, Some(no_wait)))?;
         if n_events == 0 {
             return Err(io::ErrorKind::WouldBlock.into());
         }
@@ -87,7 +95,17 @@ fn event(pid: u32, flags: EvFlags, key: usize) -> KEvent {
 
 impl AsFd for ExitQueue {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.kqueue.as_fd()
+        self.kqueue().as_fd()
+    }
+}
+
+impl Drop for ExitQueue {
+    fn drop(&mut self) {
+        // Closing the parent's in a forked child would close nothing, or another file. And to close
+        // a descriptor that other code has closed aborts a debug build.
+        if self.is_parents() || !fd::is_open(self.kqueue().as_fd().as_raw_fd()) {
+            std::mem::forget(self.kqueue.take());
+        }
     }
 }
 

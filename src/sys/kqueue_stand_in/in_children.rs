@@ -10,13 +10,13 @@ use std::sync::atomic::{AtomicI32, Ordering};
 #[derive(Debug)]
 pub(super) struct Place {
     outer: AtomicI32,
-    inner: [AtomicI32; 2],
+    inner: [AtomicI32; 3],
 }
 
 static PLACES: [Place; 512] = [const {
     Place {
         outer: AtomicI32::new(-1),
-        inner: [const { AtomicI32::new(-1) }; 2],
+        inner: [const { AtomicI32::new(-1) }; 3],
     }
 }; 512];
 
@@ -33,7 +33,7 @@ impl Place {
         PLACES.iter().find(take)
     }
 
-    pub(super) fn note_inner(&self, fds: [RawFd; 2]) {
+    pub(super) fn note_inner(&self, fds: [RawFd; 3]) {
         for (noted, fd) in self.inner.iter().zip(fds) {
             noted.store(fd, Ordering::SeqCst);
         }
@@ -74,7 +74,7 @@ pub(super) fn close_queues() {
 extern "C" fn in_child() {
     for place in &PLACES {
         if place.outer.load(Ordering::SeqCst) >= 0 && place.is_intact() {
-            for fd in [&place.outer, &place.inner[0], &place.inner[1]] {
+            for fd in std::iter::once(&place.outer).chain(&place.inner) {
                 // The number is the queue's: the child cannot be out of step with the table.
                 let _ = nix::unistd::close(fd.load(Ordering::SeqCst));
             }

@@ -1,4 +1,4 @@
-//! The types of `nix::sys::event`, as far as `kqueue.rs` uses them.
+//! The types of `nix::sys::event`, as far as this crate uses them.
 
 use std::ops::BitOr;
 
@@ -8,6 +8,7 @@ pub(crate) struct EvFlags(u16);
 impl EvFlags {
     pub(crate) const EV_ADD: EvFlags = EvFlags(0x1);
     pub(crate) const EV_DELETE: EvFlags = EvFlags(0x2);
+    pub(crate) const EV_ONESHOT: EvFlags = EvFlags(0x10);
     pub(crate) const EV_CLEAR: EvFlags = EvFlags(0x20);
     pub(crate) const EV_ERROR: EvFlags = EvFlags(0x4000);
     pub(crate) const EV_EOF: EvFlags = EvFlags(0x8000);
@@ -34,18 +35,22 @@ impl BitOr for EvFlags {
 pub(crate) enum EventFilter {
     EVFILT_READ,
     EVFILT_WRITE,
+    EVFILT_PROC,
 }
 
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct FilterFlag;
 
 impl FilterFlag {
+    /// The one that EVFILT_PROC has here.
+    pub(crate) const NOTE_EXIT: FilterFlag = FilterFlag;
+
     pub(crate) fn empty() -> FilterFlag {
         FilterFlag
     }
 }
 
-/// `struct kevent`, as far as `kqueue.rs` uses it.
+/// `struct kevent`, as far as this crate uses it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct KEvent {
     ident: usize,
@@ -75,7 +80,7 @@ impl KEvent {
         self.ident
     }
 
-    /// The filter, which is always one of the two here.
+    /// The filter, which is always one of the three here.
     pub(super) fn kind(&self) -> EventFilter {
         self.filter
     }
