@@ -62,6 +62,7 @@ pub(crate) mod queue;
 
 mod create;
 pub(crate) mod exit_queue;
+pub(crate) mod exited;
 pub(crate) mod fd;
 pub(crate) mod fd_set;
 pub(crate) mod fork;

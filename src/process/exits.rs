@@ -7,8 +7,8 @@
 //!   looks at its child at every SIGCHLD, and once a second in any case: other code of the process
 //!   may have taken the handler away or blocked the signal.
 //!
-//! **Invariants.** Children are asked about one by one, never "any child", so that the children of
-//! other code keep their exit statuses. An exit after a look is not missed by the task that has
+//! **Invariants.** Children are waited for one by one, never as "any child", so that the children
+//! of other code keep their exit statuses. An exit after a look is not missed by the task that has
 //! looked: the watcher keeps what the queue has told, and a look goes with the number of signals
 //! that had come before.
 
@@ -52,7 +52,7 @@ pub(super) struct ExitListener {
 
 enum Way {
     Watched { watcher: Rc<Watcher>, key: usize },
-    LookedAt { looker: Rc<Looker>, number: u64 },
+    LookedAt { looker: Rc<Looker>, pid: u32 },
 }
 
 impl ExitListener {
@@ -72,8 +72,7 @@ impl ExitListener {
         // Errors are not worth a log record: there is another way, and this one may not exist here.
         let way = watched.unwrap_or_else(|_| {
             let looker = Looker::of_this_thread();
-            let number = looker.new_number();
-            Way::LookedAt { looker, number }
+            Way::LookedAt { looker, pid }
         });
         ExitListener {
             way: Some(way),
@@ -90,7 +89,13 @@ impl ExitListener {
     pub(super) fn try_wait(&self, child: &mut Child) -> io::Result<Option<ExitStatus>> {
         match self.way() {
             Way::Watched { watcher, key } => watcher.try_wait(*key, child),
-            Way::LookedAt { .. } => orphan::try_wait(child, None),
+            Way::LookedAt { looker, .. } => {
+                let outcome = orphan::try_wait(child, None);
+                if !matches!(outcome, Ok(None)) {
+                    looker.on_waited();
+                }
+                outcome
+            }
         }
     }
 
@@ -119,8 +124,8 @@ impl ExitListener {
                 time::sleep(pause).await;
             }
             Way::Watched { watcher, key } => poll_fn(|cx| watcher.poll(*key, cx)).await,
-            Way::LookedAt { looker, number } => {
-                let signal = poll_fn(|cx| looker.poll(*number, mark, cx));
+            Way::LookedAt { looker, pid } => {
+                let signal = poll_fn(|cx| looker.poll(*pid, mark, cx));
                 // A timeout is no error: it is time to look, too.
                 let _ = time::timeout(LOOK_PERIOD, signal).await;
             }
@@ -142,7 +147,7 @@ impl Drop for ExitListener {
     fn drop(&mut self) {
         match &self.way {
             Some(Way::Watched { watcher, key }) => watcher.unwatch(*key),
-            Some(Way::LookedAt { looker, number }) => looker.forget(*number),
+            Some(Way::LookedAt { looker, pid }) => looker.forget(*pid),
             None => {}
         }
     }

@@ -1,12 +1,19 @@
-//! Children that no queue of the kernel watches: they are looked at, one by one, whenever SIGCHLD
-//! says that some child may have exited.
+//! Children that no queue of the kernel watches: they are looked at when SIGCHLD says that some
+//! child may have exited.
 //!
 //! A thread with such children has one listener to SIGCHLD and one task that reads it. If there can
 //! be no listener, for a lack of descriptors, looks once a second have to do.
+//!
+//! Signals of one kind merge, so a signal does not say who has exited, nor how many have. The
+//! system names one child that has exited. If a task waits for that one, it alone is woken, and the
+//! system is asked again when that child has been waited for; so an exit costs the same with any
+//! number of children. If it is a child that other code does not wait for, or the system cannot be
+//! asked, all tasks are woken, and look.
 
 use super::orphan::Orphan;
 use crate::event_loop::boundary;
 use crate::signal::{Signal, Signals};
+use crate::sys::exited::{self, Exited};
 use crate::task::Builder;
 use futures_util::stream::Stream;
 use std::cell::{Cell, RefCell};
@@ -28,10 +35,12 @@ pub(super) struct Looker {
     signals: RefCell<Option<Signals>>,
     /// Number of times that some child may have exited.
     n_signals: Cell<u64>,
-    /// The waiting tasks, by numbers of their own.
-    waiters: RefCell<BTreeMap<u64, Waker>>,
-    next_number: Cell<u64>,
-    orphans: RefCell<Vec<Orphan>>,
+    /// The waiting tasks, by the numbers of their processes.
+    waiters: RefCell<BTreeMap<u32, Waker>>,
+    /// True if one task was woken, and more children may have exited.
+    one_was_woken: Cell<bool>,
+    /// Children whose handles were dropped, by the numbers of their processes.
+    orphans: RefCell<BTreeMap<u32, Orphan>>,
 }
 
 impl Looker {
@@ -46,7 +55,7 @@ impl Looker {
             signals: RefCell::new(Signals::new([Signal::CHLD]).ok()),
             n_signals: Cell::new(0),
             waiters: RefCell::default(),
-            next_number: Cell::new(0),
+            one_was_woken: Cell::new(false),
             orphans: RefCell::default(),
         });
         let weak = Rc::downgrade(&looker);
@@ -57,45 +66,66 @@ impl Looker {
         looker
     }
 
-    /// A number for a task that will wait.
-    pub(super) fn new_number(&self) -> u64 {
-        let number = self.next_number.get();
-        self.next_number.set(number + 1);
-        number
-    }
-
     pub(super) fn n_signals(&self) -> u64 {
         self.n_signals.get()
     }
 
-    /// Waits for a signal after the first `n_signals`.
-    pub(super) fn poll(&self, number: u64, n_signals: u64, cx: &Context<'_>) -> Poll<()> {
+    /// Waits for a signal after the first `n_signals` that may mean that process `pid` has exited.
+    pub(super) fn poll(&self, pid: u32, n_signals: u64, cx: &Context<'_>) -> Poll<()> {
         if self.n_signals() != n_signals {
             return Poll::Ready(());
         }
         let waker = cx.waker().clone();
-        let displaced = self.waiters.borrow_mut().insert(number, waker);
+        let displaced = self.waiters.borrow_mut().insert(pid, waker);
+        // Not woken, or a future whose waker changes with every poll would wake itself for ever.
         // Dropping a waker may run foreign code, which must find nothing borrowed.
         drop(displaced);
         Poll::Pending
     }
 
     /// Ends the wait of a task.
-    pub(super) fn forget(&self, number: u64) {
-        let waiter = self.waiters.borrow_mut().remove(&number);
+    pub(super) fn forget(&self, pid: u32) {
+        let waiter = self.waiters.borrow_mut().remove(&pid);
+        // Dropping a waker may run foreign code, which must find nothing borrowed.
         drop(waiter);
+    }
+
+    /// To be called when a child has been waited for: looks whether another one has exited.
+    pub(super) fn on_waited(&self) {
+        if self.one_was_woken.take() {
+            self.on_signal();
+        }
     }
 
     /// Takes in a child whose handle was dropped.
     pub(super) fn adopt(self: Rc<Looker>, orphan: Orphan) {
-        self.orphans.borrow_mut().push(orphan);
+        self.orphans.borrow_mut().insert(orphan.id(), orphan);
         let displaced = KEPT.try_with(|kept| kept.replace(Some(self)));
         drop(displaced);
     }
 
     /// Reaps the orphans that have exited.
     fn reap(&self) {
-        self.orphans.borrow_mut().retain_mut(Orphan::is_running);
+        self.orphans
+            .borrow_mut()
+            .retain(|_, orphan| orphan.is_running());
+        self.release();
+    }
+
+    /// Reaps one orphan; false if there is none of this number, or it is running.
+    fn reap_one(&self, pid: u32) -> bool {
+        let mut orphans = self.orphans.borrow_mut();
+        let has_exited = orphans
+            .get_mut(&pid)
+            .is_some_and(|orphan| !orphan.is_running());
+        if has_exited {
+            orphans.remove(&pid);
+        }
+        has_exited
+    }
+
+    /// Lets the looker go when the last orphan is gone.
+    fn release(&self) {
         if self.orphans.borrow().is_empty() {
             let kept = KEPT.try_with(|kept| kept.take());
             drop(kept);
@@ -109,12 +139,36 @@ impl Looker {
         }
     }
 
-    /// Has all who wait look at their children.
+    /// Wakes the task whose child has exited, or all tasks, to look at their children.
     fn on_signal(&self) {
         self.n_signals.set(self.n_signals.get() + 1);
-        let waiters = self.waiters.take();
-        waiters.into_values().for_each(boundary::wake);
-        self.reap();
+        loop {
+            match exited::first() {
+                // A child has stopped, or has been waited for meanwhile.
+                Exited::Nothing => break,
+                Exited::Child(pid) if self.reap_one(pid) => {}
+                Exited::Child(pid) if self.wake_one(pid) => {
+                    // It is named until that task has waited for it.
+                    self.one_was_woken.set(true);
+                    break;
+                }
+                // As long as this one is not waited for, it hides the others.
+                Exited::Child(_) | Exited::Unknown => {
+                    let waiters = self.waiters.take();
+                    waiters.into_values().for_each(boundary::wake);
+                    return self.reap();
+                }
+            }
+        }
+        self.release();
+    }
+
+    /// Wakes the task that waits for process `pid`; false if there is none.
+    fn wake_one(&self, pid: u32) -> bool {
+        let waiter = self.waiters.borrow_mut().remove(&pid);
+        let is_waited_for = waiter.is_some();
+        waiter.into_iter().for_each(boundary::wake);
+        is_waited_for
     }
 }
 
@@ -148,6 +202,6 @@ async fn read_signals(looker: Weak<Looker>) {
 
 impl Drop for Looker {
     fn drop(&mut self) {
-        self.orphans.take().into_iter().for_each(Orphan::abandon);
+        self.orphans.take().into_values().for_each(Orphan::abandon);
     }
 }
