@@ -1,6 +1,7 @@
 //! Which child has exited, where no queue tells.
 
 /// What is known about children that have exited and have not been waited for.
+#[allow(dead_code, reason = "not every system can be asked")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exited {
     /// There is this one, and there may be more.
