@@ -27,6 +27,7 @@ pub(crate) fn contain<R>(f: impl FnOnce() -> R) -> Result<R, Payload> {
 /// Wakes `waker`. A panic of the waker is logged.
 pub(crate) fn wake(waker: Waker) {
     if let Err(payload) = contain(|| waker.wake()) {
+        // First dropped, then logged: the logger may need what the destructor releases.
         drop_payload(payload);
         error!("a waker panicked");
     }
@@ -54,6 +55,7 @@ pub(crate) fn drop_payload(payload: Payload) {
 
 /// True if a record of `level` would be logged. Asks the logger, which is foreign code.
 pub(crate) fn is_logged(level: log::Level) -> bool {
+    // The comparison needs no foreign code, and is all that a program without a logger pays.
     level <= log::max_level()
         && contain(|| log::log_enabled!(level)).unwrap_or_else(|payload| {
             drop_payload(payload);

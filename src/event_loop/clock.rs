@@ -30,6 +30,7 @@ impl Moment {
 
     /// Converts to std's type, or returns `None` for [`Moment::NEVER`].
     pub(crate) fn instant(self) -> Option<Instant> {
+        // Instants before the origin exist: those taken before the first timer was armed.
         let distance = Duration::from_nanos(self.0.unsigned_abs());
         match self {
             Moment::NEVER => None,
@@ -40,6 +41,7 @@ impl Moment {
 
     /// Returns the time from `earlier` to `self`, or zero if `earlier` is later.
     pub(crate) fn saturating_duration_since(self, earlier: Moment) -> Duration {
+        // A negative difference does not fit into the unsigned type.
         Duration::from_nanos(self.0.saturating_sub(earlier.0).try_into().unwrap_or(0))
     }
 
@@ -71,6 +73,7 @@ impl Span {
 
 impl From<Duration> for Span {
     fn from(duration: Duration) -> Span {
+        // Saturating, so that `Duration::MAX` is a span that ends never and not an overflow.
         let seconds = i64::try_from(duration.as_secs()).unwrap_or(i64::MAX);
         let nanoseconds = seconds.saturating_mul(1_000_000_000);
         Span(nanoseconds.saturating_add(duration.subsec_nanos().into()))
@@ -80,6 +83,7 @@ impl From<Duration> for Span {
 /// The instant that moments are counted from.
 fn origin() -> Instant {
     static ORIGIN: OnceLock<Instant> = OnceLock::new();
+    // One origin for all threads, so that moments could be compared across them.
     *ORIGIN.get_or_init(Instant::now)
 }
 

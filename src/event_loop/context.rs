@@ -38,6 +38,7 @@ struct Guard;
 
 impl Guard {
     fn enter(waker: Arc<TaskWaker>) -> Guard {
+        // A nested loop is refused, so no other waker is lost here.
         CURRENT.replace(Some(ManuallyDrop::new(waker)));
         BUDGET_LEFT.set(BUDGET);
         Guard
@@ -74,6 +75,7 @@ pub(super) fn poll_with_budget<R>(
         Some(waker) => poll(&mut Context::from_waker(&waker_ref(waker))),
         None => unreachable!("the guard has put the waker there"),
     });
+    // Before the report below, which is logged: the logger is not part of the task.
     let (waker, n_spent) = guard.leave();
     if let Some((limit, start)) = slow {
         report_slow_poll(waker.key(), limit, start.elapsed());
@@ -110,12 +112,15 @@ pub(crate) fn poll_budget(cx: &Context<'_>) -> Poll<()> {
     if BUDGET_LEFT.get() > 0 {
         return Poll::Ready(());
     }
+    // The task goes to the end of the run queue. Without this wake it would sleep although its
+    // operation is ready.
     cx.waker().wake_by_ref();
     Poll::Pending
 }
 
 /// Counts one operation that has succeeded.
 pub(crate) fn spend_budget() {
+    // Saturating, because one poll may complete several operations between two checks.
     BUDGET_LEFT.set(BUDGET_LEFT.get().saturating_sub(1));
 }
 
@@ -127,6 +132,7 @@ pub(crate) fn without_budget<R>(poll: impl FnOnce() -> R) -> R {
             BUDGET_LEFT.set(self.0);
         }
     }
+    // Restored by a destructor, because `poll` may panic, and the panic may be caught by the task.
     let _restore = Restore(BUDGET_LEFT.replace(u32::MAX));
     poll()
 }

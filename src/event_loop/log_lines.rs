@@ -32,6 +32,7 @@ impl fmt::Display for Current {
 pub(super) fn report_failed_wait(waited: Waited, closed: &[ClosedFd]) {
     match waited {
         Waited::Ready(_) => return,
+        // Each closed descriptor gets a line of its own, with the tasks that it concerns.
         Waited::BadFd if !closed.is_empty() => return,
         Waited::BadFd => boundary::error!(
             "select: bad descriptor, but all registered descriptors are open: is the wake-up pipe \
@@ -39,6 +40,7 @@ pub(super) fn report_failed_wait(waited: Waited, closed: &[ClosedFd]) {
         ),
         Waited::Trouble(errno) => boundary::warning!("select: {errno}; trying again"),
     }
+    // The same error is likely in the next turn. Without the pause, the loop would spin.
     std::thread::sleep(PAUSE);
 }
 
@@ -55,6 +57,8 @@ pub(super) fn report_closed_fds(closed: Vec<ClosedFd>, woken: &mut Vec<Waker>) {
         boundary::error!(
             "descriptor {fd}, registered at {place}, was closed while still registered; {who}"
         );
+        // Their operations find the registration dead and return EBADF. Nothing else would wake
+        // them: no readiness is ever reported for a closed descriptor.
         woken.extend(waiters);
     }
 }
@@ -63,6 +67,7 @@ pub(super) fn report_closed_fds(closed: Vec<ClosedFd>, woken: &mut Vec<Waker>) {
 /// as `join_all` have wakers of their own.
 fn describe_task_of(waker: &Waker) -> String {
     let task = with(|l| {
+        // The main future lives on the stack of `run` and is not among the tasks.
         let is_main = l.main.as_ref().is_some_and(|m| TaskWaker::is(m, waker));
         let main = is_main.then(|| "the main future".to_owned());
         main.or_else(|| l.tasks.describe_task_of(waker))
@@ -73,6 +78,7 @@ fn describe_task_of(waker: &Waker) -> String {
 
 /// Logs what the loop is about to wait for.
 pub(super) fn trace_wait(timeout: Option<Duration>) {
+    // Counting looks at every task and interest, which is too slow for a loop that is not traced.
     if !is_logged(log::Level::Trace) {
         return;
     }

@@ -121,6 +121,7 @@ impl Drop for Pool {
     fn drop(&mut self) {
         self.after_fork();
         if let Some(shared) = &self.shared {
+            // First the mark, then the notification: a thread that wakes up has to see the mark.
             lock(&shared.state).closed = true;
             shared.work.notify_all();
         }
@@ -166,6 +167,8 @@ impl State {
             .spawn(move || shared.serve())?;
         self.n_started += 1;
         self.n_threads += 1;
+        // Counted as idle from now on, so that a job that comes before the thread is running does
+        // not start another one. The thread takes this back when it begins.
         self.n_idle += 1;
         Ok(())
     }
@@ -192,6 +195,7 @@ impl Shared {
     /// none, the job is dropped and the error is returned.
     pub(crate) fn submit(self: &Arc<Self>, kind: Kind, job: Job) -> io::Result<()> {
         let mut state = lock(&self.state);
+        // Queued before a thread is started, so that the thread finds it.
         state.queue(kind).push_back(job);
         // Jobs beyond the share of their kind wait for a thread that is busy with that kind.
         if state.n_startable() <= state.n_idle || state.n_threads >= state.limit {
@@ -210,6 +214,7 @@ impl Shared {
             );
             return Ok(());
         }
+        // It is still the last one: the lock was held all the time.
         let job = state.queue(kind).pop_back();
         drop(state);
         drop_value(job);

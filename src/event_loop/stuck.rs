@@ -46,13 +46,17 @@ impl Watch {
     /// # Panics
     /// If the loop is stuck and `Builder::panic_when_stuck` was set.
     pub(crate) fn before_wait(&mut self, n_polls: usize) -> Option<Duration> {
+        // A poll may have spawned tasks or cloned wakers, so what was found before is out of date.
         if n_polls > 0 {
             self.suspicion = Suspicion::None;
         }
+        // The wait since then has lasted for `PATIENCE`, or was ended by something that polled no
+        // task. Either way it is time to look.
         if self.suspicion == Suspicion::Idle {
             self.suspicion = Suspicion::Checked;
             self.check();
         }
+        // Without a logger the report would go nowhere, and the loop need not wake up for it.
         let is_wanted = self.panics || is_logged(log::Level::Warn);
         if self.suspicion == Suspicion::Checked || !is_wanted || with(|l| l.is_idle()) != Some(true)
         {
@@ -67,9 +71,11 @@ impl Watch {
             let main = l.main.as_ref();
             l.is_idle().then(|| l.tasks.stuck(main)).flatten()
         });
+        // `None` if a task has a waker elsewhere: that may be woken at any time.
         let Some(text) = stuck.flatten().map(|stuck| describe(&stuck)) else {
             return;
         };
+        // Nothing is borrowed here, so the panic leaves the loop usable, as one of a task does.
         assert!(!self.panics, "{text}");
         boundary::warning!("{text}");
     }
@@ -81,6 +87,7 @@ fn describe(stuck: &[Stuck]) -> String {
                     only the loop itself holds wakers of its tasks"
         .to_owned();
     for Stuck { task, awaits } in stuck {
+        // Writing to a string cannot fail.
         let _ = match awaits {
             Some(id) => write!(text, "; {task} awaits task {id}"),
             None => write!(text, "; {task} was pending without arranging to be woken"),

@@ -59,6 +59,7 @@ impl Timers {
 
     /// Arms a timer, and returns the second half of its key.
     pub(crate) fn insert(&mut self, deadline: Moment, waker: Waker) -> Serial {
+        // The timer that was armed before this one was not removed at once, so it probably stays.
         self.queue_newest();
         let serial = self.next_serial;
         // At one timer per nanosecond this overflows after 584 years.
@@ -89,6 +90,7 @@ impl Timers {
     pub(crate) fn set_waker(&mut self, key: TimerKey, waker: Waker) -> Option<Waker> {
         self.queue_newest();
         match self.queue.get_mut(&key) {
+            // Returned and not dropped here, because the loop is borrowed now.
             Some(known) => Some(std::mem::replace(known, waker)),
             None => Some(waker),
         }
@@ -96,6 +98,7 @@ impl Timers {
 
     /// Disarms the timer `key`, and returns its waker, to be dropped with nothing borrowed.
     pub(crate) fn remove(&mut self, key: TimerKey) -> Option<Waker> {
+        // Most timers that are removed guard an operation that has just completed.
         match self.newest.take_if(|(newest, _)| *newest == key) {
             Some((_, waker)) => Some(waker),
             None => self.queue.remove(&key),
@@ -148,6 +151,8 @@ impl Timers {
     pub(crate) fn collect(&mut self, now: Moment, due: &mut Vec<Waker>) {
         self.queue_newest();
         while let Some(first) = self.queue.first_entry() {
+            // A deadline of exactly `now` is due: the wait was rounded up to reach it, and another
+            // wait for it would be zero.
             if first.key().deadline > now {
                 return;
             }
