@@ -69,9 +69,15 @@ pub(crate) async fn tcp_pair() -> (AsyncTcpStream, AsyncTcpStream) {
     (client.unwrap(), server.unwrap().0)
 }
 
-/// Binds a port and does not listen on it: connecting is refused for as long as this lives.
+/// An address that refuses connections for as long as this lives: that of a listener that was
+/// closed.
+///
+/// A socket that is bound but does not listen would do on Linux, but macOS and NetBSD do not even
+/// answer a connection to it. A connection that the listener accepted keeps the port from others,
+/// because the listener was made without SO_REUSEADDR.
 pub(crate) struct Refusing {
-    _socket: std::os::fd::OwnedFd,
+    _client: std::net::TcpStream,
+    _server: std::net::TcpStream,
     pub(crate) addr: SocketAddr,
 }
 
@@ -82,10 +88,14 @@ impl Refusing {
         let socket = socket(family, kind, SockFlag::empty(), None).unwrap();
         let fd = std::os::fd::AsRawFd::as_raw_fd(&socket);
         bind(fd, &SockaddrIn::new(127, 0, 0, 1, 0)).unwrap();
-        let name: SockaddrIn = getsockname(fd).unwrap();
-        let addr = SocketAddr::V4(name.into());
+        listen(&socket, Backlog::new(1).unwrap()).unwrap();
+        let listener = std::net::TcpListener::from(socket);
+        let addr = listener.local_addr().unwrap();
+        let client = std::net::TcpStream::connect(addr).unwrap();
+        let (server, _) = listener.accept().unwrap();
         Refusing {
-            _socket: socket,
+            _client: client,
+            _server: server,
             addr,
         }
     }
