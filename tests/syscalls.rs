@@ -260,7 +260,7 @@ fn e7_every_write_to_a_socket_forbids_the_signal() {
         go(async {
             let (mut a, _b) = tcp_pair().await;
             a.write_all(b"plain").await.unwrap();
-            let slices = [IoSlice::new(b"vectored")];
+            let slices = [IoSlice::new(b"vect"), IoSlice::new(b"ored")];
             assert_eq!(a.write_vectored(&slices).await.unwrap(), 8);
         });
     });
@@ -270,6 +270,33 @@ fn e7_every_write_to_a_socket_forbids_the_signal() {
         log.lines().all(|line| line.contains("MSG_NOSIGNAL")),
         "{log}"
     );
+}
+
+/// Linux takes any length that is long enough, but illumos takes no other.
+#[test]
+fn addresses_are_passed_with_exactly_the_length_of_their_family() {
+    let name = "addresses_are_passed_with_exactly_the_length_of_their_family";
+    let log = traced(name, &["-e", "trace=bind,connect"], || {
+        go(async {
+            for addr in ["127.0.0.1:0", "[::1]:0"] {
+                // A machine may have no IPv6.
+                if let Ok(listener) = AsyncTcpListener::bind(addr) {
+                    let addr = listener.local_addr().unwrap();
+                    AsyncTcpStream::connect(addr).await.unwrap();
+                }
+            }
+        });
+    });
+    let Some(log) = log else { return };
+    let calls: Vec<_> = log
+        .lines()
+        .filter(|line| line.contains("AF_INET"))
+        .collect();
+    assert!(calls.len() >= 2, "{log}");
+    for call in calls {
+        let len = if call.contains("AF_INET6") { 28 } else { 16 };
+        assert!(call.contains(&format!("}}, {len}) = ")), "{call}");
+    }
 }
 
 #[test]
