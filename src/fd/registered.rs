@@ -4,8 +4,9 @@
 //! [`NonblockingIo`] or from the caller.
 
 use super::source::Source;
-use crate::event_loop::context;
+use crate::event_loop::clock::Moment;
 use crate::event_loop::reactor::{Direction, RegisterError};
+use crate::event_loop::{context, with};
 use crate::sys::Trigger;
 use crate::sys::transfer::{MAX_BYTES, n_fitting};
 use std::fs::File;
@@ -13,6 +14,7 @@ use std::future::poll_fn;
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::os::fd::AsFd;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 /// The owner of a descriptor and the registration of that descriptor with this thread's loop.
 ///
@@ -121,6 +123,9 @@ impl<T: AsFd> Registered<T> {
     }
 }
 
+/// How long a write waits before it is tried again although the descriptor is ready.
+const RETRY_DELAY: Duration = Duration::from_millis(10);
+
 /// Reading and writing bytes by one system call, which fails with `WouldBlock` instead of waiting.
 ///
 /// What a call is offered has been limited to what every system takes.
@@ -130,6 +135,12 @@ pub(crate) trait NonblockingIo: AsFd {
     /// Unix socket ends at the byte that descriptors came with, a terminal returns one line at a
     /// time, and a pipe may have other readers and writers.
     const SHORT_MEANS_BLOCKED: bool = false;
+
+    /// Returns whether `error` of a write means that writing has to be tried again after a while,
+    /// although the descriptor is ready.
+    fn is_write_delayed(_error: &io::Error) -> bool {
+        false
+    }
 
     fn read(&self, bytes: &mut [u8]) -> io::Result<usize>;
     fn write(&self, bytes: &[u8]) -> io::Result<usize>;
@@ -204,7 +215,8 @@ impl<T: NonblockingIo> Registered<T> {
         }
         let bytes = &bytes[..bytes.len().min(MAX_BYTES)];
         let is_full = |&n: &usize| T::SHORT_MEANS_BLOCKED && n < bytes.len();
-        self.poll_write_with(cx, |io| io.write(bytes), is_full)
+        let written = self.poll_write_with(cx, |io| io.write(bytes), is_full);
+        Registered::<T>::or_wait(written, cx)
     }
 
     pub(crate) fn poll_write_vectored(
@@ -223,7 +235,25 @@ impl<T: NonblockingIo> Registered<T> {
         let slices = &slices[..n_slices];
         let n_offered: usize = slices.iter().map(|slice| slice.len()).sum();
         let is_full = |&n: &usize| T::SHORT_MEANS_BLOCKED && n < n_offered;
-        self.poll_write_with(cx, |io| io.write_vectored(slices), is_full)
+        let written = self.poll_write_with(cx, |io| io.write_vectored(slices), is_full);
+        Registered::<T>::or_wait(written, cx)
+    }
+
+    /// Turns an error that means "try again later" into waiting for [`RETRY_DELAY`].
+    fn or_wait<R>(written: Poll<io::Result<R>>, cx: &mut Context<'_>) -> Poll<io::Result<R>> {
+        match written {
+            Poll::Ready(Err(error)) if T::is_write_delayed(&error) => {
+                // The timer is never removed: this is too rare to keep room for its key in every
+                // connection, and a wake too many does no harm.
+                let (deadline, waker) = (
+                    Moment::now().saturating_add(RETRY_DELAY),
+                    cx.waker().clone(),
+                );
+                with(|l| l.timers.insert(deadline, waker));
+                Poll::Pending
+            }
+            written => written,
+        }
     }
 }
 
@@ -295,3 +325,61 @@ macro_rules! impl_async_io {
     )*};
 }
 pub(crate) use impl_async_io;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::Errno;
+    use std::cell::Cell;
+    use std::os::fd::BorrowedFd;
+    use std::os::unix::net::UnixStream;
+    use std::time::Instant;
+
+    /// A socket whose writes fail with ENOBUFS a number of times, as they do on macOS.
+    struct ShortOfBuffers {
+        socket: UnixStream,
+        n_failures: Cell<u32>,
+    }
+
+    impl AsFd for ShortOfBuffers {
+        fn as_fd(&self) -> BorrowedFd<'_> {
+            self.socket.as_fd()
+        }
+    }
+
+    impl NonblockingIo for ShortOfBuffers {
+        fn is_write_delayed(error: &io::Error) -> bool {
+            error.raw_os_error() == Some(Errno::ENOBUFS as i32)
+        }
+
+        fn read(&self, _: &mut [u8]) -> io::Result<usize> {
+            unreachable!("nothing is read here")
+        }
+
+        fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+            match self.n_failures.replace(self.n_failures.get().max(1) - 1) {
+                0 => Write::write(&mut &self.socket, bytes),
+                _ => Err(Errno::ENOBUFS.into()),
+            }
+        }
+    }
+
+    #[test]
+    fn a_write_that_finds_no_buffers_is_tried_again_on_a_timer() {
+        let (socket, _peer) = UnixStream::pair().unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let n_failures = Cell::new(4);
+        let io = ShortOfBuffers { socket, n_failures };
+        crate::block_on(async {
+            let registered = Registered::new(io, Trigger::Edge).unwrap();
+            let start = Instant::now();
+            let n = poll_fn(|cx| registered.poll_write(cx, b"four")).await;
+            assert_eq!(n.unwrap(), 4);
+            assert!(start.elapsed() >= 4 * RETRY_DELAY);
+            let slices = [IoSlice::new(b""), IoSlice::new(b"a"), IoSlice::new(b"b")];
+            registered.get_ref().n_failures.set(1);
+            let n = poll_fn(|cx| registered.poll_write_vectored(cx, &slices)).await;
+            assert_eq!(n.unwrap(), 1, "the first slice that is not empty");
+        });
+    }
+}

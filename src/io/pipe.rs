@@ -35,7 +35,9 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 #[track_caller]
 pub fn pipe() -> io::Result<(PipeReader, PipeWriter)> {
     let (read, write) = sys::pipe()?;
-    Ok((PipeReader(register(read)?), PipeWriter(register(write)?)))
+    sys::fd::silence_pipe(&write)?;
+    let reader = PipeReader(register(read)?);
+    Ok((reader, PipeWriter(register(write)?)))
 }
 
 /// The end of a [`pipe`] to read from. It belongs to the thread that made it.
@@ -58,7 +60,7 @@ pub struct PipeReader(Registered<File>);
 /// # Errors
 /// Once there is no reader, writes fail with [`BrokenPipe`](io::ErrorKind::BrokenPipe). A Rust
 /// program ignores `SIGPIPE`. If the `main` of the program is in another language and does not
-/// ignore `SIGPIPE`, that signal ends the process first.
+/// ignore `SIGPIPE`, that signal ends the process first, except on macOS and NetBSD.
 ///
 /// # Cancel safety
 /// Bytes move only in the poll that returns ready. `write_all` may have written a part.

@@ -69,8 +69,15 @@ impl<L: AsFd> Acceptor<L> {
     ) -> Poll<io::Result<R>> {
         for _ in 0..MAX_LOST {
             ready!(self.poll_shortage(cx));
+            let is_retry = self.shortage.borrow().is_some();
+            let accept = |listener: &L| {
+                if is_retry {
+                    socket::check_for_free_fd(listener)?;
+                }
+                accept(listener)
+            };
             // One connection at a time is the common case, so the next accept waits first.
-            match ready!(self.listener.poll_read_with(cx, &accept, |_| true)) {
+            match ready!(self.listener.poll_read_with(cx, accept, |_| true)) {
                 Err(error) if socket::is_one_lost_connection(&error) => {
                     boundary::debug!("a connection was lost before it was accepted: {error}");
                 }

@@ -35,6 +35,10 @@ macro_rules! impl_nonblocking_io {
         impl NonblockingIo for $socket {
             const SHORT_MEANS_BLOCKED: bool = $short;
 
+            fn is_write_delayed(error: &io::Error) -> bool {
+                socket::is_out_of_buffers(error)
+            }
+
             fn read(&self, bytes: &mut [u8]) -> io::Result<usize> {
                 socket::receive(self, bytes)
             }

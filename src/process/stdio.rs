@@ -51,6 +51,7 @@ impl AsyncChildStdin {
     /// beyond what this system's `select` takes. The pipe is closed then.
     #[track_caller]
     pub fn from_std(pipe: ChildStdin) -> io::Result<AsyncChildStdin> {
+        sys::fd::silence_pipe(&pipe)?;
         let pipe = Some(register(pipe)?);
         Ok(AsyncChildStdin { pipe })
     }

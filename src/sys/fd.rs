@@ -36,6 +36,20 @@ pub(crate) fn set_blocking(fd: impl AsFd) -> nix::Result<()> {
     retry(|| fcntl(&fd, FcntlArg::F_SETFL(flags & !OFlag::O_NONBLOCK))).map(drop)
 }
 
+/// Keeps writes to the pipe `fd` from raising `SIGPIPE`, on systems that can do that.
+pub(crate) fn silence_pipe(fd: impl AsFd) -> nix::Result<()> {
+    #[cfg(any(target_vendor = "apple", target_os = "netbsd"))]
+    {
+        use std::os::fd::AsRawFd;
+        let on: libc::c_int = 1;
+        // SAFETY: F_SETNOSIGPIPE takes an int and touches no memory of ours.
+        let outcome = unsafe { libc::fcntl(fd.as_fd().as_raw_fd(), libc::F_SETNOSIGPIPE, on) };
+        Errno::result(outcome)?;
+    }
+    let _ = fd;
+    Ok(())
+}
+
 /// Keeps `fd` out of programs that this process starts.
 pub(crate) fn set_cloexec(fd: impl AsFd) -> nix::Result<()> {
     retry(|| fcntl(&fd, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))).map(drop)

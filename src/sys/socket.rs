@@ -1,12 +1,14 @@
-//! Sockets: create them, connecting, accepting, and writing without `SIGPIPE`.
+//! Sockets: listening, connecting, accepting, and moving bytes without `SIGPIPE`.
 
 pub(crate) mod unix;
 
+use super::select::is_ready;
 use super::transfer::MAX_BYTES;
 use super::{Errno, create, retry};
 use crate::sys::unix::{HERE, is_connecting};
 use nix::libc;
 use nix::sys::socket::{self, AddressFamily, MsgFlags, SockType, SockaddrLike, SockaddrStorage};
+use nix::sys::socket::{SockaddrIn, SockaddrIn6};
 use nix::sys::socket::{getsockopt, setsockopt, sockopt};
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::SocketAddr;
@@ -18,17 +20,22 @@ use sockopt::Linger;
 #[cfg(target_vendor = "apple")]
 use sockopt::LingerSec as Linger;
 
-/// How many connections wait in the kernel before `accept`; it may allow fewer.
+/// Number of bytes that a blocking socket takes without blocking if `select` reports that it is
+/// writable: the smallest PIPE_BUF that POSIX allows, and a quarter of macOS's `SO_SNDLOWAT`.
+const MAX_BYTES_WHEN_READY: usize = 512;
+/// Maximum number of connections that wait in the kernel before `accept`. The kernel may allow
+/// fewer.
 const BACKLOG: libc::c_int = 1_024;
 
-/// Keeps one write from raising `SIGPIPE`: POSIX has the flag since 2008. Where `nix` or macOS do
-/// not have it, the number may still be there, or [`silence`] has done it for all writes.
+/// Keeps one write from raising `SIGPIPE`. POSIX has had this flag since 2008, but `nix` does not
+/// name it on every system. macOS has no such flag; there, [`silence`] sets an option instead.
 #[cfg(not(target_vendor = "apple"))]
 pub(super) const NO_SIGNAL: MsgFlags = MsgFlags::from_bits_retain(libc::MSG_NOSIGNAL);
 #[cfg(target_vendor = "apple")]
 pub(super) const NO_SIGNAL: MsgFlags = MsgFlags::empty();
 
-/// Keeps every write to this socket from raising `SIGPIPE`, where no flag does so for one write.
+/// Keeps every write to this socket from raising `SIGPIPE`, on systems where no flag does so for
+/// one write. Connections inherit it from the listener that accepts them.
 pub(crate) fn silence(socket: impl AsFd) -> nix::Result<()> {
     #[cfg(target_vendor = "apple")]
     {
@@ -43,23 +50,39 @@ pub(crate) fn silence(socket: impl AsFd) -> nix::Result<()> {
                 size_of::<libc::c_int>() as libc::socklen_t,
             )
         };
-        Errno::result(outcome)?;
+        match Errno::result(outcome) {
+            // macOS sets no option on a connection that the peer has reset. The socket is good all
+            // the same: it can be read, and a write fails without a signal.
+            Ok(_) | Err(Errno::EINVAL) => {}
+            Err(errno) => return Err(errno),
+        }
     }
     let _ = socket;
     Ok(())
 }
 
-/// Whether `fd` is a socket, and not a pipe, a terminal or a file.
+/// Returns whether `fd` is a socket, and not a pipe, a terminal or a file.
 #[allow(dead_code, reason = "only kqueue asks")]
 pub(crate) fn is_socket(fd: RawFd) -> bool {
-    // A reset connection may have no name any more, and is a socket still.
+    // A connection that was reset may have no name any more, but it is still a socket.
     !matches!(
         socket::getsockname::<SockaddrStorage>(fd),
         Err(Errno::ENOTSOCK | Errno::EBADF)
     )
 }
 
-/// A TCP socket for addresses like `addr`.
+/// Calls `call` with `addr` in the form that `bind` and `connect` take.
+///
+/// The length is exactly that of the address family. illumos refuses any other, and nix's
+/// `SockaddrStorage` gives 128 on systems whose addresses carry no length.
+fn with_raw_addr<R>(addr: &SocketAddr, call: impl FnOnce(&dyn SockaddrLike) -> R) -> R {
+    match addr {
+        SocketAddr::V4(addr) => call(&SockaddrIn::from(*addr)),
+        SocketAddr::V6(addr) => call(&SockaddrIn6::from(*addr)),
+    }
+}
+
+/// Makes a TCP socket of the address family of `addr`.
 fn tcp(addr: &SocketAddr) -> io::Result<OwnedFd> {
     let family = match addr {
         SocketAddr::V4(_) => AddressFamily::Inet,
@@ -70,36 +93,37 @@ fn tcp(addr: &SocketAddr) -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
-/// A socket that listens on `addr`, which may be taken again right after a restart.
+/// Makes a socket that listens on `addr`, which may be bound again right after a restart.
 pub(crate) fn listen(addr: &SocketAddr) -> io::Result<OwnedFd> {
     let socket = tcp(addr)?;
     setsockopt(&socket, sockopt::ReuseAddr, &true)?;
-    socket::bind(socket.as_raw_fd(), &SockaddrStorage::from(*addr))?;
-    // Not by `nix`, which refuses more than the header's SOMAXCONN: 128 with musl, on macOS and the
-    // BSDs. The kernel takes as much of it as it likes.
+    with_raw_addr(addr, |addr| socket::bind(socket.as_raw_fd(), addr))?;
+    // `nix` refuses more than the header's SOMAXCONN, which is 128 with musl, on macOS and the
+    // BSDs, although their kernels allow more. A number that is too large is cut by the kernel.
     // SAFETY: `listen` touches no memory of ours.
     Errno::result(unsafe { libc::listen(socket.as_raw_fd(), BACKLOG) })?;
     Ok(socket)
 }
 
-/// A socket on its way to `addr`, and whether it has arrived.
+/// Makes a socket and begins to connect it to `addr`. Also returns whether it is connected already.
 pub(crate) fn connect(addr: &SocketAddr) -> io::Result<(OwnedFd, bool)> {
     let socket = tcp(addr)?;
-    // Asked again after a signal, the system says that the connection is under way (EALREADY).
-    let addr = SockaddrStorage::from(*addr);
-    match retry(|| socket::connect(socket.as_raw_fd(), &addr)) {
+    // A call that is repeated after a signal fails with EALREADY: the connection is under way.
+    let connect = |addr: &dyn SockaddrLike| retry(|| socket::connect(socket.as_raw_fd(), addr));
+    match with_raw_addr(addr, connect) {
         Ok(()) => Ok((socket, true)),
         Err(errno) if is_connecting(errno) => Ok((socket, false)),
         Err(errno) => Err(HERE.connect_error(errno).into()),
     }
 }
 
-/// How a connection on its way has fared; asked once it is writable.
+/// Returns whether a connection that was under way is now connected. To be asked once the socket is
+/// writable.
 ///
-/// `SO_ERROR` is read once, for reading clears it. Success there is believed only if there is a
+/// `SO_ERROR` is read once, because reading clears it. Success there is believed only if there is a
 /// peer: a socket may look writable before it is connected, and the BSDs have been seen to lose the
-/// error. If there is no peer, a look at the data tells "not yet" from "no more", or every wait
-/// after a lost error would end at once, for ever.
+/// error. Without a peer, an attempt to read distinguishes "not yet" from "failed": after a lost
+/// error every wait would end at once, for ever.
 pub(crate) fn connect_outcome(socket: impl AsFd) -> io::Result<bool> {
     let fd = socket.as_fd().as_raw_fd();
     let failed = |errno| Err(HERE.connect_error(errno).into());
@@ -112,26 +136,49 @@ pub(crate) fn connect_outcome(socket: impl AsFd) -> io::Result<bool> {
         Err(Errno::ENOTCONN) => {}
         Err(errno) => return failed(errno),
     }
-    match socket::recv(fd, &mut [0], MsgFlags::MSG_PEEK) {
-        Ok(_) | Err(Errno::EAGAIN | Errno::EINTR) => Ok(false),
-        Err(errno) => failed(errno),
+    connected_by_read(socket::recv(fd, &mut [0], MsgFlags::MSG_PEEK)).or_else(failed)
+}
+
+/// What a read from a socket that has no peer means: is it connected, still connecting (`false`),
+/// or has connecting failed?
+fn connected_by_read(outcome: nix::Result<usize>) -> nix::Result<bool> {
+    match outcome {
+        Err(Errno::EAGAIN | Errno::EINTR) => Ok(false),
+        // macOS and the BSDs report the end of the stream, and not ENOTCONN as Linux does.
+        Ok(0) => Err(Errno::ENOTCONN),
+        // There is data, so it was connected. That the peer is gone shows when it is read.
+        Ok(_) => Ok(true),
+        Err(errno) => Err(errno),
     }
 }
 
-/// The next connection and its peer, if one is waiting.
+/// Fails as `accept` would if no descriptor is free, on systems where `accept` would lose the
+/// connection. To be called before a connection is accepted after such a failure.
+pub(crate) fn check_for_free_fd(listener: impl AsFd) -> io::Result<()> {
+    match HERE.loses_connection_without_free_fd() {
+        true => try_free_fd(listener),
+        false => Ok(()),
+    }
+}
+
+/// Takes a descriptor and gives it back at once.
+fn try_free_fd(listener: impl AsFd) -> io::Result<()> {
+    listener.as_fd().try_clone_to_owned().map(drop)
+}
+
+/// Accepts the next connection, if one is waiting. Also returns the address of its peer.
 pub(crate) fn accept(listener: impl AsFd) -> io::Result<(OwnedFd, SocketAddr)> {
     // SAFETY: all zeroes is a valid `sockaddr_storage`: that of no family.
     let mut addr: libc::sockaddr_storage = unsafe { std::mem::zeroed() };
     let mut len = size_of_val(&addr) as libc::socklen_t;
     let socket = create::accept(listener.as_fd(), &mut addr, &mut len)?;
-    silence(&socket).map_err(|errno| HERE.accepted_error(errno))?;
     Ok((socket, peer(&addr, len)?))
 }
 
-/// The address that `accept` wrote, `len` bytes of it.
+/// Returns the address of which `accept` has written `len` bytes.
 fn peer(addr: &libc::sockaddr_storage, len: libc::socklen_t) -> nix::Result<SocketAddr> {
     if len == 0 {
-        // macOS and some BSDs return a connection that the peer has reset already, without address.
+        // macOS and some BSDs return connections that the peer has reset already, without address.
         return Err(Errno::ECONNABORTED);
     }
     // SAFETY: the storage is ours and initialised, and `len` is at most its size: a larger address
@@ -145,14 +192,14 @@ fn std_addr(addr: &SockaddrStorage) -> Option<SocketAddr> {
     v4.or_else(|| addr.as_sockaddr_in6().map(|a| SocketAddr::V6((*a).into())))
 }
 
-/// Receives into `bytes`; returns how many came, 0 at the end.
+/// Receives into `bytes`. Returns the number of bytes received, 0 at the end.
 pub(crate) fn receive(socket: impl AsFd, bytes: &mut [u8]) -> io::Result<usize> {
     let len = bytes.len().min(MAX_BYTES);
     let fd = socket.as_fd().as_raw_fd();
     Ok(socket::recv(fd, &mut bytes[..len], MsgFlags::empty())?)
 }
 
-/// `receive` on a socket that may block, without waiting.
+/// Receives from a socket that may be a blocking one, without waiting.
 pub(crate) fn receive_now(socket: impl AsFd, bytes: &mut [u8]) -> io::Result<usize> {
     let len = bytes.len().min(MAX_BYTES);
     let fd = socket.as_fd().as_raw_fd();
@@ -173,19 +220,33 @@ pub(crate) fn shutdown_write(socket: impl AsFd) -> io::Result<()> {
     Ok(socket::shutdown(fd, socket::Shutdown::Write)?)
 }
 
-/// Sends from `bytes` without `SIGPIPE`; returns how many were taken.
+/// Sends from `bytes` without `SIGPIPE`. Returns the number of bytes sent.
 pub(crate) fn send(socket: impl AsFd, bytes: &[u8]) -> io::Result<usize> {
-    let bytes = &bytes[..bytes.len().min(MAX_BYTES)];
-    Ok(socket::send(socket.as_fd().as_raw_fd(), bytes, NO_SIGNAL)
-        .map_err(|errno| HERE.write_error(errno))?)
+    send_with(socket, bytes, NO_SIGNAL)
 }
 
-/// `send` on a socket that may block, without waiting.
+/// Sends on a socket that may be a blocking one, without waiting.
 pub(crate) fn send_now(socket: impl AsFd, bytes: &[u8]) -> io::Result<usize> {
+    if HERE.waits_despite_dontwait() {
+        return send_if_ready(socket, bytes);
+    }
+    send_with(socket, bytes, NO_SIGNAL | MsgFlags::MSG_DONTWAIT)
+}
+
+/// Sends on a blocking socket only what fits without waiting, for systems whose `send` does not
+/// know `MSG_DONTWAIT`.
+fn send_if_ready(socket: impl AsFd, bytes: &[u8]) -> io::Result<usize> {
+    if !is_ready(&socket, true) {
+        return Err(Errno::EAGAIN.into());
+    }
+    let len = bytes.len().min(MAX_BYTES_WHEN_READY);
+    send_with(socket, &bytes[..len], NO_SIGNAL)
+}
+
+fn send_with(socket: impl AsFd, bytes: &[u8], flags: MsgFlags) -> io::Result<usize> {
     let bytes = &bytes[..bytes.len().min(MAX_BYTES)];
-    let flags = NO_SIGNAL | MsgFlags::MSG_DONTWAIT;
-    Ok(socket::send(socket.as_fd().as_raw_fd(), bytes, flags)
-        .map_err(|errno| HERE.write_error(errno))?)
+    let sent = socket::send(socket.as_fd().as_raw_fd(), bytes, flags);
+    Ok(sent.map_err(|errno| HERE.write_error(errno))?)
 }
 
 /// Sends from several slices without `SIGPIPE`, which `writev` cannot do.
@@ -195,8 +256,8 @@ pub(crate) fn send_vectored(socket: impl AsFd, slices: &[IoSlice<'_>]) -> io::Re
     Ok(sent.map_err(|errno| HERE.write_error(errno))?)
 }
 
-/// Sets how `close` treats unsent data: `None`, in the background; zero, by throwing it away and
-/// resetting the connection.
+/// Sets how long `close` waits for unsent data, in seconds. `None`: the system sends it in the
+/// background. Zero: it is discarded, and the connection is reset.
 pub(crate) fn set_linger(socket: impl AsFd, linger: Option<u64>) -> io::Result<()> {
     let linger = libc::linger {
         l_onoff: linger.is_some().into(),
@@ -209,24 +270,24 @@ pub(crate) fn set_linger(socket: impl AsFd, linger: Option<u64>) -> io::Result<(
     Ok(setsockopt(&socket, Linger, &linger)?)
 }
 
-/// The setting of [`set_linger`], in seconds.
+/// Returns how long `close` waits for unsent data, in seconds.
 pub(crate) fn linger(socket: impl AsFd) -> io::Result<Option<u64>> {
     let linger = getsockopt(&socket, Linger)?;
     Ok((linger.l_onoff != 0).then(|| u64::try_from(linger.l_linger).unwrap_or(0)))
 }
 
-/// Sets whether a silent peer is asked now and then whether it still lives.
+/// Enables or disables keepalive probes.
 pub(crate) fn set_keepalive(socket: impl AsFd, on: bool) -> io::Result<()> {
     Ok(setsockopt(&socket, sockopt::KeepAlive, &on)?)
 }
 
-/// The setting of [`set_keepalive`].
+/// Returns whether keepalive probes are enabled.
 pub(crate) fn keepalive(socket: impl AsFd) -> io::Result<bool> {
     Ok(getsockopt(&socket, sockopt::KeepAlive)?)
 }
 
-/// Whether `error` of `accept` concerns one connection that has gone already (`accept(2)`, "Error
-/// handling"), so that the next may be tried at once.
+/// Returns whether `error` of `accept` concerns one connection that is gone already (`accept(2)`,
+/// "Error handling"), so that the next one may be accepted at once.
 pub(crate) fn is_one_lost_connection(error: &io::Error) -> bool {
     let errno = error.raw_os_error().map(Errno::from_raw);
     matches!(
@@ -247,7 +308,14 @@ pub(crate) fn is_one_lost_connection(error: &io::Error) -> bool {
     )
 }
 
-/// Whether `error` means that descriptors or memory have run out.
+/// Returns whether `error` means that a write should be tried again later although the socket is
+/// writable: the system is short of network buffers, and does not report when it has more.
+pub(crate) fn is_out_of_buffers(error: &io::Error) -> bool {
+    let errno = error.raw_os_error().map(Errno::from_raw);
+    errno.is_some_and(|errno| HERE.is_out_of_buffers(errno))
+}
+
+/// Returns whether `error` means that descriptors or memory have run out.
 pub(crate) fn is_shortage(error: &io::Error) -> bool {
     let errno = error.raw_os_error().map(Errno::from_raw);
     matches!(
@@ -279,6 +347,57 @@ mod tests {
         let socket = tcp(&"127.0.0.1:0".parse().unwrap()).unwrap();
         let error = connect_outcome(&socket).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::NotConnected);
+    }
+
+    #[test]
+    fn e4_a_connection_whose_error_was_lost_reads_as_ended_or_unconnected_and_has_failed() {
+        // macOS and the BSDs; Linux.
+        for read in [Ok(0), Err(Errno::ENOTCONN)] {
+            assert_eq!(connected_by_read(read), Err(Errno::ENOTCONN));
+        }
+        let reset = Errno::ECONNRESET;
+        assert_eq!(connected_by_read(Err(reset)), Err(reset));
+        assert_eq!(connected_by_read(Err(Errno::EAGAIN)), Ok(false));
+        assert_eq!(connected_by_read(Ok(1)), Ok(true));
+    }
+
+    #[test]
+    fn addresses_have_exactly_the_length_of_their_family() {
+        let len = |addr: &str| with_raw_addr(&addr.parse().unwrap(), |addr| addr.len() as usize);
+        assert_eq!(len("127.0.0.1:80"), size_of::<libc::sockaddr_in>());
+        assert_eq!(len("[::1]:80"), size_of::<libc::sockaddr_in6>());
+    }
+
+    /// As macOS needs it, whose `send` does not know `MSG_DONTWAIT`.
+    #[test]
+    fn a_blocking_socket_is_filled_without_waiting_also_without_dontwait() {
+        let (a, b) = std::os::unix::net::UnixStream::pair().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let c = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let d = listener.accept().unwrap();
+        // All are blocking: a call that waits hangs here, since no one reads.
+        for socket in [a.as_fd(), c.as_fd()] {
+            let mut n_sent = 0;
+            let error = loop {
+                match send_if_ready(socket, &[0; 100_000]) {
+                    Ok(n) => n_sent += n,
+                    Err(error) => break error,
+                }
+            };
+            assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+            assert!(n_sent >= 10_000, "{n_sent}");
+        }
+        drop((b, d));
+    }
+
+    #[test]
+    fn a_free_descriptor_is_looked_for_and_given_back() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        for _ in 0..10_000 {
+            // A descriptor that is kept would soon be one too many.
+            try_free_fd(&listener).unwrap();
+        }
+        assert!(check_for_free_fd(&listener).is_ok());
     }
 
     #[test]

@@ -87,12 +87,28 @@ impl Unix {
         }
     }
 
-    /// What an errno of setting up a connection means that `accept` has just returned.
-    ///
-    /// macOS takes no more options once the peer has reset the connection: EINVAL.
-    pub(crate) fn accepted_error(self, errno: Errno) -> Errno {
+    /// Whether `send` waits on a blocking socket in spite of `MSG_DONTWAIT`. macOS heeds the flag
+    /// only when it receives.
+    pub(crate) const fn waits_despite_dontwait(self) -> bool {
+        matches!(self, Unix::Apple)
+    }
+
+    /// Whether an errno of a write to a connection means that the system is short of network
+    /// buffers for the moment. Elsewhere, ENOBUFS is an error like others.
+    pub(crate) fn is_out_of_buffers(self, errno: Errno) -> bool {
+        self == Unix::Apple && errno == Errno::ENOBUFS
+    }
+
+    /// Whether `accept` loses the connection when it fails because no descriptor is free.
+    pub(crate) const fn loses_connection_without_free_fd(self) -> bool {
+        matches!(self, Unix::Apple)
+    }
+
+    /// What an errno of receiving descriptors means: macOS returns EMSGSIZE if the process may open
+    /// no more of them.
+    pub(crate) fn receive_fds_error(self, errno: Errno) -> Errno {
         match (self, errno) {
-            (Unix::Apple, Errno::EINVAL) => Errno::ECONNABORTED,
+            (Unix::Apple, Errno::EMSGSIZE) => Errno::EMFILE,
             _ => errno,
         }
     }
@@ -180,12 +196,24 @@ mod tests {
     }
 
     #[test]
-    fn e15_einval_of_an_accepted_socket_is_a_lost_connection_on_macos_only() {
-        assert_eq!(
-            changes(Unix::accepted_error, Errno::EINVAL),
-            [(Unix::Apple, Errno::ECONNABORTED)]
-        );
-        assert_eq!(changes(Unix::accepted_error, Errno::EMFILE), []);
+    fn emsgsize_of_received_descriptors_means_that_none_is_free_on_macos_only() {
+        let rule = Unix::receive_fds_error;
+        let changed = [(Unix::Apple, Errno::EMFILE)];
+        assert_eq!(changes(rule, Errno::EMSGSIZE), changed);
+        assert_eq!(changes(rule, Errno::ECONNRESET), []);
+    }
+
+    #[test]
+    fn only_macos_waits_despite_dontwait_runs_out_of_buffers_and_loses_connections() {
+        let rules: [fn(Unix) -> bool; 3] = [
+            Unix::waits_despite_dontwait,
+            |unix| unix.is_out_of_buffers(Errno::ENOBUFS),
+            Unix::loses_connection_without_free_fd,
+        ];
+        for rule in rules {
+            assert_eq!(ALL.map(rule), ALL.map(|unix| unix == Unix::Apple));
+        }
+        assert!(!Unix::Apple.is_out_of_buffers(Errno::ENOMEM));
     }
 
     #[test]

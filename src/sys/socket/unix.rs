@@ -14,9 +14,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::SocketAddr;
 use std::path::Path;
 
-/// The address of `path`, or what is wrong with it: nothing the system would take for another one.
+/// Returns the address of `path`, or an error if the system would take it for another address.
 ///
-/// Linux takes an empty path for "choose a name for me", and a path that begins with a NUL for an
+/// Linux chooses a name if the path is empty, and takes a path that begins with a NUL for an
 /// abstract name.
 pub(crate) fn path_addr(path: &Path) -> io::Result<SocketAddr> {
     let bytes = path.as_os_str().as_bytes();
@@ -27,9 +27,9 @@ pub(crate) fn path_addr(path: &Path) -> io::Result<SocketAddr> {
     if bytes.contains(&0) {
         return Err(invalid("the path of a socket must not contain a NUL"));
     }
-    if bytes.len() > MOST_PATH {
+    if bytes.len() > MAX_PATH {
         let text = format!(
-            "the path of a socket is limited to {MOST_PATH} bytes, this one has {}",
+            "the path of a socket is limited to {MAX_PATH} bytes, this one has {}",
             bytes.len()
         );
         return Err(invalid(&text));
@@ -37,18 +37,18 @@ pub(crate) fn path_addr(path: &Path) -> io::Result<SocketAddr> {
     SocketAddr::from_pathname(path)
 }
 
-/// Where the name is in an address.
-const PATH_AT: usize = std::mem::offset_of!(libc::sockaddr_un, sun_path);
-/// The longest path, by the header: 107 bytes on Linux, 103 on macOS and the BSDs, and a NUL.
-const MOST_PATH: usize = size_of::<libc::sockaddr_un>() - PATH_AT - 1;
+/// Offset of the name in an address.
+const PATH_OFFSET: usize = std::mem::offset_of!(libc::sockaddr_un, sun_path);
+/// Maximum length of a path, without its final NUL: 107 bytes on Linux, 103 on macOS and the BSDs.
+const MAX_PATH: usize = size_of::<libc::sockaddr_un>() - PATH_OFFSET - 1;
 
-/// `addr`, if it is that of a socket with a name: Linux would choose one for a socket that is bound
-/// to another.
+/// Returns `addr`, or an error if it is the address of an unnamed socket: Linux would choose a name
+/// for a socket that is bound to it.
 pub(crate) fn named(addr: &SocketAddr) -> io::Result<&SocketAddr> {
     raw_addr(addr).map(|_| addr)
 }
 
-/// The same address for a system call.
+/// Returns `addr` in the form that system calls take.
 fn raw_addr(addr: &SocketAddr) -> io::Result<UnixAddr> {
     if let Some(path) = addr.as_pathname() {
         return Ok(UnixAddr::new(path)?);
@@ -63,33 +63,33 @@ fn raw_addr(addr: &SocketAddr) -> io::Result<UnixAddr> {
             return Ok(UnixAddr::new_abstract(name)?);
         }
     }
-    let text = "the address of a socket without a name is none";
+    let text = "cannot use the address of an unnamed socket";
     Err(io::Error::new(io::ErrorKind::InvalidInput, text))
 }
 
-/// A stream socket that is to be connected.
+/// Makes a stream socket that is not connected yet.
 pub(crate) fn stream() -> io::Result<OwnedFd> {
     let socket = create::socket(AddressFamily::Unix, SockType::Stream)?;
     silence(&socket)?;
     Ok(socket)
 }
 
-/// How far a call of [`connect`] has come.
+/// The outcome of a call of [`connect`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Connecting {
-    /// It is connected.
+    /// The socket is connected.
     Done,
-    /// It will be writable when it is connected or refused.
+    /// The socket will be writable when it is connected or refused.
     UnderWay,
-    /// The listener's queue is full. The socket will *look* writable: only trying later helps.
+    /// The listener's backlog is full. The socket looks writable, so only trying again later helps.
     QueueFull,
 }
 
 /// Connects `socket` to `addr`, without waiting.
 ///
-/// Most systems connect or refuse in the call itself, and a signal that cuts it short leaves the
-/// socket as it was: asking whether it is connected would say EINVAL on Linux. So it is tried
-/// again, and then EISCONN is success.
+/// Most systems connect or refuse in the call itself. On Linux, a signal that interrupts it leaves
+/// the socket as it was. So the call is repeated after a signal, and if the first one did connect,
+/// the second one fails with EISCONN, which means success.
 pub(crate) fn connect(socket: impl AsFd, addr: &SocketAddr) -> io::Result<Connecting> {
     let addr = raw_addr(addr)?;
     let connect = || socket::connect(socket.as_fd().as_raw_fd(), &addr);
@@ -101,25 +101,25 @@ pub(crate) fn connect(socket: impl AsFd, addr: &SocketAddr) -> io::Result<Connec
     }
 }
 
-/// The next connection and its peer, if one is waiting. A peer without a name is the rule.
+/// Accepts the next connection, if one is waiting. Also returns the address of its peer, which
+/// usually has no name.
 pub(crate) fn accept(listener: impl AsFd) -> io::Result<(OwnedFd, SocketAddr)> {
     // SAFETY: all zeroes is a valid `sockaddr_storage`: that of no family.
     let mut addr: libc::sockaddr_storage = unsafe { std::mem::zeroed() };
     let mut len = size_of_val(&addr) as libc::socklen_t;
     let socket = create::accept(listener.as_fd(), &mut addr, &mut len)?;
-    silence(&socket).map_err(|errno| HERE.accepted_error(errno))?;
-    // A longer address has been cut off, and `len` says how long it was.
+    // A longer address has been cut off; `len` is its whole length.
     let end = size_of_val(&addr).min(len as usize);
     // SAFETY: the storage is ours, aligned for bytes, and all of its bytes are initialised.
     let bytes = unsafe { std::slice::from_raw_parts((&raw const addr).cast::<u8>(), end) };
-    Ok((socket, std_addr(bytes.get(PATH_AT..).unwrap_or(&[]))?))
+    Ok((socket, std_addr(bytes.get(PATH_OFFSET..).unwrap_or(&[]))?))
 }
 
-/// The address of the name that the system has written, for users.
+/// Returns the address of a name that the system has written.
 ///
-/// Not by `nix`, which believes the lengths that it gets: some systems count in the NUL at the end,
-/// or allow longer names than their header has room for. What is not understood has no name: the
-/// connection is good all the same.
+/// `nix` trusts the length that the system reports, but some systems include the final NUL in it,
+/// or allow longer names than their header has room for. A name that makes no sense becomes "no
+/// name", because the connection is good all the same.
 fn std_addr(name: &[u8]) -> io::Result<SocketAddr> {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     if let [0, name @ ..] = name {
@@ -130,31 +130,33 @@ fn std_addr(name: &[u8]) -> io::Result<SocketAddr> {
         return SocketAddr::from_abstract_name(name);
     }
     let path = name.split(|&byte| byte == 0).next().unwrap_or(&[]);
-    // The empty path is how std spells "no name".
+    // For std, the empty path is the address of an unnamed socket.
     SocketAddr::from_pathname(OsStr::from_bytes(path)).or_else(|_| SocketAddr::from_pathname(""))
 }
 
-/// Whether a datagram was not taken because the *receiver's* queue is full, of which the sender's
-/// readiness may not tell: the socket would look writable. `connected` says whether the system knew
-/// the receiver before.
-pub(crate) fn receiver_is_full(error: &io::Error, connected: bool) -> bool {
+/// Returns whether a datagram was refused because the *receiver's* queue is full, while the
+/// sender's socket looks writable. `is_connected` says that the receiver is the peer of the
+/// sender's socket; then EAGAIN is followed by readiness.
+pub(crate) fn receiver_is_full(error: &io::Error, is_connected: bool) -> bool {
     let errno = error.raw_os_error().map(Errno::from_raw);
-    errno.is_some_and(|errno| HERE.receiver_is_full(errno) || errno == Errno::EAGAIN && !connected)
+    errno.is_some_and(|errno| {
+        HERE.receiver_is_full(errno) || errno == Errno::EAGAIN && !is_connected
+    })
 }
 
-/// The user, the group and, where the system says so, the process at the other end.
+/// The user id, the group id and, where the system reports it, the process id of the peer.
 pub(crate) type Peer = (u32, u32, Option<u32>);
 
-/// Who the peer was when it connected, or listened.
+/// Returns the identity of the peer, as it was when the peer connected or began to listen.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(crate) fn peer(socket: impl AsFd) -> io::Result<Peer> {
     let peer = socket::getsockopt(&socket, socket::sockopt::PeerCredentials)?;
-    // No process has the number 0: it lives in a namespace that this one cannot see.
+    // 0 means that the process is in a namespace that is not visible from ours.
     let pid = u32::try_from(peer.pid()).ok().filter(|&pid| pid != 0);
     Ok((peer.uid(), peer.gid(), pid))
 }
 
-/// Who the peer was when it connected, or listened.
+/// Returns the identity of the peer, as it was when the peer connected or began to listen.
 #[cfg(any(
     target_vendor = "apple",
     target_os = "freebsd",
@@ -165,7 +167,7 @@ pub(crate) fn peer(socket: impl AsFd) -> io::Result<Peer> {
 pub(crate) fn peer(socket: impl AsFd) -> io::Result<Peer> {
     let (mut uid, mut gid) = (0, 0);
     let fd = socket.as_fd().as_raw_fd();
-    // SAFETY: the descriptor is open, and the call writes one number each to two places of ours.
+    // SAFETY: the descriptor is open, and the call writes one number to each of two variables.
     let outcome = unsafe { libc::getpeereid(fd, &raw mut uid, &raw mut gid) };
     Errno::result(outcome)?;
     #[cfg(target_vendor = "apple")]
@@ -175,7 +177,7 @@ pub(crate) fn peer(socket: impl AsFd) -> io::Result<Peer> {
     Ok((uid, gid, pid.and_then(|pid| pid.try_into().ok())))
 }
 
-/// Who the peer was when it connected, or listened.
+/// Returns the identity of the peer, as it was when the peer connected or began to listen.
 #[cfg(any(target_os = "illumos", target_os = "solaris"))]
 pub(crate) fn peer(socket: impl AsFd) -> io::Result<Peer> {
     let mut ucred = std::ptr::null_mut();
@@ -183,18 +185,18 @@ pub(crate) fn peer(socket: impl AsFd) -> io::Result<Peer> {
     // SAFETY: the descriptor is open; with a null pointer, the call makes a `ucred_t` of its own.
     let outcome = unsafe { libc::getpeerucred(fd, &raw mut ucred) };
     Errno::result(outcome)?;
-    // SAFETY: the call above has made it, and nobody has freed it.
+    // SAFETY: the call above has made `ucred`, which is freed below and not before.
     let uid = unsafe { libc::ucred_geteuid(ucred) };
-    // SAFETY: as above.
+    // SAFETY: the call above has made `ucred`, which is freed below and not before.
     let gid = unsafe { libc::ucred_getegid(ucred) };
-    // SAFETY: as above.
+    // SAFETY: the call above has made `ucred`, which is freed below and not before.
     let pid = unsafe { libc::ucred_getpid(ucred) };
-    // SAFETY: as above; it is not used again.
+    // SAFETY: the call above has made `ucred`, and it is not used after this.
     unsafe { libc::ucred_free(ucred) };
     Ok((uid, gid, pid.try_into().ok()))
 }
 
-/// Who the peer is; nothing portable tells it here.
+/// Fails: this system has no portable way to ask for the identity of the peer.
 #[cfg(not(any(
     target_os = "linux",
     target_os = "android",
@@ -210,16 +212,15 @@ pub(crate) fn peer(_socket: impl AsFd) -> io::Result<Peer> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
-/// Sends from `bytes` together with `fds`; returns how many bytes were taken, all descriptors with
-/// the first of them.
+/// Sends from `bytes`, and all of `fds` with the first byte. Returns the number of bytes sent.
 pub(crate) fn send_fds(
     socket: impl AsFd,
     bytes: &[u8],
     fds: &[BorrowedFd<'_>],
 ) -> io::Result<usize> {
     if bytes.is_empty() {
-        // Nothing would be sent, and the system would not say so.
-        let text = "descriptors travel with at least one byte";
+        // The call would succeed and send nothing, so the descriptors would be lost.
+        let text = "descriptors can be sent only together with at least one byte";
         return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
     }
     if fds.is_empty() {
@@ -234,7 +235,7 @@ pub(crate) fn send_fds(
 }
 
 where_flags_come_along! {
-    /// Makes received descriptors close-on-exec on arrival. `libc` has no name for it on Solaris.
+    /// Makes received descriptors close-on-exec on arrival. `libc` does not name it on Solaris.
     #[cfg(not(target_os = "solaris"))]
     const CLOSE_ON_EXEC: Option<libc::c_int> = Some(libc::MSG_CMSG_CLOEXEC);
 }
@@ -242,34 +243,36 @@ where_flags_come_along! {
 #[allow(unused_imports, reason = "hidden where the flag comes along")]
 use plain::*;
 
-/// Where no such flag comes along: it is set straight after.
+/// For systems without such a flag: descriptors become close-on-exec right after they have arrived.
 mod plain {
     #[allow(dead_code, reason = "hidden where the flag comes along")]
     pub(super) const CLOSE_ON_EXEC: Option<nix::libc::c_int> = None;
 }
 
-/// Receives into `bytes`, and at most `n_most` descriptors; returns how many bytes came, the
-/// descriptors, and whether there were more of these, which are closed.
+/// Maximum number of descriptors that one message carries: 512 on macOS, 253 on Linux, fewer or as
+/// many elsewhere.
+const MAX_FDS: usize = 512;
+
+/// Receives into `bytes`, and up to `max_fds` descriptors. Returns the number of bytes, the
+/// descriptors, and whether there were more descriptors, which are closed.
 ///
-/// Every descriptor that arrives is owned before anything else can fail. The system has closed what
-/// did not fit into the room that it was given; the room is rounded up, so a descriptor too many
-/// may arrive, and is closed here.
+/// There is always room for as many descriptors as a message can carry, and the surplus is closed
+/// here. If the room were smaller, macOS would leave the surplus open without telling its numbers,
+/// so that a peer could fill the table of descriptors, and NetBSD would drop all of them.
 pub(crate) fn receive_fds(
     socket: impl AsFd,
     bytes: &mut [u8],
-    n_most: usize,
+    max_fds: usize,
 ) -> io::Result<(usize, Vec<OwnedFd>, bool)> {
-    // No system sends more at once, and no sum overflows.
-    let n_most = n_most.min(1_024);
-    // SAFETY: it only computes with its argument.
-    let room = unsafe { libc::CMSG_SPACE((n_most * size_of::<RawFd>()) as libc::c_uint) } as usize;
-    // In words of `cmsghdr`'s alignment.
+    // SAFETY: the macro only computes with its argument.
+    let room = unsafe { libc::CMSG_SPACE((MAX_FDS * size_of::<RawFd>()) as libc::c_uint) } as usize;
+    // In words with the alignment of `cmsghdr`.
     let mut control = vec![0_u64; room.div_ceil(size_of::<u64>())];
     let mut slice = libc::iovec {
         iov_base: bytes.as_mut_ptr().cast(),
         iov_len: bytes.len().min(MAX_BYTES),
     };
-    // SAFETY: all zeroes is a valid `msghdr`: one without address, data and control.
+    // SAFETY: all zeroes is a valid `msghdr`: one without address, data and control data.
     let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
     message.msg_iov = &raw mut slice;
     message.msg_iovlen = 1;
@@ -278,24 +281,27 @@ pub(crate) fn receive_fds(
     let fd = socket.as_fd().as_raw_fd();
     let flags = CLOSE_ON_EXEC.unwrap_or(0);
     // SAFETY: the message names one slice and one buffer, both ours, alive and of the sizes given.
-    let n_bytes = Errno::result(unsafe { libc::recvmsg(fd, &raw mut message, flags) })?;
+    let outcome = Errno::result(unsafe { libc::recvmsg(fd, &raw mut message, flags) });
+    let n_bytes = outcome.map_err(|errno| HERE.receive_fds_error(errno))?;
+    // From here on every descriptor is owned, so it is closed even if something fails.
     let mut fds = rights(&message);
     if CLOSE_ON_EXEC.is_none() {
         fds.iter().try_for_each(crate::sys::fd::set_cloexec)?;
     }
-    let truncated = message.msg_flags & libc::MSG_CTRUNC != 0 || fds.len() > n_most;
-    fds.truncate(n_most);
+    // The system sets MSG_CTRUNC if this process may not open all of them.
+    let truncated = message.msg_flags & libc::MSG_CTRUNC != 0 || fds.len() > max_fds;
+    fds.truncate(max_fds);
     let n_bytes = n_bytes.try_into().unwrap_or(0);
     Ok((n_bytes, fds, truncated))
 }
 
-/// The descriptors in the control data that `recvmsg` has just written to `message`.
+/// Takes ownership of the descriptors in the control data that `recvmsg` has written to `message`.
 fn rights(message: &libc::msghdr) -> Vec<OwnedFd> {
     let mut fds = Vec::new();
-    // SAFETY: the control data is as `recvmsg` left it.
+    // SAFETY: `message` describes control data that `recvmsg` has written and nothing has changed.
     let mut header = unsafe { libc::CMSG_FIRSTHDR(message) };
     while !header.is_null() {
-        // SAFETY: not null, so it is a whole header in the control data, which is aligned for it.
+        // SAFETY: `header` is not null, so a whole header is there, and the data is aligned for it.
         let (level, kind, len) = unsafe {
             let header = &*header;
             (
@@ -304,16 +310,16 @@ fn rights(message: &libc::msghdr) -> Vec<OwnedFd> {
                 header.cmsg_len as usize,
             )
         };
-        // SAFETY: it only adds to the pointer.
+        // SAFETY: the macro only adds to the pointer.
         let data = unsafe { libc::CMSG_DATA(header) };
         if (level, kind) == (libc::SOL_SOCKET, libc::SCM_RIGHTS) {
             let len = len.saturating_sub(data as usize - header as usize);
             for index in 0..len / size_of::<RawFd>() {
-                // SAFETY: the header says that so many numbers follow, in the same buffer.
+                // SAFETY: by its length, the header is followed by more than `index` numbers.
                 let place = unsafe { data.cast::<RawFd>().add(index) };
-                // SAFETY: as above; the alignment is not taken for granted.
+                // SAFETY: a number was written there; the read needs no alignment.
                 let fd = unsafe { place.read_unaligned() };
-                // SAFETY: the system has just made this descriptor for us, and told nobody else.
+                // SAFETY: the system has just made this descriptor, and only this code knows it.
                 fds.push(unsafe { OwnedFd::from_raw_fd(fd) });
             }
         }
@@ -329,11 +335,11 @@ mod tests {
 
     #[test]
     fn j8_paths_are_refused_when_they_are_empty_or_long_or_hold_a_nul() {
-        assert!([103, 107].contains(&MOST_PATH), "{MOST_PATH}");
+        assert!([103, 107].contains(&MAX_PATH), "{MAX_PATH}");
         for len in [0, 1, 103, 104, 105, 106, 107, 108, 109, 4_096] {
             let path = "p".repeat(len);
             let outcome = path_addr(Path::new(&path));
-            assert_eq!(outcome.is_ok(), (1..=MOST_PATH).contains(&len), "{len}");
+            assert_eq!(outcome.is_ok(), (1..=MAX_PATH).contains(&len), "{len}");
             match outcome {
                 Ok(addr) => assert_eq!(addr.as_pathname(), Some(Path::new(&path))),
                 Err(error) => assert_eq!(error.kind(), io::ErrorKind::InvalidInput),
@@ -352,7 +358,7 @@ mod tests {
             assert_eq!(addr.as_pathname(), Some(Path::new("/a")));
             assert_eq!(named(&addr).unwrap().as_pathname(), addr.as_pathname());
         }
-        let longer = [b'p'; MOST_PATH + 1];
+        let longer = [b'p'; MAX_PATH + 1];
         for name in [&[], &longer[..]] {
             let addr = std_addr(name).unwrap();
             assert!(addr.is_unnamed());
