@@ -1,24 +1,27 @@
-//! The cellar: the only place that knows `unsafe`, `libc` and one Unix from another.
+//! System calls: the only module with `unsafe`, with `libc`, and with differences between systems.
 //!
-//! Everything above calls safe functions from here and sees no `EINTR`. Nearly all system calls
-//! go through `nix`; what is written by hand is what `nix` has no word for: `select` on sets of
-//! any size, and `accept` with the peer's address.
+//! Everything above calls safe functions from here, none of which fails with EINTR. Nearly all
+//! system calls go through `nix`. Written by hand is what `nix` does not offer: `select` on sets of
+//! any size, `accept` with the address of the peer, descriptors passed over a socket.
 //!
 //! **Invariant.** Every descriptor made here is close-on-exec and non-blocking, and closes itself.
 //!
-//! What differs between systems is decided by these names, and nowhere else:
+//! Systems differ in these places, and only in these; `tests/tidy.rs` looks for others:
 //!
-//! | name | what it decides |
+//! | name | what differs |
 //! |---|---|
 //! | [`queue`] | the kernel's own queue for descriptors that live long |
-//! | `exit_queue::system` | how the exits of child processes are heard of |
-//! | `unix::where_flags_come_along` | whether flags can be given when a descriptor is made |
-//! | [`unix::HERE`] | whether `select` has a limit, and what odd errnos mean |
-//! | `fd_set::Word` | the width of one word of an `fd_set`, taken from libc |
+//! | `exit_queue::system` | how the exit of a child process is reported |
+//! | `unix::if_atomic_flags` | whether flags can be set in the call that makes a descriptor |
+//! | [`unix::HERE`] | whether `select` has a limit, and what errnos and flags mean |
+//! | `fd::silence_pipe` | how a write to a pipe without readers raises no `SIGPIPE` |
 //! | `select::raw` | the symbol to call |
-//! | `shared::path_of` | how a terminal or a pipe is opened anew |
+//! | `shared::path_of`, `shared::PIPE_BUF` | how to reopen a terminal or a pipe, and its size |
+//! | `signal::SIGIO`, `signal::disposition::NO_WAIT` | names that a system lacks |
 //! | `socket::NO_SIGNAL`, `socket::silence` | how a write to a closed socket raises no `SIGPIPE` |
-//! | `socket::unix::peer` | how the user at the other end is asked for |
+//! | `socket::Linger` | the option that counts in seconds |
+//! | `socket::unix::raw_addr`, `socket::unix::std_addr` | whether there are abstract names |
+//! | `socket::unix::peer` | how to ask for the identity of the peer |
 //! | `socket::unix::CLOSE_ON_EXEC` | whether descriptors are close-on-exec when they arrive |
 //!
 //! `PLATFORMS.md` lists what remains different for a user.
@@ -103,12 +106,12 @@ pub(crate) struct Event {
     pub(crate) hung_up: bool,
 }
 
-/// The ends of a new pipe, to read and to write.
+/// Makes a pipe, and returns the ends to read from and to write to.
 pub(crate) fn pipe() -> nix::Result<(std::os::fd::OwnedFd, std::os::fd::OwnedFd)> {
     create::pipe()
 }
 
-/// Repeats `call` for as long as a signal cuts it short.
+/// Repeats `call` while it fails with EINTR.
 pub(crate) fn retry<T>(mut call: impl FnMut() -> nix::Result<T>) -> nix::Result<T> {
     loop {
         match call() {
@@ -118,7 +121,7 @@ pub(crate) fn retry<T>(mut call: impl FnMut() -> nix::Result<T>) -> nix::Result<
     }
 }
 
-/// `retry` for calls of std, which report errors as `io::Error`.
+/// Repeats `call`, whose errors are those of std, while it fails with EINTR.
 pub(crate) fn retry_io<T>(mut call: impl FnMut() -> std::io::Result<T>) -> std::io::Result<T> {
     loop {
         match call() {

@@ -3,6 +3,9 @@
 //! written. A binary of its own, because it looks at the sources and runs none of them.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+#[path = "tidy/systems.rs"]
+mod systems;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -377,7 +380,7 @@ fn j9_the_crate_says_unsafe_at_most_60_times() {
 
 #[test]
 fn the_stand_in_for_kqueue_is_compiled_only_for_tests() {
-    let modules = read("src/sys.rs").expect("there is a cellar");
+    let modules = read("src/sys.rs").expect("there is a module of system calls");
     let condition = "#[cfg(all(target_os = \"linux\", fahrenheit_kqueue))]\nmod kqueue_stand_in;";
     assert_eq!(modules.matches("kqueue_stand_in").count(), 1);
     assert!(modules.contains(condition));

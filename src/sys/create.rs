@@ -9,7 +9,7 @@
 //! same name in this file itself hide it.
 
 use super::Errno;
-use super::unix::where_flags_come_along;
+use super::unix::if_atomic_flags;
 use nix::libc;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -17,7 +17,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 #[allow(unused_imports, reason = "hidden where the flags come along")]
 pub(super) use plain::*;
 
-where_flags_come_along! {
+if_atomic_flags! {
     const FLAGS: libc::c_int = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
 
     /// A socket without an address.

@@ -1,6 +1,6 @@
-//! Which Unix this is, and what its odd error numbers mean. Pure: no system call is made here.
+//! Which Unix this is, and what its error numbers mean. Makes no system call.
 //!
-//! Every rule takes the Unix as an argument, so that the tests run all of them on any one.
+//! Every rule is a method of [`Unix`], so that tests on one system check the rules of all.
 
 use super::Errno;
 use nix::libc;
@@ -16,11 +16,11 @@ pub(crate) enum Unix {
     FreeBsd,
     NetBsd,
     OpenBsd,
-    /// illumos, Solaris, AIX, Haiku, the Hurd, Cygwin…: nothing is taken for granted.
+    /// illumos, Solaris, AIX, Haiku, the Hurd, Cygwin…: only what POSIX promises is relied on.
     Other,
 }
 
-/// The Unix that this is compiled for.
+/// The Unix that this crate is compiled for.
 pub(crate) const HERE: Unix = if cfg!(any(target_os = "linux", target_os = "android")) {
     Unix::Linux
 } else if cfg!(target_vendor = "apple") {
@@ -35,11 +35,11 @@ pub(crate) const HERE: Unix = if cfg!(any(target_os = "linux", target_os = "andr
     Unix::Other
 };
 
-/// Which systems take the flags along when a descriptor is made: the one list of them.
+/// Compiles its items on systems that set O_NONBLOCK and FD_CLOEXEC in the call that makes a
+/// descriptor. This is the only list of them.
 ///
-/// `--cfg fahrenheit_plain_flags` denies them everywhere, so that Linux can test what the others
-/// do.
-macro_rules! where_flags_come_along {
+/// With `--cfg fahrenheit_plain_flags` there are none, so that Linux can test what the others do.
+macro_rules! if_atomic_flags {
     ($($item:item)*) => {
         $(
             #[cfg(all(
@@ -61,14 +61,14 @@ macro_rules! where_flags_come_along {
         )*
     };
 }
-pub(super) use where_flags_come_along;
+pub(super) use if_atomic_flags;
 
 impl Unix {
-    /// The first descriptor number that `select` cannot take; `None` where there is no limit.
+    /// Returns the first descriptor number that `select` cannot take; `None` if there is no limit.
     ///
-    /// Linux, macOS (by its unlimited symbol) and the BSDs size their copy by the `nfds` that they
-    /// are given. All others are held to their `fd_set`, of `set_bytes`: 65,536 descriptors on
-    /// 64-bit illumos and Solaris, 256 on the Hurd.
+    /// Linux, macOS (by its symbol without a limit) and the BSDs copy as much of a set as the
+    /// `nfds` argument says. On all others a set is taken to have no more than the `set_bytes` of
+    /// an `fd_set`: 65,536 descriptors on 64-bit illumos and Solaris, 256 on the Hurd.
     pub(crate) const fn select_limit(self, set_bytes: usize) -> Option<usize> {
         match self {
             Unix::Linux | Unix::Apple | Unix::FreeBsd | Unix::NetBsd | Unix::OpenBsd => None,
@@ -76,10 +76,10 @@ impl Unix {
         }
     }
 
-    /// What an errno of `connect`, or of a question about its outcome, means.
+    /// Returns what an errno of `connect`, or of a call that asks for its outcome, means.
     ///
-    /// OpenBSD says EINVAL when asked again about a refusal; macOS, when the peer has gone before
-    /// `getpeername`.
+    /// OpenBSD returns EINVAL when it is asked a second time about a refusal; macOS, if the peer is
+    /// gone before `getpeername`.
     pub(crate) fn connect_error(self, errno: Errno) -> Errno {
         match (self, errno) {
             (Unix::OpenBsd | Unix::Apple, Errno::EINVAL) => Errno::ECONNREFUSED,
@@ -87,25 +87,25 @@ impl Unix {
         }
     }
 
-    /// Whether `send` waits on a blocking socket in spite of `MSG_DONTWAIT`. macOS heeds the flag
-    /// only when it receives.
+    /// Returns whether `send` waits on a blocking socket in spite of `MSG_DONTWAIT`. macOS obeys
+    /// the flag only in calls that receive.
     pub(crate) const fn waits_despite_dontwait(self) -> bool {
         matches!(self, Unix::Apple)
     }
 
-    /// Whether an errno of a write to a connection means that the system is short of network
-    /// buffers for the moment. Elsewhere, ENOBUFS is an error like others.
+    /// Returns whether an errno of a write to a connection means that the system is short of
+    /// network buffers at the moment. On other systems, ENOBUFS is an error like any other.
     pub(crate) fn is_out_of_buffers(self, errno: Errno) -> bool {
         self == Unix::Apple && errno == Errno::ENOBUFS
     }
 
-    /// Whether `accept` loses the connection when it fails because no descriptor is free.
+    /// Returns whether `accept` loses the connection when it fails because no descriptor is free.
     pub(crate) const fn loses_connection_without_free_fd(self) -> bool {
         matches!(self, Unix::Apple)
     }
 
-    /// What an errno of receiving descriptors means: macOS returns EMSGSIZE if the process may open
-    /// no more of them.
+    /// Returns what an errno of receiving descriptors means: macOS returns EMSGSIZE if the process
+    /// may open no more of them.
     pub(crate) fn receive_fds_error(self, errno: Errno) -> Errno {
         match (self, errno) {
             (Unix::Apple, Errno::EMSGSIZE) => Errno::EMFILE,
@@ -113,8 +113,8 @@ impl Unix {
         }
     }
 
-    /// What an errno of `send` means: macOS says EPROTOTYPE to a write that races with the peer's
-    /// close.
+    /// Returns what an errno of `send` means: macOS returns EPROTOTYPE if the peer closes the
+    /// connection during the call.
     pub(crate) fn write_error(self, errno: Errno) -> Errno {
         match (self, errno) {
             (Unix::Apple, Errno::EPROTOTYPE) => Errno::ECONNRESET,
@@ -122,27 +122,28 @@ impl Unix {
         }
     }
 
-    /// Whether the kernel's queue can be trusted with sockets only.
+    /// Returns whether the kernel's queue works for sockets only.
     ///
-    /// macOS's tells of the data in a named pipe and never of its end, does not take `/dev/tty`,
-    /// and older releases took other terminals and then said nothing of them.
+    /// That of macOS reports the data in a named pipe but never its end, and does not take
+    /// `/dev/tty`; older releases took other terminals and then reported nothing about them.
     #[allow(dead_code, reason = "only kqueue asks")]
     pub(crate) const fn queues_sockets_only(self) -> bool {
         matches!(self, Unix::Apple)
     }
 
-    /// Whether an errno of sending a datagram over a Unix socket means that the receiver has not
-    /// taken the earlier ones yet: macOS and the BSDs say ENOBUFS, the others EAGAIN.
+    /// Returns whether an errno of sending a datagram over a Unix socket means that the receiver's
+    /// queue is full: ENOBUFS on macOS and the BSDs. The others return EAGAIN.
     pub(crate) fn receiver_is_full(self, errno: Errno) -> bool {
         let is_bsd = !matches!(self, Unix::Linux | Unix::Other);
         is_bsd && errno == Errno::ENOBUFS
     }
 }
 
-/// Whether the connection may still come about after this errno of `connect`.
+/// Returns whether the connection may still be made after this errno of `connect`.
 ///
-/// A signal does not stop it. EISCONN and EALREADY mean that it is further than we thought; macOS
-/// says EISCONN of refused connections too, so nothing is believed before it was asked about.
+/// A signal does not stop a connection that is under way. EISCONN and EALREADY mean that the system
+/// has come further than the last call said. macOS returns EISCONN for refused connections, too, so
+/// the outcome still has to be asked for.
 pub(crate) fn is_connecting(errno: Errno) -> bool {
     matches!(
         errno,
@@ -150,7 +151,7 @@ pub(crate) fn is_connecting(errno: Errno) -> bool {
     )
 }
 
-/// The first descriptor number that `select` cannot take here.
+/// The first descriptor number that `select` cannot take on this system.
 pub(crate) const SELECT_LIMIT: Option<usize> = HERE.select_limit(size_of::<libc::fd_set>());
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 
 use super::{NO_SIGNAL, send, silence};
 use crate::sys::transfer::MAX_BYTES;
-use crate::sys::unix::{HERE, is_connecting, where_flags_come_along};
+use crate::sys::unix::{HERE, if_atomic_flags, is_connecting};
 use crate::sys::{Errno, create};
 use nix::libc;
 use nix::sys::socket::{self, AddressFamily, ControlMessage, SockType, UnixAddr};
@@ -234,18 +234,18 @@ pub(crate) fn send_fds(
     Ok(sent.map_err(|errno| HERE.write_error(errno))?)
 }
 
-where_flags_come_along! {
+if_atomic_flags! {
     /// Makes received descriptors close-on-exec on arrival. `libc` does not name it on Solaris.
     #[cfg(not(target_os = "solaris"))]
     const CLOSE_ON_EXEC: Option<libc::c_int> = Some(libc::MSG_CMSG_CLOEXEC);
 }
 
-#[allow(unused_imports, reason = "hidden where the flag comes along")]
+#[allow(unused_imports, reason = "hidden if the flag is atomic")]
 use plain::*;
 
 /// For systems without such a flag: descriptors become close-on-exec right after they have arrived.
 mod plain {
-    #[allow(dead_code, reason = "hidden where the flag comes along")]
+    #[allow(dead_code, reason = "hidden if the flag is atomic")]
     pub(super) const CLOSE_ON_EXEC: Option<nix::libc::c_int> = None;
 }
 
