@@ -19,7 +19,7 @@
 //! | `shared::path_of`, `shared::PIPE_BUF` | how to reopen a terminal or a pipe, and its size |
 //! | `signal::SIGIO`, `signal::disposition::NO_WAIT` | names that a system lacks |
 //! | `socket::NO_SIGNAL`, `socket::silence` | how a write to a closed socket raises no `SIGPIPE` |
-//! | `socket::Linger` | the option that counts in seconds |
+//! | `socket::options::Linger` | the option that counts in seconds |
 //! | `socket::unix::raw_addr`, `socket::unix::std_addr` | whether there are abstract names |
 //! | `socket::unix::peer` | how to ask for the identity of the peer |
 //! | `socket::unix::CLOSE_ON_EXEC` | whether descriptors are close-on-exec when they arrive |

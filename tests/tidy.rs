@@ -378,14 +378,6 @@ fn j9_the_crate_says_unsafe_at_most_60_times() {
     }
 }
 
-#[test]
-fn the_stand_in_for_kqueue_is_compiled_only_for_tests() {
-    let modules = read("src/sys.rs").expect("there is a module of system calls");
-    let condition = "#[cfg(all(target_os = \"linux\", fahrenheit_kqueue))]\nmod kqueue_stand_in;";
-    assert_eq!(modules.matches("kqueue_stand_in").count(), 1);
-    assert!(modules.contains(condition));
-}
-
 /// Where functions begin in `file`, with their lengths in lines. Goes by the indentation of
 /// rustfmt.
 fn functions(file: &File) -> Vec<(usize, usize)> {

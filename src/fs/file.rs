@@ -221,10 +221,7 @@ impl File {
     ///
     /// # Cancel safety
     /// Nothing is lost if the future is dropped.
-    #[allow(
-        clippy::missing_panics_doc,
-        reason = "the call returns metadata or an error"
-    )]
+    #[allow(clippy::missing_panics_doc, reason = "it cannot be absent")]
     pub async fn metadata(&mut self) -> io::Result<Metadata> {
         let metadata = self.call(|file| file.metadata().map(Some)).await?;
         Ok(metadata.expect("this call returns metadata"))

@@ -1,6 +1,9 @@
 //! Sockets: listening, connecting, accepting, and moving bytes without `SIGPIPE`.
 
+mod options;
 pub(crate) mod unix;
+
+pub(crate) use options::{keepalive, linger, set_keepalive, set_linger};
 
 use super::select::is_ready;
 use super::transfer::MAX_BYTES;
@@ -13,12 +16,6 @@ use nix::sys::socket::{getsockopt, setsockopt, sockopt};
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
-
-// In seconds everywhere. Apple's plain option counts in ticks of a hundredth.
-#[cfg(not(target_vendor = "apple"))]
-use sockopt::Linger;
-#[cfg(target_vendor = "apple")]
-use sockopt::LingerSec as Linger;
 
 /// Number of bytes that a blocking socket takes without blocking if `select` reports that it is
 /// writable: the smallest PIPE_BUF that POSIX allows, and a quarter of macOS's `SO_SNDLOWAT`.
@@ -254,36 +251,6 @@ pub(crate) fn send_vectored(socket: impl AsFd, slices: &[IoSlice<'_>]) -> io::Re
     let fd = socket.as_fd().as_raw_fd();
     let sent = socket::sendmsg::<()>(fd, slices, &[], NO_SIGNAL, None);
     Ok(sent.map_err(|errno| HERE.write_error(errno))?)
-}
-
-/// Sets how long `close` waits for unsent data, in seconds. `None`: the system sends it in the
-/// background. Zero: it is discarded, and the connection is reset.
-pub(crate) fn set_linger(socket: impl AsFd, linger: Option<u64>) -> io::Result<()> {
-    let linger = libc::linger {
-        l_onoff: linger.is_some().into(),
-        // An `int` on most systems, an `unsigned short` on Cygwin.
-        l_linger: linger
-            .unwrap_or(0)
-            .try_into()
-            .unwrap_or(libc::c_ushort::MAX.into()),
-    };
-    Ok(setsockopt(&socket, Linger, &linger)?)
-}
-
-/// Returns how long `close` waits for unsent data, in seconds.
-pub(crate) fn linger(socket: impl AsFd) -> io::Result<Option<u64>> {
-    let linger = getsockopt(&socket, Linger)?;
-    Ok((linger.l_onoff != 0).then(|| u64::try_from(linger.l_linger).unwrap_or(0)))
-}
-
-/// Enables or disables keepalive probes.
-pub(crate) fn set_keepalive(socket: impl AsFd, on: bool) -> io::Result<()> {
-    Ok(setsockopt(&socket, sockopt::KeepAlive, &on)?)
-}
-
-/// Returns whether keepalive probes are enabled.
-pub(crate) fn keepalive(socket: impl AsFd) -> io::Result<bool> {
-    Ok(getsockopt(&socket, sockopt::KeepAlive)?)
 }
 
 /// Returns whether `error` of `accept` concerns one connection that is gone already (`accept(2)`,

@@ -56,3 +56,11 @@ fn all_paths() -> impl Iterator<Item = String> {
     };
     sources.into_iter().flat_map(attributes)
 }
+
+#[test]
+fn the_stand_in_for_kqueue_is_compiled_only_for_tests() {
+    let modules = read("src/sys.rs").expect("there is a module of system calls");
+    let condition = "#[cfg(all(target_os = \"linux\", fahrenheit_kqueue))]\nmod kqueue_stand_in;";
+    assert_eq!(modules.matches("kqueue_stand_in").count(), 1);
+    assert!(modules.contains(condition));
+}
