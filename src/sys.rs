@@ -12,6 +12,7 @@
 //! |---|---|
 //! | [`queue`] | the kernel's own queue for descriptors that live long |
 //! | `exit_queue::system` | how the exit of a child process is reported |
+//! | `exited::first` | whether an exited child can be found without taking its exit status |
 //! | `unix::if_atomic_flags` | whether flags can be set in the call that makes a descriptor |
 //! | [`unix::HERE`] | whether `select` has a limit, and what errnos and flags mean |
 //! | `fd::silence_pipe` | how a write to a pipe without readers raises no `SIGPIPE` |
