@@ -2,7 +2,7 @@
 //!
 //! The loop is a thread-local value that comes into being on first use. Four tables hold what it
 //! knows: [`tasks`], the [`reactor`] with its interests, [`timers`], and the [`pool`] of blocking
-//! threads. The [`waker::Inbox`] is the part that other threads may touch. [`tick`] is one turn of
+//! threads. The [`inbox::Inbox`] is the part that other threads may touch. [`tick`] is one turn of
 //! the loop, from top to bottom.
 //!
 //! **Invariant.** Foreign code never runs while the loop is borrowed: no poll, no drop of a future
@@ -13,6 +13,7 @@ pub(crate) mod body;
 pub(crate) mod boundary;
 pub(crate) mod clock;
 pub(crate) mod context;
+pub(crate) mod inbox;
 pub(crate) mod join_error;
 pub(crate) mod log_lines;
 pub(crate) mod pool;
@@ -21,28 +22,29 @@ pub(crate) mod stuck;
 pub(crate) mod tasks;
 pub(crate) mod tick;
 pub(crate) mod timers;
-pub(crate) mod waker;
 
 use crate::sys::fork;
+use crate::sys::task::{self, Task};
+use inbox::Inbox;
 use pool::Pool;
 use reactor::{Poller, Reactor};
 use std::cell::RefCell;
-use std::collections::VecDeque;
 use std::mem;
-use std::sync::Arc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
-use tasks::Table;
+use tasks::{Tasks, conclude};
 use timers::Timers;
-use waker::{Inbox, Key, TaskWaker};
 
 /// Timers that are due within this time after the first one are served by the same wake-up.
 const DEFAULT_TIMER_SLACK: Duration = Duration::from_micros(100);
 
+/// How often [`drop_all_tasks`] looks for tasks that destructors have spawned meanwhile.
+const MAX_DROP_ROUNDS: usize = 100;
+
 /// The event loop of one thread.
 pub(crate) struct EventLoop {
-    /// All tasks that were spawned on this thread and whose output has not been taken yet.
-    pub(crate) tasks: Table,
+    /// How many tasks the loop waits for, and what tasks are called.
+    pub(crate) tasks: Tasks,
     /// Which tasks wait for which descriptors.
     pub(crate) reactor: Reactor,
     /// Which tasks wait until when.
@@ -50,14 +52,12 @@ pub(crate) struct EventLoop {
     /// The threads that run blocking jobs for this loop.
     pub(crate) pool: Pool,
     /// How other threads wake tasks of this loop.
-    pub(crate) inbox: Arc<Inbox>,
+    pub(crate) inbox: Inbox,
     /// Tasks that ran into the limit of open descriptors and wait until one is closed.
     pub(crate) waiting_for_fd: Vec<Waker>,
     /// Number of descriptors deregistered so far. Each is closed right after it is deregistered, so
     /// a task that sees this number grow knows that a descriptor has become free.
     pub(crate) n_closed: u64,
-    /// The batch of tasks that a turn polls. Empty between turns; kept so that no turn allocates.
-    batch: VecDeque<Key>,
     /// The wakers that a turn calls. Empty between turns; kept so that no turn allocates.
     woken: Vec<Waker>,
     /// How much later than its deadline a timer may fire so that one wake-up serves several.
@@ -66,8 +66,8 @@ pub(crate) struct EventLoop {
     pub(crate) panic_when_stuck: bool,
     /// When the reactor last checked that tenured descriptors are still open.
     last_audit: Option<Instant>,
-    /// The waker of the main future while `run` or `block_on` is running.
-    pub(crate) main: Option<Arc<TaskWaker>>,
+    /// What stands for the main future in the run queue while `run` or `block_on` is running.
+    pub(crate) main: Option<Task>,
     /// Called at the end of every `run` and `block_on`; reaps child processes that were dropped.
     pub(crate) on_run_end: Option<fn()>,
     /// Value of [`fork::count`] when the wake-up pipe and the kernel queue were made. If it differs
@@ -100,16 +100,15 @@ impl EventLoop {
         this
     }
 
-    fn with_inbox(inbox: Arc<Inbox>) -> EventLoop {
+    fn with_inbox(inbox: Inbox) -> EventLoop {
         EventLoop {
-            tasks: Table::new(),
+            tasks: Tasks::new(),
             reactor: Reactor::new(),
             timers: Timers::new(),
             pool: Pool::default(),
             inbox,
             waiting_for_fd: Vec::new(),
             n_closed: 0,
-            batch: VecDeque::new(),
             woken: Vec::new(),
             timer_slack: DEFAULT_TIMER_SLACK,
             panic_when_stuck: false,
@@ -155,13 +154,22 @@ impl Drop for EventLoop {
             // task's own stack frames. Dropping tasks here would run their destructors in the
             // middle of that task, with all the locks that it holds. So the loop is leaked, as the
             // process is about to end anyway.
-            let empty = EventLoop::with_inbox(Arc::clone(&self.inbox));
+            let empty = EventLoop::with_inbox(self.inbox.clone());
             mem::forget(mem::replace(self, empty));
             return;
         }
-        for (id, ended) in self.tasks.drain() {
-            ended.notify_joiner(id);
+        for task in task::all() {
+            if let Some(mut running) = task.seize() {
+                running.cancel();
+                let ended = running.finish();
+                let name = self.tasks.note_end(&ended);
+                conclude(ended, name);
+            }
+            // The output, although a handle may be left: this is the thread to drop it on.
+            let name = self.tasks.take_name(&task);
+            task.discard(name.as_deref());
         }
+        task::clear_queue();
         let mut wakers = self.reactor.drain();
         wakers.append(&mut self.waiting_for_fd);
         wakers.into_iter().for_each(boundary::wake);
@@ -169,4 +177,42 @@ impl Drop for EventLoop {
             boundary::drop_value(waker);
         }
     }
+}
+
+/// Drops all tasks of this thread's loop, as the end of the thread would.
+///
+/// A program that shuts down in order calls this while all that the destructors of its tasks need
+/// is still there: the loop itself, other thread-local values, other threads. Without it, tasks
+/// that are left over are dropped by the destructor of a thread-local value, in which they can
+/// neither spawn nor use such values.
+///
+/// Handles return an error whose [`is_cancelled`](crate::task::JoinError::is_cancelled) is true. A
+/// task that has ended already keeps its output. Tasks that destructors spawn are dropped as well,
+/// for a hundred rounds; a warning is logged if there are still tasks after that. The task that
+/// calls this, if it is one, goes on, as does the main future. The loop can be used again.
+///
+/// # Examples
+/// ```
+/// let task = fahrenheit::spawn(std::future::pending::<()>());
+/// fahrenheit::block_on(async {});
+/// fahrenheit::drop_all_tasks();
+/// assert!(task.is_finished());
+/// ```
+pub fn drop_all_tasks() {
+    for _ in 0..MAX_DROP_ROUNDS {
+        let mut n_dropped = 0;
+        for task in task::all() {
+            // Neither one that has ended, nor the one that calls this.
+            if let Some(mut running) = task.seize() {
+                running.cancel();
+                tick::end_task(running);
+                n_dropped += 1;
+            }
+        }
+        if n_dropped == 0 {
+            return;
+        }
+    }
+    // A destructor that spawns a task with such a destructor would never come to an end.
+    boundary::warning!("tasks are left, as their destructors spawn more of them");
 }

@@ -108,6 +108,7 @@ pub mod time;
 
 pub use blocking::spawn_blocking;
 pub use event::{Event, Notifier};
+pub use event_loop::drop_all_tasks;
 pub use event_loop::reactor::Poller;
 pub use fd::{AsyncFd, RegisterError};
 pub use net::{AsyncTcpListener, AsyncTcpStream, AsyncUdpSocket};

@@ -10,13 +10,13 @@ pub use builder::Builder;
 pub use turn::{Interest, interest, turn};
 
 use crate::event_loop::boundary::{self, Payload, contain, try_drop};
+use crate::event_loop::inbox::Inbox;
 use crate::event_loop::stuck::Watch;
 use crate::event_loop::tick::{self, Main, MainFuture, Turn};
-use crate::event_loop::waker::{Inbox, TaskWaker};
 use crate::event_loop::with;
+use crate::sys::task::{self, Task};
 use std::future::{Future, IntoFuture};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
 /// Runs `main` on this thread, and returns its output when `main` **and every task that is not a
@@ -73,13 +73,13 @@ pub fn block_on<F: IntoFuture>(main: F) -> F::Output {
 
 /// Proof that the loop of this thread is running, and that only the owner of this value turns it.
 struct Entered {
-    inbox: Arc<Inbox>,
+    inbox: Inbox,
 }
 
 impl Entered {
     /// Returns `None` if the loop of this thread is running already.
     fn new() -> Result<Option<Entered>, CreateError> {
-        let inbox = with(|l| (!l.is_running).then(|| Arc::clone(&l.inbox)));
+        let inbox = with(|l| (!l.is_running).then(|| l.inbox.clone()));
         let Some(inbox) = inbox.ok_or(CreateError::ThreadEnded)? else {
             return Ok(None);
         };
@@ -128,23 +128,37 @@ impl<F: Future> MainFuture for MainSlot<'_, F> {
     }
 }
 
+/// The main future's entry in the loop, which is taken out even if the loop unwinds: a stuck loop
+/// panics if the program wants that.
+struct MainGuard;
+
+impl MainGuard {
+    fn put(task: &Task) -> MainGuard {
+        with(|l| l.main = Some(task.clone()));
+        MainGuard
+    }
+}
+
+impl Drop for MainGuard {
+    fn drop(&mut self) {
+        with(|l| l.main = None);
+    }
+}
+
 /// Turns the loop until `main` has ended and, with `waits_for_tasks`, every task that is not a
 /// daemon.
 fn drive(entered: &Entered, future: &mut dyn MainFuture, waits_for_tasks: bool) {
     let inbox = &entered.inbox;
-    let Some(key) = with(|l| l.tasks.main_key()) else {
+    // The task is allocated before it is put into the loop, and finished after it was taken out.
+    let Some(task) = with(|l| l.tasks.admit_main(&l.inbox)) else {
         return;
     };
-    let waker = TaskWaker::new(key, Arc::clone(inbox));
-    TaskWaker::wake(&waker);
-    with(|l| l.main = Some(Arc::clone(&waker)));
-    boundary::debug!(
-        "run: {} tasks are waiting to start",
-        with(|l| l.tasks.n_running()).unwrap_or(0)
-    );
+    let _taken_out = MainGuard::put(&task);
+    task.wake_by_ref();
+    boundary::debug!("run: {} tasks are waiting to start", task::n_unfinished());
     let mut main = Main {
         future,
-        waker,
+        task,
         waits_for_tasks,
     };
     let mut watch = Watch::new();

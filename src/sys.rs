@@ -16,6 +16,7 @@
 //! | `unix::if_atomic_flags` | whether flags can be set in the call that makes a descriptor |
 //! | [`unix::HERE`] | whether `select` has a limit, and what errnos and flags mean |
 //! | `fd::silence_pipe` | how a write to a pipe without readers raises no `SIGPIPE` |
+//! | `memory::give_back` | how freed memory is given back to the system |
 //! | `select::raw` | the symbol to call |
 //! | `shared::path_of`, `shared::PIPE_BUF` | how to reopen a terminal or a pipe, and its size |
 //! | `signal::SIGIO`, `signal::disposition::NO_WAIT` | names that a system lacks |
@@ -72,6 +73,7 @@ pub(crate) mod fd_set;
 pub(crate) mod fork;
 #[cfg(all(target_os = "linux", fahrenheit_kqueue))]
 mod kqueue_stand_in;
+mod memory;
 #[cfg(all(target_os = "linux", not(fahrenheit_plain_flags)))]
 mod pidfd;
 pub(crate) mod select;
@@ -80,6 +82,7 @@ pub(crate) mod signal;
 pub(crate) mod socket;
 pub(crate) mod stack;
 pub(crate) mod sync;
+pub(crate) mod task;
 pub(crate) mod transfer;
 pub(crate) mod unix;
 pub(crate) mod wake_pipe;

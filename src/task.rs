@@ -5,23 +5,20 @@
 
 pub use crate::event_loop::join_error::{Id, JoinError};
 
-use crate::event_loop::body::{Body, Ended, body};
+use crate::event_loop::body::Stage;
 use crate::event_loop::boundary::{self, drop_value};
-use crate::event_loop::log_lines::Current;
-use crate::event_loop::tasks::Join;
-use crate::event_loop::waker::{Key, TaskWaker};
 use crate::event_loop::{context, with};
-use futures_util::task::ArcWake;
+use crate::sys::task::{self, Birth, Handle, TaskRef};
 use std::fmt;
 use std::future::Future;
-use std::marker::PhantomData;
 use std::panic::Location;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-/// Futures of more bytes than this are boxed before they are moved, at the price of a second box.
-const LARGE: usize = 16 * 1024;
+/// Futures of more bytes than this are boxed by themselves, for two reasons. The memory of a task
+/// stays as long as a waker of it, which a program may forget; the box goes with the future. And in
+/// a debug build every move is a copy on the stack, so what is large should move once.
+const LARGE: usize = 2 * 1024;
 
 /// Awaits the output of a task. Dropping it detaches the task, which goes on.
 ///
@@ -42,112 +39,105 @@ const LARGE: usize = 16 * 1024;
 /// ```
 #[must_use = "dropping the handle detaches the task; say so with `drop`"]
 pub struct JoinHandle<T> {
-    // Not a `Key`, whose padding would be lost: programs keep these by the thousand.
-    index: u32,
-    joined: bool,
-    serial: u64,
-    // The task is on this thread, and so is the handle.
-    _local: PhantomData<*mut T>,
+    /// `None` once the output was taken: then the memory of the task need not be kept.
+    handle: Option<Handle<Result<T, JoinError>>>,
+    id: Id,
 }
 
 impl<T> Unpin for JoinHandle<T> {}
 
 impl<T> JoinHandle<T> {
-    /// [`Key::NONE`] if the thread was ending and there never was a task.
-    fn key(&self) -> Key {
-        Key {
-            index: self.index,
-            serial: self.serial,
-        }
-    }
-
     /// Asks for the task to be dropped at its next turn.
     ///
     /// The handle then returns an error whose [`is_cancelled`](JoinError::is_cancelled) is true. A
-    /// task that has ended already keeps its output; aborting twice is the same as once.
+    /// task that has ended already keeps its output. Aborting it again has no effect.
     pub fn abort(&self) {
-        if let Some(waker) = self.waker() {
-            TaskWaker::abort(&waker);
+        if let Some(handle) = &self.handle {
+            handle.task().abort();
         }
     }
 
-    /// A handle that aborts the task from anywhere.
+    /// Returns a handle that aborts the task from any thread.
     pub fn abort_handle(&self) -> AbortHandle {
         AbortHandle {
-            id: self.id(),
-            waker: self.waker(),
+            id: self.id,
+            task: self
+                .handle
+                .as_ref()
+                .map(|handle| TaskRef::clone(handle.task())),
         }
     }
 
-    /// Whether the task has ended, in whatever way.
+    /// Returns true if the task has ended: its future has returned, has panicked or was dropped.
     pub fn is_finished(&self) -> bool {
-        self.joined || with(|l| l.tasks.is_finished(self.key())).unwrap_or(true)
+        self.handle.as_ref().is_none_or(|handle| {
+            // If the thread is ending, the task is dropped with the loop, or was leaked with it.
+            handle.task().is_finished() || !handle.task().is_here()
+        })
     }
 
-    /// What the task is called in the log and in errors.
+    /// Returns the id by which the log and errors name the task.
     pub fn id(&self) -> Id {
-        Id(self.serial)
-    }
-
-    /// Returns the waker of the task, unless the task has ended.
-    fn waker(&self) -> Option<Arc<TaskWaker>> {
-        let waker = with(|l| l.tasks.waker(self.key(), &l.inbox)).flatten();
-        // A task that is being polled is out of the table, and its waker with it.
-        waker.or_else(|| context::current_waker(self.key()))
+        self.id
     }
 }
 
-impl<T: 'static> Future for JoinHandle<T> {
+impl<T> Future for JoinHandle<T> {
     type Output = Result<T, JoinError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        assert!(
-            !self.joined,
-            "a `JoinHandle` was polled again after it was ready"
-        );
-        let key = self.key();
+        let Some(handle) = &self.handle else {
+            panic!("a `JoinHandle` was polled again after it was ready");
+        };
         ready!(context::poll_budget(cx));
-        let mut output = None;
-        match with(|l| l.tasks.join(key, cx.waker())).unwrap_or(Join::Gone) {
-            Join::Ended(mut body) => body.as_mut().take_output(&mut output),
-            Join::Gone => {}
-            Join::Known => return Poll::Pending,
-            Join::Unknown => {
-                let waker = cx.waker().clone();
-                let displaced = with(|l| l.tasks.set_joiner(key, waker));
+        let task = handle.task();
+        if !task.is_finished() && task.is_here() {
+            let is_known = task.with_joiner(|joiner| {
+                joiner
+                    .as_ref()
+                    .is_some_and(|joiner| joiner.will_wake(cx.waker()))
+            });
+            if !is_known {
+                // Cloning a waker and dropping one are foreign code.
+                let displaced = task.replace_joiner(Some(cx.waker().clone()));
                 drop(displaced);
+            }
+            // Such code may even have turned the loop, and the task may have ended meanwhile.
+            if !task.is_finished() {
                 return Poll::Pending;
             }
         }
         context::spend_budget();
-        self.joined = true;
-        Poll::Ready(output.unwrap_or_else(|| Err(JoinError::cancelled(Id(key.serial)))))
+        let output = self.handle.take().and_then(|handle| {
+            if handle.task().is_named() {
+                with(|l| l.tasks.take_name(handle.task()));
+            }
+            handle.join()
+        });
+        // There is no output if the thread is ending, and has dropped the task or left it behind.
+        Poll::Ready(output.unwrap_or_else(|| Err(JoinError::cancelled(self.id))))
     }
 }
 
 impl<T> Drop for JoinHandle<T> {
     fn drop(&mut self) {
-        if self.joined {
+        let Some(handle) = self.handle.take() else {
             return;
+        };
+        // The joiner is dropped, not woken: a task that was awaiting this handle does so no longer.
+        let joiner = handle.task().replace_joiner(None);
+        if let Some(ended) = handle.detach() {
+            let name = with(|l| l.tasks.take_name(&ended)).flatten();
+            ended.discard(name.as_deref());
         }
-        if let Some(ended) = with(|l| l.tasks.detach(self.key())) {
-            // The joiner is dropped, not woken: a task that was awaiting this handle does so no
-            // longer.
-            let joiner = ended.joiner;
-            let ended = Ended {
-                joiner: None,
-                ..ended
-            };
-            ended.notify_joiner(self.id());
-            drop_value(joiner);
-        }
+        drop_value(joiner);
     }
 }
 
 impl<T> fmt::Debug for JoinHandle<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("JoinHandle")
-            .field("id", &self.serial)
+            .field("id", &self.id.0)
             .field("is_finished", &self.is_finished())
             .finish()
     }
@@ -167,23 +157,26 @@ impl<T> fmt::Debug for JoinHandle<T> {
 #[derive(Clone)]
 pub struct AbortHandle {
     id: Id,
-    waker: Option<Arc<TaskWaker>>,
+    /// `None` if the output of the task was taken before this handle was made.
+    task: Option<TaskRef>,
 }
 
 impl AbortHandle {
-    /// As [`JoinHandle::abort`]. The task is dropped on its own thread.
+    /// Asks for the task to be dropped at its next turn, on its own thread.
+    ///
+    /// A task that has ended already keeps its output. Aborting it again has no effect.
     pub fn abort(&self) {
-        if let Some(waker) = &self.waker {
-            TaskWaker::abort(waker);
+        if let Some(task) = &self.task {
+            task.abort();
         }
     }
 
-    /// As [`JoinHandle::is_finished`].
+    /// Returns true if the task has ended: its future has returned, has panicked or was dropped.
     pub fn is_finished(&self) -> bool {
-        self.waker.as_ref().is_none_or(|waker| waker.is_finished())
+        self.task.as_ref().is_none_or(TaskRef::is_finished)
     }
 
-    /// As [`JoinHandle::id`].
+    /// Returns the id by which the log and errors name the task.
     pub fn id(&self) -> Id {
         self.id
     }
@@ -255,7 +248,7 @@ impl Builder {
         self.spawn_fallible(Infallible { future })
     }
 
-    /// Spawns a future that knows of itself whether it was done.
+    /// Spawns a future that reports its own [`JoinError`].
     #[track_caller]
     pub(crate) fn spawn_fallible<F, T>(self, future: F) -> JoinHandle<T>
     where
@@ -263,45 +256,30 @@ impl Builder {
         T: 'static,
     {
         let place = Location::caller();
-        let key = add_task(body(future), self.name, self.daemon, place);
-        if key.is_none() {
-            boundary::warning!(
-                "{place}: the thread is ending; the task that was spawned is dropped"
-            );
-        }
-        let Key { index, serial } = key.unwrap_or(Key::NONE);
-        JoinHandle {
-            index,
-            joined: false,
-            serial,
-            _local: PhantomData,
-        }
+        let Builder { name, daemon } = self;
+        let admitted = with(|l| l.tasks.admit(&l.inbox, name, daemon, place));
+        let Some(birth) = admitted else {
+            return spawn_on_ending_thread(future, place);
+        };
+        let id = Id(birth.id);
+        let handle = Some(task::spawn(Stage::new(future), birth));
+        boundary::trace!("{} spawned task {id}", context::current());
+        JoinHandle { handle, id }
     }
 }
 
-/// Adds a task and queues it. If the thread is ending, drops `body` and returns `None`.
-fn add_task(
-    body: Pin<Box<dyn Body>>,
-    name: Option<Box<str>>,
-    daemon: bool,
-    place: &'static Location<'static>,
-) -> Option<Key> {
-    // Outside of the closure, so that a body that is not added is dropped with nothing borrowed.
-    let mut parts = Some((body, name));
-    let added = with(|l| {
-        let (body, name) = parts.take()?;
-        Some(l.tasks.insert(body, name, daemon, place))
-    });
-    let key = added.flatten()?;
-    boundary::trace!("{Current} spawned task {}", key.serial);
-    Some(key)
-}
-
-/// Lets `waker_ref` build a `std::task::Waker` from an `Arc<TaskWaker>`.
-impl ArcWake for TaskWaker {
-    fn wake_by_ref(this: &Arc<Self>) {
-        TaskWaker::wake(this);
-    }
+/// Drops `future` on a thread whose loop has ended, and returns a handle that says so.
+#[cold]
+fn spawn_on_ending_thread<F, T>(future: F, place: &'static Location<'static>) -> JoinHandle<T>
+where
+    F: Future<Output = Result<T, JoinError>> + 'static,
+    T: 'static,
+{
+    let birth = Birth::on_ending_thread(place);
+    let id = Id(birth.id);
+    let handle = Some(task::spawn_cancelled(Stage::new(future), birth));
+    boundary::warning!("{place}: the thread is ending; the task that was spawned is dropped");
+    JoinHandle { handle, id }
 }
 
 pin_project_lite::pin_project! {

@@ -1,19 +1,15 @@
 //! What is being polled right now, and how much more it may do in this poll.
 //!
-//! Operations of this crate find their task here: to yield when its budget is spent, to log who
-//! waits, and to return the waker of a task that is out of the table because it is being polled.
+//! Operations of this crate find their task here: to yield when its budget is spent, and to log who
+//! waits.
 //!
 //! **Invariant.** The context is set exactly while a task or the main future is polled, and is
 //! cleared even if the poll unwinds.
 
 use super::boundary;
 use super::join_error::Id;
-use super::waker::{Key, TaskWaker};
-use super::with;
-use futures_util::task::waker_ref;
-use std::cell::{Cell, RefCell};
-use std::mem::ManuallyDrop;
-use std::sync::Arc;
+use std::cell::Cell;
+use std::fmt;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -21,12 +17,27 @@ use std::time::{Duration, Instant};
 /// same number.
 const BUDGET: u32 = 128;
 
+/// What is being polled. Displayed as "task 7" or "the main future".
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Current {
+    Outside,
+    Main(Id),
+    Task(Id),
+}
+
+impl fmt::Display for Current {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Current::Outside => f.write_str("a future outside of the loop"),
+            Current::Main(_) => f.write_str("the main future"),
+            Current::Task(id) => write!(f, "task {id}"),
+        }
+    }
+}
+
 thread_local! {
-    /// The waker of the task that is being polled.
-    ///
-    /// `ManuallyDrop`, because without a destructor this value can still be read in the
-    /// destructors of other thread-local values. [`Guard`] always takes the waker out again.
-    static CURRENT: RefCell<Option<ManuallyDrop<Arc<TaskWaker>>>> = const { RefCell::new(None) };
+    /// What is being polled.
+    static CURRENT: Cell<Current> = const { Cell::new(Current::Outside) };
     /// Remaining budget of the current poll; `u32::MAX` outside the loop.
     static BUDGET_LEFT: Cell<u32> = const { Cell::new(u32::MAX) };
     /// A poll that takes longer than this is logged.
@@ -37,50 +48,51 @@ thread_local! {
 struct Guard;
 
 impl Guard {
-    fn enter(waker: Arc<TaskWaker>) -> Guard {
-        // A nested loop is refused, so no other waker is lost here.
-        CURRENT.replace(Some(ManuallyDrop::new(waker)));
+    fn enter(current: Current) -> Guard {
+        // A nested loop is refused, so nothing else is being polled.
+        CURRENT.set(current);
         BUDGET_LEFT.set(BUDGET);
         Guard
-    }
-
-    /// Returns the waker and the part of the budget that was spent.
-    fn leave(self) -> (Arc<TaskWaker>, u32) {
-        let n_spent = BUDGET.saturating_sub(BUDGET_LEFT.replace(u32::MAX));
-        let waker = CURRENT.take().expect("only a guard takes the waker out");
-        (ManuallyDrop::into_inner(waker), n_spent)
     }
 }
 
 impl Drop for Guard {
     fn drop(&mut self) {
         BUDGET_LEFT.set(u32::MAX);
-        // After `leave` there is nothing left to drop here.
-        drop(CURRENT.take().map(ManuallyDrop::into_inner));
+        CURRENT.set(Current::Outside);
     }
 }
 
-/// Calls `poll` with a fresh budget and with `waker` as the waker of the task.
-///
-/// Returns also the spent part of the budget, because a poll of many operations counts as many
-/// polls when a turn decides whether to look at descriptors again, and gives `waker` back.
-pub(super) fn poll_with_budget<R>(
-    waker: Arc<TaskWaker>,
-    poll: impl FnOnce(&mut Context<'_>) -> R,
-) -> (R, usize, Arc<TaskWaker>) {
-    let guard = Guard::enter(waker);
+/// What came of a poll.
+pub(super) struct Polled<R> {
+    pub(super) result: R,
+    /// The spent part of the budget. A poll of many operations counts as many polls when a turn
+    /// decides whether to look at descriptors again.
+    pub(super) n_spent: usize,
+    /// How long the poll took, if that is to be reported.
+    pub(super) slow: Option<Duration>,
+}
+
+/// Calls `poll`, which polls `current`, with a fresh budget.
+pub(super) fn poll_with_budget<R>(current: Current, poll: impl FnOnce() -> R) -> Polled<R> {
+    let guard = Guard::enter(current);
     // The clock is read only if the program wants to know about slow polls.
-    let slow = SLOW_POLL.get().map(|limit| (limit, Instant::now()));
-    let polled = CURRENT.with_borrow(|current| match current {
-        Some(waker) => poll(&mut Context::from_waker(&waker_ref(waker))),
-        None => unreachable!("the guard has put the waker there"),
-    });
-    // Before the report below, which is logged: the logger is not part of the task.
-    let (waker, n_spent) = guard.leave();
-    if let Some((limit, start)) = slow {
-        report_slow_poll(waker.key(), limit, start.elapsed());
+    let start = SLOW_POLL.get().map(|limit| (limit, Instant::now()));
+    let result = poll();
+    let n_spent = BUDGET.saturating_sub(BUDGET_LEFT.get()) as usize;
+    // Before the report, which is logged: the logger is not part of the task.
+    drop(guard);
+    let slow = start.and_then(|(limit, start)| Some(start.elapsed()).filter(|took| *took > limit));
+    Polled {
+        result,
+        n_spent,
+        slow,
     }
-    (polled, n_spent as usize, waker)
+}
+
+/// Logs that one poll of `who` took that long.
+pub(super) fn report_slow_poll(who: &str, took: Duration) {
+    boundary::warning!("{who}: one poll took {took:?}, and nothing else ran meanwhile");
 }
 
 /// Has polls on this thread that take longer than `limit` logged, or none.
@@ -88,22 +100,17 @@ pub(crate) fn set_slow_poll(limit: Option<Duration>) {
     SLOW_POLL.set(limit);
 }
 
-/// Returns the waker of task `key` if that task is being polled.
-pub(crate) fn current_waker(key: Key) -> Option<Arc<TaskWaker>> {
-    CURRENT.with_borrow(|current| {
-        let waker = current.as_deref().filter(|waker| waker.key() == key);
-        waker.cloned()
-    })
-}
-
-/// Returns the key of the task that is being polled.
-pub(super) fn current_key() -> Option<Key> {
-    CURRENT.with_borrow(|current| Some(current.as_deref()?.key()))
+/// Returns what is being polled.
+pub(crate) fn current() -> Current {
+    CURRENT.get()
 }
 
 /// Returns the id of the task that is being polled, or 0 outside the loop.
 pub(crate) fn current_id() -> Id {
-    Id(current_key().map_or(0, |key| key.serial))
+    match CURRENT.get() {
+        Current::Outside => Id(0),
+        Current::Main(id) | Current::Task(id) => id,
+    }
 }
 
 /// Pending if the budget of this poll is spent. The task is then queued again, and the operation
@@ -135,13 +142,4 @@ pub(crate) fn without_budget<R>(poll: impl FnOnce() -> R) -> R {
     // Restored by a destructor, because `poll` may panic, and the panic may be caught by the task.
     let _restore = Restore(BUDGET_LEFT.replace(u32::MAX));
     poll()
-}
-
-/// Logs a poll of task `key` that took longer than `limit`.
-fn report_slow_poll(key: Key, limit: Duration, took: Duration) {
-    if took > limit {
-        let task = with(|l| l.tasks.describe(key)).flatten();
-        let task = task.unwrap_or_else(|| "the main future".to_owned());
-        boundary::warning!("{task}: one poll took {took:?}, and nothing else ran meanwhile");
-    }
 }

@@ -1,32 +1,16 @@
 //! What the loop writes to the log: who is polled, what it waits for, what went wrong.
 
 use super::boundary::{self, is_logged};
-use super::context::current_key;
 use super::reactor::ClosedFd;
-use super::tasks::MAIN;
-use super::waker::{Key, TaskWaker};
 use super::with;
 use crate::sys::select::Waited;
-use std::fmt;
+use crate::sys::task;
 use std::task::Waker;
 use std::time::Duration;
 
 /// How long the loop pauses after a failed `select`, so that an error that does not pass costs
 /// little CPU.
 const PAUSE: Duration = Duration::from_millis(1);
-
-/// Displays what is being polled: "task 7", "the main future".
-pub(crate) struct Current;
-
-impl fmt::Display for Current {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match current_key() {
-            None => f.write_str("a future outside of the loop"),
-            Some(Key { index: MAIN, .. }) => f.write_str("the main future"),
-            Some(key) => write!(f, "task {}", key.serial),
-        }
-    }
-}
 
 /// Logs a wait that has failed, unless `closed` explains it, and pauses for a moment.
 pub(super) fn report_failed_wait(waited: Waited, closed: &[ClosedFd]) {
@@ -68,7 +52,7 @@ pub(super) fn report_closed_fds(closed: Vec<ClosedFd>, woken: &mut Vec<Waker>) {
 fn describe_task_of(waker: &Waker) -> String {
     let task = with(|l| {
         // The main future lives on the stack of `run` and is not among the tasks.
-        let is_main = l.main.as_ref().is_some_and(|m| TaskWaker::is(m, waker));
+        let is_main = l.main.as_ref().is_some_and(|m| m.is_woken_by(waker));
         let main = is_main.then(|| "the main future".to_owned());
         main.or_else(|| l.tasks.describe_task_of(waker))
     });
@@ -82,8 +66,9 @@ pub(super) fn trace_wait(timeout: Option<Duration>) {
     if !is_logged(log::Level::Trace) {
         return;
     }
-    let counts = with(|l| (l.reactor.n_interests(), l.timers.len(), l.tasks.n_running()));
-    let (([read, write, except], tenured), n_timers, n_tasks) = counts.unwrap_or_default();
+    let counts = with(|l| (l.reactor.n_interests(), l.timers.len()));
+    let (([read, write, except], tenured), n_timers) = counts.unwrap_or_default();
+    let n_tasks = task::n_unfinished();
     let fds = format!("{read} to read, {write} to write, {except} exceptional, {tenured} tenured");
     match timeout {
         None => boundary::trace!("select: {fds}; {n_tasks} tasks; no time limit"),

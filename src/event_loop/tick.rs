@@ -25,19 +25,18 @@
 
 use super::boundary;
 use super::clock::Moment;
-use super::context::poll_with_budget;
+use super::context::{Current, poll_with_budget, report_slow_poll};
+use super::inbox::Inbox;
 use super::join_error::Id;
 use super::log_lines::{report_closed_fds, report_failed_wait, trace_ready, trace_wait};
 use super::reactor::ClosedFd;
-use super::tasks::{MAIN, Taken};
-use super::waker::{self, Inbox, Key, TaskWaker};
+use super::tasks::conclude;
 use super::{EventLoop, with};
 use crate::sys::fork;
 use crate::sys::select::Waited;
-use std::collections::VecDeque;
+use crate::sys::task::{self, Batch, MainTask, Running};
 use std::mem;
-use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
 /// Approximate maximum number of polls (and I/O operations) per turn.
@@ -45,10 +44,6 @@ use std::time::{Duration, Instant};
 /// Two tasks that talk to each other should not pay for a system call with every message, and a
 /// task that keeps waking itself must not keep the others from their descriptors.
 const MAX_POLLS: usize = 200;
-
-/// A batch that was longer than this gives its memory back once the next one is shorter. Below it,
-/// memory is kept so that no turn allocates.
-const KEPT_CAPACITY: usize = 16 * 1024;
 
 /// Minimum time between two checks that tenured descriptors are still open.
 const AUDIT_PERIOD: Duration = Duration::from_millis(100);
@@ -67,7 +62,8 @@ pub(crate) trait MainFuture {
 /// The main future together with what the loop needs to know about it.
 pub(crate) struct Main<'a> {
     pub(crate) future: &'a mut dyn MainFuture,
-    pub(crate) waker: Arc<TaskWaker>,
+    /// Stands for the future in the run queue.
+    pub(crate) task: MainTask,
     /// Whether the loop goes on until all tasks have ended: `run` does, `block_on` does not.
     pub(crate) waits_for_tasks: bool,
 }
@@ -140,89 +136,69 @@ pub(crate) fn turn(
     Turn::Woke(n_woken)
 }
 
-/// The tasks of a batch that have not been polled yet.
-struct Batch {
-    keys: VecDeque<Key>,
-}
-
-impl Drop for Batch {
-    /// Keeps the memory for the next turn. If a poll has unwound, the rest of the batch goes back
-    /// to the front of the run queue: a task that is in no queue would never be polled again.
-    fn drop(&mut self) {
-        if !self.keys.is_empty() {
-            waker::requeue(&mut self.keys);
-        }
-        let keys = mem::take(&mut self.keys);
-        with(|l| l.batch = keys);
-    }
-}
-
 /// Step 1: polls woken tasks, batch by batch. Returns approximately how many polls that were.
 fn run_woken_tasks(inbox: &Inbox, mut main: Option<&mut Main<'_>>) -> usize {
-    let mut batch = Batch {
-        keys: with(|l| mem::take(&mut l.batch)).unwrap_or_default(),
-    };
     let mut n_polls = 0;
     while n_polls < MAX_POLLS {
         inbox.collect();
-        // What the polls of this batch wake goes to the other queue, and so into the next batch.
-        waker::swap_queue(&mut batch.keys);
-        if batch.keys.is_empty() {
+        // What the polls of this batch wake goes to the queue, and so into the next batch. If a
+        // poll unwinds, the batch puts back what is left of it.
+        let mut batch = Batch::take();
+        if batch.is_empty() {
             break;
         }
-        n_polls += batch.keys.len();
-        while let Some(key) = batch.keys.pop_front() {
-            if key.index != MAIN {
-                n_polls += poll_task(key);
-            } else if let Some(main) = main.as_deref_mut().filter(|main| main.waker.key() == key) {
-                // A wake of a main future that has ended since names another key.
-                n_polls += poll_main(main);
+        while let Some(running) = batch.next() {
+            n_polls += 1;
+            match main.as_deref_mut() {
+                Some(main) if main.task.id() == running.task().id() => {
+                    n_polls += poll_main(main, &running);
+                }
+                _ => n_polls += poll_task(running),
             }
-        }
-        if batch.keys.capacity() > KEPT_CAPACITY && waker::n_queued() < KEPT_CAPACITY {
-            batch.keys.shrink_to(KEPT_CAPACITY);
         }
     }
     n_polls
 }
 
 /// Polls the main future. Returns the spent part of its budget.
-fn poll_main(main: &mut Main<'_>) -> usize {
-    // Before the poll, so that a wake during the poll queues it again.
-    main.waker.leave_queue();
+fn poll_main(main: &mut Main<'_>, running: &Running) -> usize {
     boundary::trace!("poll the main future");
-    let waker = Arc::clone(&main.waker);
-    poll_with_budget(waker, |cx| main.future.poll(cx)).1
+    let current = Current::Main(Id(main.task.id()));
+    let polled = poll_with_budget(current, || running.with_waker(|cx| main.future.poll(cx)));
+    if let Some(took) = polled.slow {
+        report_slow_poll("the main future", took);
+    }
+    polled.n_spent
 }
 
 /// Polls one task, or drops it if it was aborted. Returns the spent part of its budget.
-fn poll_task(key: Key) -> usize {
-    let Some(Some(taken)) = with(|l| l.tasks.take(key, &l.inbox)) else {
-        return 0;
-    };
-    let Taken {
-        mut body,
-        waker,
-        aborted,
-    } = taken;
-    let id = Id(key.serial);
-    let (polled, n_spent, waker) = if aborted {
+fn poll_task(mut running: Running) -> usize {
+    let id = Id(running.task().id());
+    if running.is_aborted() {
         boundary::trace!("drop task {id}: it was aborted");
-        body.as_mut().cancel(id);
-        (Poll::Ready(()), 0, waker)
-    } else {
-        boundary::trace!("poll task {id}");
-        poll_with_budget(waker, |cx| body.as_mut().poll(id, cx))
-    };
-    if polled.is_pending() {
-        with(|l| l.tasks.put_back(key, body, waker));
-        return n_spent;
+        running.cancel();
+        boundary::trace!("task {id} has ended");
+        end_task(running);
+        return 0;
     }
-    boundary::trace!("task {id} has ended");
-    if let Some(Some(ended)) = with(|l| l.tasks.finish(key, body, waker)) {
-        ended.notify_joiner(id);
+    boundary::trace!("poll task {id}");
+    let polled = poll_with_budget(Current::Task(id), || running.poll());
+    if let Some(took) = polled.slow {
+        let who = with(|l| l.tasks.describe(running.task())).unwrap_or_default();
+        report_slow_poll(&who, took);
     }
-    n_spent
+    if polled.result.is_ready() {
+        boundary::trace!("task {id} has ended");
+        end_task(running);
+    }
+    polled.n_spent
+}
+
+/// Marks a task whose future is gone as finished, and tells whoever waits for that.
+pub(super) fn end_task(running: Running) {
+    let ended = running.finish();
+    let name = with(|l| l.tasks.note_end(&ended)).flatten();
+    conclude(ended, name);
 }
 
 /// Step 2: returns whether `run` or `block_on` has nothing left to wait for.
@@ -264,12 +240,9 @@ fn rebuild_after_fork(inbox: &Inbox) {
     let main = with(|l| {
         l.n_forks = fork::count();
         l.reactor.after_fork();
-        l.tasks.wake_all();
         l.main.clone()
     });
-    if let Some(main) = main.flatten() {
-        TaskWaker::wake(&main);
-    }
+    task::rebuild_after_fork(inbox.mailbox(), main.flatten().as_ref());
     boundary::debug!("forked: pipe and queue are rebuilt");
 }
 

@@ -5,7 +5,7 @@
 //! tell of, and a request costs one wait, one read and one write.
 
 use crate::event_loop::reactor::{Advice, Direction, RegisterError, Token};
-use crate::event_loop::{boundary, context, log_lines::Current, with};
+use crate::event_loop::{boundary, context, with};
 use crate::sys::{self, Errno, Trigger};
 use std::future::poll_fn;
 use std::io;
@@ -123,7 +123,7 @@ impl Source {
             boundary::trace!(
                 "interest: descriptor {}, {direction}, {}",
                 self.token.fd,
-                Current
+                context::current()
             );
             if let Some(displaced) = displaced.filter(|displaced| !displaced.is_empty()) {
                 displaced.into_iter().for_each(boundary::wake);

@@ -7,8 +7,8 @@ use super::Entered;
 use crate::event_loop::clock::Moment;
 use crate::event_loop::reactor::Direction;
 use crate::event_loop::tick::{self, Turn};
-use crate::event_loop::{waker, with};
-use crate::sys::fork;
+use crate::event_loop::with;
+use crate::sys::{fork, task};
 use std::io;
 use std::os::fd::RawFd;
 use std::time::{Duration, Instant};
@@ -149,7 +149,7 @@ pub fn interest() -> Interest {
             write: l.reactor.interests(Direction::Write),
             except: l.reactor.interests(Direction::Except),
             deadline: l.timers.next_deadline().and_then(Moment::instant),
-            queued: has_wakes || no_pipe || forked || waker::has_queued(),
+            queued: has_wakes || no_pipe || forked || task::has_queued(),
         }
     });
     interest.unwrap_or_default()

@@ -1,13 +1,19 @@
-//! Inbox, flags and pipe: a wake from another thread is never lost.
+//! Mailbox and pipe: a wake from another thread is never lost.
 //!
 //! A lost wake leaves the loop in `select` for ever, which loom reports as a deadlock.
 
 use crate::Model;
+use crate::event_loop::join_error::JoinError;
 use crate::sys::sync::Arc;
+use crate::sys::task::{self, Handle, Mailbox, Message, TaskRef};
 use crate::sys::wake_pipe;
-use crate::event_loop::waker::{self, Inbox, Key, TaskWaker};
+use crate::tasks::Loop;
 use loom::thread;
-use std::collections::VecDeque;
+use std::any::Any;
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::Poll;
 
 pub(crate) const MODELS: &[Model] = &[
     (
@@ -34,149 +40,218 @@ pub(crate) const MODELS: &[Model] = &[
         "inbox_b7_wakes_that_meet_the_end_of_the_loop_do_nothing",
         loop_ends,
     ),
+    (
+        "inbox_messages_and_wakes_of_a_thread_arrive_in_their_order",
+        messages,
+    ),
+    (
+        "inbox_a_message_that_meets_the_end_of_the_loop_is_delivered_or_refused",
+        last_message,
+    ),
 ];
 
-/// The loop, as far as other threads meet it; a task is a waker, and polling it is to count.
-struct Loop {
-    inbox: Arc<Inbox>,
-    /// The outer `Arc` is the model's, whose counting is not to be tried in every order.
-    tasks: std::sync::Arc<[Arc<TaskWaker>]>,
-    n_polls: Vec<usize>,
-    n_sleeps: usize,
+/// The loop with tasks that wait for one wake each.
+struct Waiting {
+    inner: Loop,
+    handles: Vec<Handle<Result<(), JoinError>>>,
+    /// The tasks that were woken, in order.
+    woken: Rc<RefCell<Vec<usize>>>,
+    n_sleeps: Cell<usize>,
+    /// The threads that wake, and the references that they use.
+    threads: Vec<(thread::JoinHandle<()>, Box<dyn Any>)>,
 }
 
-impl Loop {
-    fn new(n_tasks: usize) -> Loop {
-        let inbox = Inbox::for_this_thread();
-        let task = |index: usize| {
-            let index = u32::try_from(index).unwrap();
-            let key = Key { index, serial: 1 };
-            TaskWaker::new(key, Arc::clone(&inbox))
+impl Waiting {
+    fn new(n_tasks: usize) -> Waiting {
+        let (inner, woken) = (Loop::new(), Rc::new(RefCell::new(Vec::new())));
+        let spawn = |index| {
+            let (woken, mut is_waiting) = (Rc::clone(&woken), false);
+            inner.spawn(poll_fn(move |_| {
+                if !std::mem::replace(&mut is_waiting, true) {
+                    return Poll::Pending;
+                }
+                woken.borrow_mut().push(index);
+                Poll::Ready(())
+            }))
         };
-        Loop {
-            tasks: (0..n_tasks).map(task).collect(),
-            n_polls: vec![0; n_tasks],
-            n_sleeps: 0,
-            inbox,
+        let handles = (0..n_tasks).map(spawn).collect();
+        inner.run_queued();
+        Waiting {
+            inner,
+            handles,
+            woken,
+            n_sleeps: Cell::new(0),
+            threads: Vec::new(),
         }
     }
 
-    /// Starts a thread that wakes `tasks`, one after the other.
-    fn start_waker<const N: usize>(&self, indexes: [usize; N]) {
-        let tasks = std::sync::Arc::clone(&self.tasks);
-        thread::spawn(move || indexes.map(|index| TaskWaker::wake(&tasks[index])));
+    /// Starts a thread that wakes these tasks, one after the other.
+    fn start_waker<const N: usize>(&mut self, indexes: [usize; N]) {
+        let tasks = indexes.map(|index| TaskRef::clone(self.handles[index].task()));
+        let tasks = std::sync::Arc::new(tasks);
+        let theirs = std::sync::Arc::clone(&tasks);
+        let thread = thread::spawn(move || {
+            for task in theirs.iter() {
+                task.wake_by_ref();
+            }
+        });
+        // The references are given up at the end, on the thread of the loop, so that loom does not
+        // try that in every order as well. Models of `tasks` do.
+        self.threads.push((thread, Box::new(tasks)));
     }
 
-    /// As `run_queued` of the library.
-    fn run_queued(&mut self) {
-        let mut batch = VecDeque::new();
-        loop {
-            self.inbox.collect();
-            waker::swap_queue(&mut batch);
-            if batch.is_empty() {
-                return;
-            }
-            for key in batch.drain(..) {
-                self.tasks[key.place()].leave_queue();
-                self.n_polls[key.place()] += 1;
-            }
-        }
-    }
-
-    /// Whether each task has been woken; each is, once.
     fn is_done(&self) -> bool {
-        assert!(self.n_polls.iter().all(|n| *n <= 1));
-        self.n_polls.iter().all(|n| *n == 1)
+        self.woken.borrow().len() == self.handles.len()
     }
 
-    /// As `wait_and_wake` of the library, of which `sleep` is the part with threads in it.
-    fn wait(&mut self, may_wait: bool) {
+    /// As steps 3 and 4 of `turn` of the library, of which `sleep` is the part with threads in it.
+    fn wait(&self, may_wait: bool) {
         let n_bytes = self
+            .inner
             .inbox
-            .sleep(|asleep| wake_pipe::select(asleep && may_wait));
-        self.n_sleeps += 1;
+            .sleep(|may_block| wake_pipe::select(may_block && may_wait));
+        self.n_sleeps.set(self.n_sleeps.get() + 1);
         // The promise: at most one byte a sleep, and none without.
-        assert!(n_bytes <= self.n_sleeps);
+        assert!(n_bytes <= self.n_sleeps.get());
         if n_bytes > 0 {
-            self.inbox.drain_pipe();
+            self.inner.inbox.drain_pipe();
         }
     }
 
-    fn run(&mut self) {
+    fn run(&self) {
         loop {
-            self.run_queued();
+            self.inner.run_queued();
             if self.is_done() {
                 return;
             }
             self.wait(true);
         }
     }
+
+    fn end(self) {
+        self.inner.end();
+        for (thread, references) in self.threads {
+            thread.join().unwrap();
+            drop(references);
+        }
+        drop(self.handles);
+    }
 }
 
 fn two_threads() {
-    let mut this = Loop::new(2);
-    this.inbox.open_pipe().unwrap();
+    let mut this = Waiting::new(2);
+    this.inner.inbox.open_pipe().unwrap();
     this.start_waker([0]);
     this.start_waker([1]);
     this.run();
+    this.end();
 }
 
 fn one_after_the_other() {
-    let mut this = Loop::new(2);
+    let mut this = Waiting::new(2);
     this.start_waker([0, 1]);
     // The thread may be faster than the pipe.
-    this.inbox.open_pipe().unwrap();
+    this.inner.inbox.open_pipe().unwrap();
     this.run();
+    assert_eq!(*this.woken.borrow(), [0, 1]);
+    this.end();
 }
 
 /// A socket, or a timer, ends the first wait.
 fn sleep_is_cut_short() {
-    let mut this = Loop::new(2);
-    this.inbox.open_pipe().unwrap();
+    let mut this = Waiting::new(2);
+    this.inner.inbox.open_pipe().unwrap();
     this.start_waker([0, 1]);
-    this.run_queued();
+    this.inner.run_queued();
     this.wait(false);
     this.run();
+    this.end();
 }
 
 /// As `interest` and `turn` of the library.
 fn inside_another() {
-    let mut this = Loop::new(2);
+    let mut this = Waiting::new(2);
     this.start_waker([0, 1]);
     while !this.is_done() {
-        this.inbox.open_pipe().unwrap();
-        let queued = !this.inbox.fall_asleep() || waker::has_queued();
-        this.n_sleeps += 1;
+        this.inner.inbox.open_pipe().unwrap();
+        let queued = !this.inner.inbox.fall_asleep() || task::has_queued();
+        this.n_sleeps.set(this.n_sleeps.get() + 1);
         wake_pipe::select(!queued);
-        this.inbox.wake_up();
-        this.run_queued();
+        this.inner.inbox.wake_up();
+        this.inner.run_queued();
         this.wait(false);
     }
+    this.end();
 }
 
 fn first_ring_fails() {
-    let mut this = Loop::new(2);
-    this.inbox.open_pipe().unwrap();
-    let (pipe, tasks) = (wake_pipe::here(), std::sync::Arc::clone(&this.tasks));
+    let mut this = Waiting::new(2);
+    this.inner.inbox.open_pipe().unwrap();
+    let pipe = wake_pipe::here();
+    let tasks = [0, 1].map(|index| TaskRef::clone(this.handles[index].task()));
     thread::spawn(move || {
         pipe.break_down(true);
-        TaskWaker::wake(&tasks[0]);
+        tasks[0].wake_by_ref();
         pipe.break_down(false);
-        TaskWaker::wake(&tasks[1]);
+        tasks[1].wake_by_ref();
     });
     this.run();
+    this.end();
 }
 
 /// What another thread holds of the loop is freed, too: loom counts.
 fn loop_ends() {
-    let mut this = Loop::new(3);
-    this.inbox.open_pipe().unwrap();
-    let waker = Arc::clone(&this.tasks[0]);
-    thread::spawn(move || TaskWaker::wake(&waker));
+    let mut this = Waiting::new(3);
+    this.inner.inbox.open_pipe().unwrap();
+    let last = TaskRef::clone(this.handles[2].task());
+    this.start_waker([0]);
     this.start_waker([1]);
-    this.run_queued();
-    this.inbox.close();
-    TaskWaker::wake(&this.tasks[2]);
-    this.inbox.collect();
-    assert!(!waker::has_queued());
+    this.inner.run_queued();
+    this.end();
+    last.wake_by_ref();
+    assert!(!task::has_queued());
+}
+
+thread_local! {
+    /// What has arrived, in order. Of std, as a model runs on one thread of std.
+    static ARRIVED: RefCell<Vec<&'static str>> = const { RefCell::new(Vec::new()) };
+}
+
+struct Note(&'static str);
+
+impl Message for Note {
+    fn deliver(self) {
+        ARRIVED.with_borrow_mut(|arrived| arrived.push(self.0));
+    }
+
+    fn refuse(self) {
+        ARRIVED.with_borrow_mut(|arrived| arrived.push("refused"));
+    }
+}
+
+fn messages() {
+    ARRIVED.take();
+    let mut this = Waiting::new(1);
+    this.inner.inbox.open_pipe().unwrap();
+    let task = TaskRef::clone(this.handles[0].task());
+    let mailbox: Arc<Mailbox> = this.inner.inbox.mailbox().clone();
+    thread::spawn(move || {
+        mailbox.send(Note("first"));
+        mailbox.send(Note("second"));
+        task.wake_by_ref();
+    });
+    this.run();
+    assert_eq!(ARRIVED.take(), ["first", "second"]);
+    this.end();
+}
+
+fn last_message() {
+    ARRIVED.take();
+    let mut this = Waiting::new(0);
+    let mailbox: Arc<Mailbox> = this.inner.inbox.mailbox().clone();
+    let thread = thread::spawn(move || mailbox.send(Note("delivered")));
+    this.inner.inbox.collect();
+    this.end();
+    thread.join().unwrap();
+    assert_eq!(ARRIVED.take().len(), 1);
 }

@@ -1,20 +1,19 @@
-//! Tasks, as far as other threads touch them: by wakers and by handles to abort.
+//! Tasks, as far as other threads touch them: by wakers and by handles that abort.
 
 use crate::Model;
-use crate::sys::sync::Arc;
+use crate::event_loop::body::Stage;
+use crate::event_loop::inbox::Inbox;
+use crate::event_loop::join_error::JoinError;
+use crate::event_loop::tasks::conclude;
+use crate::sys::task::{self, Batch, Birth, Handle, TaskRef};
 use crate::sys::wake_pipe;
-use crate::event_loop::join_error::{Id, JoinError};
-use crate::event_loop::body;
-use crate::event_loop::tasks::{Table, Taken};
-use crate::event_loop::waker::{self, Inbox, Key, TaskWaker};
 use loom::sync::atomic::{AtomicBool, Ordering};
 use loom::thread;
 use std::cell::Cell;
-use std::collections::VecDeque;
 use std::future::{Future, pending, poll_fn};
 use std::panic::Location;
 use std::rc::Rc;
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Poll, Waker};
 
 pub(crate) const MODELS: &[Model] = &[
     (
@@ -22,12 +21,20 @@ pub(crate) const MODELS: &[Model] = &[
         written_before_wake,
     ),
     (
+        "task_b5_wakes_by_value_and_by_reference_meet_polls",
+        by_value_and_by_reference,
+    ),
+    (
         "task_c10_an_abort_that_meets_polls_and_wakes_ends_the_task",
         abort,
     ),
     (
-        "task_c10_late_wakes_and_aborts_leave_the_next_task_alone",
-        next_task,
+        "task_c10_late_wakes_and_aborts_of_a_task_that_has_ended_do_nothing",
+        late,
+    ),
+    (
+        "task_b8_the_last_waker_frees_the_memory_on_its_own_thread",
+        last_waker,
     ),
     (
         "task_b7_wakes_and_aborts_that_meet_the_end_of_the_loop_do_nothing",
@@ -35,88 +42,63 @@ pub(crate) const MODELS: &[Model] = &[
     ),
 ];
 
-/// The loop: what `runtime` does with the real inbox and the real table.
-struct Loop {
-    inbox: Arc<Inbox>,
-    tasks: Table,
-}
-
-/// A waker as std knows them, with the count of the real one.
-struct Name(Arc<TaskWaker>);
-
-impl Wake for Name {
-    fn wake(self: std::sync::Arc<Self>) {
-        TaskWaker::wake(&self.0);
-    }
+/// The loop: what `tick` does, with the real tasks and the real inbox.
+pub(crate) struct Loop {
+    pub(crate) inbox: Inbox,
+    next_id: Cell<u64>,
+    n_unfinished: Cell<usize>,
 }
 
 impl Loop {
-    fn new() -> Loop {
-        let inbox = Inbox::for_this_thread();
-        inbox.open_pipe().unwrap();
+    pub(crate) fn new() -> Loop {
         Loop {
-            inbox,
-            tasks: Table::new(),
+            inbox: Inbox::for_this_thread(),
+            next_id: Cell::new(1),
+            n_unfinished: Cell::new(0),
         }
     }
 
-    fn spawn(&mut self, future: impl Future<Output = ()> + 'static) -> Key {
-        let future = async { Ok::<(), JoinError>(future.await) };
-        let body = body::body(future);
-        self.tasks.insert(body, None, false, Location::caller())
+    pub(crate) fn spawn(
+        &self,
+        future: impl Future<Output = ()> + 'static,
+    ) -> Handle<Result<(), JoinError>> {
+        let id = self.next_id.replace(self.next_id.get() + 1);
+        self.n_unfinished.set(self.n_unfinished.get() + 1);
+        let birth = Birth {
+            id,
+            place: Location::caller(),
+            mailbox: self.inbox.mailbox().clone(),
+            is_daemon: false,
+            is_named: false,
+        };
+        task::spawn(Stage::new(async { Ok(future.await) }), birth)
     }
 
-    /// What an `AbortHandle` holds.
-    fn name(&mut self, key: Key) -> Arc<TaskWaker> {
-        self.tasks.waker(key, &self.inbox).unwrap()
-    }
-
-    /// As `run_queued` of the library.
-    fn run_queued(&mut self) {
-        let mut batch = VecDeque::new();
+    /// As `run_woken_tasks` of the library.
+    pub(crate) fn run_queued(&self) {
         loop {
             self.inbox.collect();
-            waker::swap_queue(&mut batch);
+            let mut batch = Batch::take();
             if batch.is_empty() {
                 return;
             }
-            for key in batch.drain(..) {
-                self.poll(key);
+            while let Some(mut running) = batch.next() {
+                if running.is_aborted() {
+                    running.cancel();
+                } else if running.poll().is_pending() {
+                    continue;
+                }
+                conclude(running.finish(), None);
+                self.n_unfinished.set(self.n_unfinished.get() - 1);
             }
         }
     }
 
-    /// As `poll_task` of the library; nobody asks for outputs.
-    fn poll(&mut self, key: Key) {
-        let Some(taken) = self.tasks.take(key, &self.inbox) else {
-            return;
-        };
-        let Taken {
-            mut body,
-            waker,
-            aborted,
-        } = taken;
-        let id = Id(key.serial);
-        let polled = if aborted {
-            body.as_mut().cancel(id);
-            Poll::Ready(())
-        } else {
-            let waker = Waker::from(std::sync::Arc::new(Name(Arc::clone(&waker))));
-            body.as_mut().poll(id, &mut Context::from_waker(&waker))
-        };
-        if polled.is_pending() {
-            self.tasks.put_back(key, body, waker);
-            return;
-        }
-        drop(self.tasks.finish(key, body, waker));
-        drop(self.tasks.detach(key));
-    }
-
     /// Until all tasks have ended.
-    fn run(&mut self) {
+    pub(crate) fn run(&self) {
         loop {
             self.run_queued();
-            if self.tasks.n_awaited() == 0 {
+            if self.n_unfinished.get() == 0 {
                 return;
             }
             if self.inbox.sleep(wake_pipe::select) > 0 {
@@ -124,37 +106,52 @@ impl Loop {
             }
         }
     }
+
+    /// As the destructor of the loop.
+    pub(crate) fn end(&self) {
+        self.inbox.close();
+        for task in task::all() {
+            if let Some(mut running) = task.seize() {
+                running.cancel();
+                conclude(running.finish(), None);
+            }
+            task.discard(None);
+        }
+        task::clear_queue();
+        assert!(!task::has_queued());
+    }
 }
 
-/// What a thread does with the name of a task.
-type Deed = Box<dyn FnOnce(&Arc<TaskWaker>) + Send>;
+/// What a thread does with a task.
+type Deed = Box<dyn FnOnce(&TaskRef) + Send>;
 
-/// Two threads that have the same name. They share it by an `Arc` of the model's, as their counting
-/// is not to be tried in every order; for that it has to end here.
+/// Two threads that hold one reference to a task. They share it by an `Arc` of std, so that loom
+/// does not try the counting of the model in every order.
 struct Threads {
-    name: std::sync::Arc<Arc<TaskWaker>>,
+    task: std::sync::Arc<TaskRef>,
     threads: [thread::JoinHandle<()>; 2],
 }
 
 impl Threads {
-    fn start(name: &Arc<TaskWaker>, deeds: [Deed; 2]) -> Threads {
-        let name = std::sync::Arc::new(Arc::clone(name));
+    fn start(task: TaskRef, deeds: [Deed; 2]) -> Threads {
+        let task = std::sync::Arc::new(task);
         let threads = deeds.map(|deed| {
-            let name = std::sync::Arc::clone(&name);
-            thread::spawn(move || deed(&name))
+            let task = std::sync::Arc::clone(&task);
+            thread::spawn(move || deed(&task))
         });
-        Threads { name, threads }
+        Threads { task, threads }
     }
 
+    /// Waits for the threads, so that the reference is given up on this one.
     fn join(self) {
         for thread in self.threads {
             thread.join().unwrap();
         }
-        assert_eq!(std::sync::Arc::strong_count(&self.name), 1);
+        assert_eq!(std::sync::Arc::strong_count(&self.task), 1);
     }
 }
 
-/// Counts how often it is dropped, and looks where.
+/// Counts how often it is dropped, and checks that it is on its own thread.
 struct Guard {
     n_drops: Rc<Cell<usize>>,
     thread: thread::ThreadId,
@@ -178,93 +175,125 @@ impl Drop for Guard {
     }
 }
 
-/// Two threads wake, and the one with the news may find that the other was faster: then its wake is
-/// that of the other.
+/// Two threads wake. The one that has written something may be the second to wake, and then finds
+/// the task queued already.
 fn written_before_wake() {
-    let mut this = Loop::new();
+    let this = Loop::new();
+    this.inbox.open_pipe().unwrap();
     let news = std::sync::Arc::new(AtomicBool::new(false));
     let theirs = std::sync::Arc::clone(&news);
     let is_here = move |_: &mut Context<'_>| match theirs.load(Ordering::Relaxed) {
         true => Poll::Ready(()),
         false => Poll::Pending,
     };
-    let key = this.spawn(poll_fn(is_here));
-    let name = this.name(key);
+    let handle = this.spawn(poll_fn(is_here));
     let threads = Threads::start(
-        &name,
+        TaskRef::clone(handle.task()),
         [
-            Box::new(move |name| {
+            Box::new(move |task| {
                 news.store(true, Ordering::Relaxed);
-                TaskWaker::wake(name);
+                task.wake_by_ref();
             }),
-            Box::new(TaskWaker::wake),
+            Box::new(TaskRef::wake_by_ref),
         ],
     );
     this.run();
     threads.join();
+    assert!(handle.join().is_some());
+    this.end();
+}
+
+/// A task that wakes itself, by value, while another thread wakes it too.
+fn by_value_and_by_reference() {
+    let this = Loop::new();
+    this.inbox.open_pipe().unwrap();
+    let (waker, n_polls) = (Rc::new(Cell::new(None::<Waker>)), Rc::new(Cell::new(0)));
+    let (theirs, count) = (Rc::clone(&waker), Rc::clone(&n_polls));
+    let handle = this.spawn(poll_fn(move |cx| {
+        count.set(count.get() + 1);
+        match count.get() {
+            1 => theirs.set(Some(cx.waker().clone())),
+            2 => cx.waker().clone().wake(),
+            _ => return Poll::Ready(()),
+        }
+        Poll::Pending
+    }));
+    this.run_queued();
+    let waker = waker.take().unwrap();
+    thread::spawn(move || {
+        waker.wake_by_ref();
+        waker.wake();
+    });
+    this.run();
+    assert!(n_polls.get() == 3 && handle.join().is_some());
+    this.end();
 }
 
 fn abort() {
-    let mut this = Loop::new();
+    let this = Loop::new();
+    this.inbox.open_pipe().unwrap();
     let (guard, n_drops) = Guard::new();
-    let key = this.spawn(async {
+    let handle = this.spawn(async {
         let _guard = guard;
         pending().await
     });
     // Before the first poll: the abort may come that early.
-    let name = this.name(key);
-    let both: [Deed; 2] = [Box::new(TaskWaker::abort), Box::new(TaskWaker::wake)];
-    let threads = Threads::start(&name, both);
+    let task = TaskRef::clone(handle.task());
+    let both: [Deed; 2] = [Box::new(TaskRef::abort), Box::new(TaskRef::wake_by_ref)];
+    let threads = Threads::start(task, both);
     this.run();
-    assert!(name.is_finished() && n_drops.get() == 1);
+    assert!(handle.task().is_finished() && n_drops.get() == 1);
+    assert!(handle.join().is_some_and(|output| output.is_err()));
     threads.join();
+    this.end();
 }
 
-/// A task ends while others still hold its name; the next gets its place, and its waker if nobody
-/// holds that any more.
-fn next_task() {
-    let mut this = Loop::new();
-    let key = this.spawn(async {});
-    let name = this.name(key);
+/// A task ends while another thread wakes and aborts it. loom complains if its memory stays.
+fn late() {
+    let this = Loop::new();
+    this.inbox.open_pipe().unwrap();
+    let handle = this.spawn(async {});
+    let task = TaskRef::clone(handle.task());
     thread::spawn(move || {
-        TaskWaker::wake(&name);
-        TaskWaker::abort(&name);
+        task.wake_by_ref();
+        task.abort();
     });
     this.run();
-    let mut yielded = false;
-    let has_ended = Rc::new(Cell::new(false));
-    let theirs = Rc::clone(&has_ended);
-    let next = this.spawn(poll_fn(move |cx| {
-        if !std::mem::replace(&mut yielded, true) {
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
-        }
-        theirs.set(true);
-        Poll::Ready(())
-    }));
-    assert!(next.index == key.index && next.serial != key.serial);
-    this.run();
-    assert!(has_ended.get(), "it was aborted by the name of another");
+    assert!(handle.join().is_some());
+    this.run_queued();
+    this.end();
+}
+
+/// The last reference is given up by another thread, right after the loop has used the task.
+fn last_waker() {
+    let this = Loop::new();
+    let (guard, n_drops) = Guard::new();
+    let handle = this.spawn(async { drop(guard) });
+    let task = TaskRef::clone(handle.task());
+    let thread = thread::spawn(move || drop(task));
+    this.run_queued();
+    let joiner = handle.task().replace_joiner(None);
+    assert!(joiner.is_none() && handle.join().is_some() && n_drops.get() == 1);
+    thread.join().unwrap();
+    this.end();
 }
 
 /// A task that waits for ever is dropped with its loop.
 fn loop_ends() {
-    let mut this = Loop::new();
+    let this = Loop::new();
     let (guard, n_drops) = Guard::new();
-    let key = this.spawn(async {
+    let handle = this.spawn(async {
         let _guard = guard;
         pending().await
     });
     this.run_queued();
-    let name = this.name(key);
-    let both: [Deed; 2] = [Box::new(TaskWaker::abort), Box::new(TaskWaker::wake)];
-    let threads = Threads::start(&name, both);
+    let task = TaskRef::clone(handle.task());
+    let both: [Deed; 2] = [Box::new(TaskRef::abort), Box::new(TaskRef::wake_by_ref)];
+    let threads = Threads::start(task, both);
     this.run_queued();
-    // As the destructor of the loop.
-    this.inbox.close();
-    drop(this.tasks.drain());
-    assert!(name.is_finished() && n_drops.get() == 1);
+    this.end();
+    assert!(handle.task().is_finished() && n_drops.get() == 1);
     threads.join();
-    this.inbox.collect();
-    assert!(!waker::has_queued());
+    drop(handle);
+    assert!(!task::has_queued());
 }

@@ -1,17 +1,18 @@
 //! What `src/sys/sync.rs` has, as loom has it.
 
-pub(crate) use loom::sync::atomic::{AtomicU8, Ordering};
+pub(crate) use loom::cell::Cell;
+pub(crate) use loom::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 pub(crate) use loom::sync::{Arc, Mutex, MutexGuard};
 
-use loom::sync::atomic::{AtomicBool, AtomicUsize};
+use loom::sync::atomic::AtomicBool;
 use std::cell::RefCell;
 use std::sync::LockResult;
 use std::time::Duration;
 
 /// As loom's, which does not know `const`.
 macro_rules! thread_locals {
-    ($($(#[$meta:meta])* static $name:ident: $type:ty = const $init:block;)*) => {
-        loom::thread_local! { $($(#[$meta])* static $name: $type = $init;)* }
+    ($($(#[$meta:meta])* $vis:vis static $name:ident: $type:ty = const $init:block;)*) => {
+        loom::thread_local! { $($(#[$meta])* $vis static $name: $type = $init;)* }
     };
 }
 pub(crate) use thread_locals as thread_local;

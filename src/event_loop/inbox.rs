@@ -1,0 +1,124 @@
+//! The inbox: how another thread queues a task of this loop, and ends the wait of the loop.
+//!
+//! Woken tasks and messages go into the [`Mailbox`], and the wake-up pipe ends the wait in `select`
+//! if the loop is asleep.
+//!
+//! **Invariant.** No wake is lost. A sender puts its node into the mailbox and sees in the same
+//! step whether the loop is asleep; the loop marks itself asleep only if the mailbox is empty, also
+//! in one step. So either the loop sees the node and does not wait, or the sender sees the mark and
+//! writes to the pipe. Wakers are *not* async-signal-safe, as dropping one may free memory.
+
+use super::boundary;
+use crate::sys::sync::{Arc, OnceLock};
+use crate::sys::task::{self, Alarm, Mailbox};
+use crate::sys::wake_pipe::{CreateError, WakePipe};
+use std::os::fd::RawFd;
+
+/// The loop's side of its mailbox.
+#[derive(Debug, Clone)]
+pub(crate) struct Inbox {
+    mailbox: Arc<Mailbox>,
+    pipe: std::sync::Arc<Pipe>,
+}
+
+/// The wake-up pipe, which is created when the loop first runs.
+///
+/// The mailbox owns it, and wakers own the mailbox. So a late wake can never write to a descriptor
+/// number that has been closed and given to another file.
+#[derive(Debug)]
+struct Pipe(OnceLock<WakePipe>);
+
+impl Alarm for std::sync::Arc<Pipe> {
+    fn ring(&self) -> bool {
+        // Without a pipe the loop is not waiting yet.
+        self.0.get().is_none_or(|pipe| pipe.ring().is_ok())
+    }
+}
+
+impl Inbox {
+    /// Makes the inbox of this thread's loop.
+    pub(crate) fn for_this_thread() -> Inbox {
+        let pipe = std::sync::Arc::new(Pipe(OnceLock::new()));
+        let alarm = Box::new(std::sync::Arc::clone(&pipe));
+        Inbox {
+            mailbox: Mailbox::for_this_thread(alarm),
+            pipe,
+        }
+    }
+
+    /// The mailbox, for the tasks of this loop.
+    pub(crate) fn mailbox(&self) -> &Arc<Mailbox> {
+        &self.mailbox
+    }
+
+    /// Creates the pipe, unless it exists: before the first wait of the loop.
+    pub(crate) fn open_pipe(&self) -> Result<(), CreateError> {
+        if self.pipe.0.get().is_none() {
+            // Only the loop's own thread sets it, so it is still unset.
+            let _ = self.pipe.0.set(WakePipe::new()?);
+        }
+        Ok(())
+    }
+
+    /// The descriptor that becomes ready when another thread wakes a task of a sleeping loop.
+    pub(crate) fn pipe_fd(&self) -> Option<RawFd> {
+        self.pipe.0.get().map(WakePipe::read_fd)
+    }
+
+    /// Gives a forked child a pipe of its own.
+    pub(crate) fn renew_pipe(&self) -> std::io::Result<()> {
+        self.pipe.0.get().map_or(Ok(()), |pipe| Ok(pipe.renew()?))
+    }
+
+    /// Empties the pipe, which was ready.
+    pub(crate) fn drain_pipe(&self) {
+        if let Some(pipe) = self.pipe.0.get() {
+            pipe.drain();
+        }
+    }
+
+    /// Marks the loop asleep. Returns false if something is in the mailbox already; the loop must
+    /// then not block.
+    pub(crate) fn fall_asleep(&self) -> bool {
+        self.mailbox.fall_asleep()
+    }
+
+    /// Calls `wait(may_block)` with the loop marked asleep, so that a wake from another thread
+    /// writes to the wake-up pipe.
+    pub(crate) fn sleep<R>(&self, wait: impl FnOnce(bool) -> R) -> R {
+        let may_block = !task::has_queued() && self.fall_asleep();
+        let waited = wait(may_block);
+        // Not if it was not marked: that would cost an atomic operation in each busy turn.
+        if may_block {
+            self.wake_up();
+        }
+        waited
+    }
+
+    /// Marks the loop awake.
+    pub(crate) fn wake_up(&self) {
+        self.mailbox.wake_up();
+    }
+
+    /// Queues the tasks that other threads have woken, and delivers their messages.
+    pub(crate) fn collect(&self) {
+        self.mailbox.collect();
+    }
+
+    /// Refuses all wakes and messages from now on.
+    pub(crate) fn close(&self) {
+        self.mailbox.close();
+    }
+}
+
+impl Drop for Pipe {
+    /// Closes the pipe, and logs an end that other code has closed already.
+    fn drop(&mut self) {
+        let Some(pipe) = self.0.get_mut() else {
+            return;
+        };
+        for (fd, errno) in pipe.close() {
+            boundary::warning!("closing descriptor {fd} of the wake-up pipe failed: {errno}");
+        }
+    }
+}
