@@ -5,6 +5,7 @@
 
 mod blocking;
 mod connect;
+mod drop_all;
 mod event;
 mod fairness;
 mod fd;

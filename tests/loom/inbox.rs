@@ -7,9 +7,8 @@ use crate::event_loop::join_error::JoinError;
 use crate::sys::sync::Arc;
 use crate::sys::task::{self, Handle, Mailbox, Message, TaskRef};
 use crate::sys::wake_pipe;
-use crate::tasks::Loop;
+use crate::tasks::{self, Loop};
 use loom::thread;
-use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::rc::Rc;
@@ -57,8 +56,8 @@ struct Waiting {
     /// The tasks that were woken, in order.
     woken: Rc<RefCell<Vec<usize>>>,
     n_sleeps: Cell<usize>,
-    /// The threads that wake, and the references that they use.
-    threads: Vec<(thread::JoinHandle<()>, Box<dyn Any>)>,
+    /// What threads wake by.
+    references: Vec<std::sync::Arc<[TaskRef]>>,
 }
 
 impl Waiting {
@@ -81,23 +80,23 @@ impl Waiting {
             handles,
             woken,
             n_sleeps: Cell::new(0),
-            threads: Vec::new(),
+            references: Vec::new(),
         }
     }
 
     /// Starts a thread that wakes these tasks, one after the other.
     fn start_waker<const N: usize>(&mut self, indexes: [usize; N]) {
         let tasks = indexes.map(|index| TaskRef::clone(self.handles[index].task()));
-        let tasks = std::sync::Arc::new(tasks);
+        let tasks: std::sync::Arc<[TaskRef]> = std::sync::Arc::new(tasks);
         let theirs = std::sync::Arc::clone(&tasks);
-        let thread = thread::spawn(move || {
+        thread::spawn(move || {
             for task in theirs.iter() {
                 task.wake_by_ref();
             }
         });
         // The references are given up at the end, on the thread of the loop, so that loom does not
         // try that in every order as well. Models of `tasks` do.
-        self.threads.push((thread, Box::new(tasks)));
+        self.references.push(tasks);
     }
 
     fn is_done(&self) -> bool {
@@ -130,10 +129,7 @@ impl Waiting {
 
     fn end(self) {
         self.inner.end();
-        for (thread, references) in self.threads {
-            thread.join().unwrap();
-            drop(references);
-        }
+        self.references.into_iter().for_each(tasks::wait_until_last);
         drop(self.handles);
     }
 }
