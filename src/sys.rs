@@ -19,6 +19,7 @@
 //! | `memory::give_back` | how freed memory is given back to the system |
 //! | `select::raw` | the symbol to call |
 //! | `shared::path_of`, `shared::PIPE_BUF` | how to reopen a terminal or a pipe, and its size |
+//! | `shared::packet_mode` | whether a pipe may keep writes apart as packets |
 //! | `signal::SIGIO`, `signal::disposition::NO_WAIT` | names that a system lacks |
 //! | `socket::NO_SIGNAL`, `socket::silence` | how a write to a closed socket raises no `SIGPIPE` |
 //! | `socket::options::Linger` | the option that counts in seconds |

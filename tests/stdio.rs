@@ -6,18 +6,23 @@
 #[path = "it/net_util.rs"]
 mod net_util;
 
-use fahrenheit::io::stdin;
+use fahrenheit::io::{stderr, stdin, stdout};
 use fahrenheit::prelude::*;
-use net_util::{again, go, watchdog};
+use net_util::{LIMIT, again, go, poll_once, watchdog};
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::stat::{Mode, fchmod};
 use nix::sys::termios::tcgetattr;
+use nix::unistd::Uid;
 use std::fmt::Debug;
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, IoSlice, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::task::Poll;
+use std::time::Duration;
 
 fn example() -> PathBuf {
     let mut path = std::env::current_exe().unwrap();
@@ -48,7 +53,7 @@ fn number(stdin: impl Into<OwnedFd>, stdout: impl Into<OwnedFd>) -> Killed {
     Killed(command.spawn().unwrap())
 }
 
-/// What anybody who has the same open file sees of its flags.
+/// The flags of the open file, which other processes that share it see as well.
 fn flags(fd: impl AsFd) -> OFlag {
     OFlag::from_bits_retain(fcntl(fd.as_fd(), FcntlArg::F_GETFL).unwrap())
 }
@@ -171,7 +176,7 @@ fn se12_se13_two_mib_of_lines_reach_a_slow_reader_whole_and_in_order() {
 }
 
 #[test]
-fn i1_a_pipe_that_somebody_else_made_non_blocking_is_waited_for_and_stays_so() {
+fn a_pipe_that_another_process_made_non_blocking_is_waited_for_and_stays_so_i1() {
     let _dog = watchdog();
     let (stdin, mut write) = pipe();
     let (mut read, stdout) = pipe();
@@ -179,7 +184,7 @@ fn i1_a_pipe_that_somebody_else_made_non_blocking_is_waited_for_and_stays_so() {
     fcntl(&stdin, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).unwrap();
     let mut child = number(stdin.try_clone().unwrap(), stdout);
     for n in 1..=10 {
-        // The answer shows that it was read, so that the next finds somebody who waits.
+        // The answer shows that the line was read, so the next one finds the child waiting.
         write.write_all(b"x\n").unwrap();
         expect(&mut read, &format!("{n}: x\n"));
     }
@@ -247,7 +252,7 @@ fn i1_cat_example_head_1_gives_one_line_and_ends_without_a_complaint() {
     let script = r#"cat "$2" | { "$1"; echo "code $?" >&2; } | head -n 1"#;
     let (out, errors) = shell("head", script);
     assert_eq!((out.as_str(), errors.as_str()), ("1: first\n", "code 0\n"));
-    // Input without end: it ends because nobody reads any more.
+    // Input without end: it ends because its output is not read any more.
     let (out, errors) = shell("yes", r#"yes | { "$1"; echo "code $?" >&2; } | head -n 1"#);
     assert_eq!((out.as_str(), errors.as_str()), ("1: y\n", "code 0\n"));
 }
@@ -305,4 +310,173 @@ fn what_was_read_ahead_goes_to_the_next_stdin_and_there_is_one_at_a_time() {
     let mut command = again(NAME);
     command.stdin(OwnedFd::from(stdin));
     net_util::finish(NAME, command);
+}
+
+/// What the process below writes: more than a terminal, a pipe or a socket holds, and no newline.
+fn long_text() -> Vec<u8> {
+    let words = (0..50_000_u32).map(|i| format!("{i:06}."));
+    words.collect::<String>().into_bytes()
+}
+
+/// Gives up the right to reopen the standard output, as `su` does when it starts a program.
+fn become_another_user() {
+    if Uid::effective().is_root() {
+        nix::unistd::setuid(Uid::from_raw(65_534)).unwrap();
+    }
+    if cfg!(target_os = "linux") {
+        let reopened = File::options().write(true).open("/proc/self/fd/1");
+        assert!(reopened.is_err(), "this can still be reopened");
+    }
+}
+
+/// Writes to a standard output that is not read until "ticked" appears on the standard error.
+async fn write_to_a_full_stdout() {
+    let mut out = stdout().unwrap();
+    let slices = [IoSlice::new(&[]), IoSlice::new(b"<")];
+    assert_eq!(out.write_vectored(&slices).await.unwrap(), 1);
+    let writer = fahrenheit::spawn(async move {
+        // One byte less than a page, which is the most that fits into a pipe at once.
+        for piece in long_text().chunks(4_095) {
+            out.write_all(piece).await.unwrap();
+        }
+        out.write_all(b">").await.unwrap();
+    });
+    for _ in 0..100 {
+        fahrenheit::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert!(!writer.is_finished());
+    // What has nothing to write does not wait for room, and what has nothing to read not for input.
+    let mut full = stdout().unwrap();
+    assert!(matches!(poll_once(&mut full.write(&[7])), Poll::Pending));
+    assert!(matches!(
+        poll_once(&mut full.write(&[])),
+        Poll::Ready(Ok(0))
+    ));
+    assert!(matches!(poll_once(&mut full.flush()), Poll::Ready(Ok(()))));
+    assert!(matches!(poll_once(&mut full.close()), Poll::Ready(Ok(()))));
+    let mut silent = stdin().unwrap();
+    assert!(matches!(
+        poll_once(&mut silent.read(&mut [0])),
+        Poll::Pending
+    ));
+    assert!(matches!(
+        poll_once(&mut silent.read(&mut [])),
+        Poll::Ready(Ok(0))
+    ));
+    stderr().unwrap().write_all(b"ticked").await.unwrap();
+    writer.await.unwrap();
+}
+
+/// Runs test `name` again with `stdout`, and reads what it wrote from `screen` once its timers have
+/// shown that its loop goes on although its output is stuck.
+fn check_that_stuck_output_leaves_timers_alone(name: &str, stdout: OwnedFd, mut screen: File) {
+    let (silent, _peer) = UnixStream::pair().unwrap();
+    let (mut report, stderr) = pipe();
+    let mut command = again(name);
+    command
+        .stdin(OwnedFd::from(silent))
+        .stdout(stdout)
+        .stderr(stderr);
+    let mut child = Killed(command.spawn().unwrap());
+    // It keeps the descriptors of the child, and their end would not be seen.
+    drop(command);
+    let limit = PollTimeout::try_from(LIMIT / 2).unwrap();
+    let mut said = [PollFd::new(report.as_fd(), PollFlags::POLLIN)];
+    assert_eq!(poll(&mut said, limit).unwrap(), 1, "the loop stands still");
+    let mut word = [0; 6];
+    report.read_exact(&mut word).unwrap();
+    let mut written = Vec::new();
+    let mut bytes = [0; 4_096];
+    // EIO is how a terminal ends.
+    while let Ok(n @ 1..) = screen.read(&mut bytes) {
+        written.extend_from_slice(&bytes[..n]);
+    }
+    let mut errors = String::from_utf8_lossy(&word).into_owned();
+    report.read_to_string(&mut errors).unwrap();
+    assert!(child.0.wait().unwrap().success(), "{errors}");
+    assert_eq!(errors, "ticked");
+    // The test harness of the child prints before and after.
+    let begin = written.iter().position(|&byte| byte == b'<').unwrap();
+    let end = written.iter().position(|&byte| byte == b'>').unwrap();
+    assert!(written[begin + 1..end] == long_text());
+}
+
+#[test]
+fn output_to_a_terminal_of_another_user_does_not_stop_the_loop_i2() {
+    const NAME: &str = "output_to_a_terminal_of_another_user_does_not_stop_the_loop_i2";
+    if net_util::is_alone(NAME) {
+        become_another_user();
+        return go(write_to_a_full_stdout());
+    }
+    let _dog = watchdog();
+    let (screen, terminal) = pty();
+    fchmod(&terminal, Mode::empty()).unwrap();
+    check_that_stuck_output_leaves_timers_alone(NAME, terminal, screen);
+}
+
+#[test]
+fn output_to_a_pipe_of_another_user_does_not_stop_the_loop_i2() {
+    const NAME: &str = "output_to_a_pipe_of_another_user_does_not_stop_the_loop_i2";
+    if net_util::is_alone(NAME) {
+        become_another_user();
+        return go(write_to_a_full_stdout());
+    }
+    let _dog = watchdog();
+    let (read, write) = pipe();
+    fchmod(&write, Mode::empty()).unwrap();
+    check_that_stuck_output_leaves_timers_alone(NAME, write.into(), read);
+}
+
+#[test]
+fn output_to_an_inherited_socket_does_not_stop_the_loop_i1() {
+    const NAME: &str = "output_to_an_inherited_socket_does_not_stop_the_loop_i1";
+    if net_util::is_alone(NAME) {
+        return go(write_to_a_full_stdout());
+    }
+    let _dog = watchdog();
+    let (near, far) = UnixStream::pair().unwrap();
+    let near = File::from(OwnedFd::from(near));
+    check_that_stuck_output_leaves_timers_alone(NAME, far.into(), near);
+}
+
+#[test]
+fn closed_standard_streams_are_ebadf_and_their_numbers_stay_free() {
+    const NAME: &str = "closed_standard_streams_are_ebadf_and_their_numbers_stay_free";
+    net_util::alone(NAME, || {
+        let (mut read, write) = pipe();
+        let copy = |stream: &dyn AsFd| stream.as_fd().try_clone_to_owned().unwrap();
+        let saved = [copy(&io::stdin()), copy(&io::stdout()), copy(&io::stderr())];
+        // No assertion until they are open again: its message would be lost.
+        let (errors, is_free, written) = go(async {
+            for fd in 0..3 {
+                nix::unistd::close(fd).unwrap();
+            }
+            let errors = [
+                stdin().map(drop).map_err(|e| e.raw_os_error()),
+                stdout().map(drop).map_err(|e| e.raw_os_error()),
+                stderr().map(drop).map_err(|e| e.raw_os_error()),
+            ];
+            nix::unistd::dup2_stdout(&write).unwrap();
+            // A pipe is reopened, and `open` returns the lowest number that is free.
+            let mut out = stdout().unwrap();
+            let is_free = nix::unistd::close(0).is_err() && nix::unistd::close(2).is_err();
+            (
+                errors,
+                is_free,
+                out.write(b"out").await.map_err(|e| e.to_string()),
+            )
+        });
+        nix::unistd::dup2_stdin(&saved[0]).unwrap();
+        nix::unistd::dup2_stdout(&saved[1]).unwrap();
+        nix::unistd::dup2_stderr(&saved[2]).unwrap();
+        assert_eq!(errors, [Err(Some(nix::errno::Errno::EBADF as i32)); 3]);
+        assert!(
+            is_free,
+            "one of our descriptors has become a standard stream"
+        );
+        assert_eq!(written, Ok(3));
+        let mut bytes = [0; 3];
+        read.read_exact(&mut bytes).unwrap();
+        assert_eq!(&bytes, b"out");
+    });
 }

@@ -1,10 +1,12 @@
 //! The standard streams: [`stdin`], [`stdout`], [`stderr`].
 //!
-//! No thread, and no flag of a descriptor that other processes have too: see [`sys::shared`].
+//! They need no thread, and change no flag of a descriptor that other processes share: see
+//! [`sys::shared`](crate::sys::shared).
 //!
-//! **Invariant.** Output is not buffered here: what a write returned has left the process. Input
-//! that was buffered and not consumed goes to the next [`stdin`].
+//! **Invariant.** Output is not buffered here: bytes that a write has reported as written have left
+//! the process. Input that was buffered and not consumed goes to the next [`stdin`].
 
+use crate::event_loop::context;
 use crate::fd::{NonblockingIo, Registered, impl_async_io};
 use crate::sys::shared::Shared;
 use futures_io::{AsyncBufRead, AsyncRead};
@@ -14,39 +16,46 @@ use std::pin::Pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
-/// How much is read at a time when lines are asked for.
-const BUFFER: usize = 8 * 1024;
+/// Number of bytes that are read at a time into the buffer for lines.
+const BUFFER_SIZE: usize = 8 * 1024;
 
-/// Who reads from stdin, and what they have left.
+/// What outlives a [`Stdin`].
 struct Input {
-    taken: bool,
+    /// There is a [`Stdin`] in this process.
+    is_taken: bool,
+    /// What the last [`Stdin`] has read and not consumed.
     unread: Vec<u8>,
 }
 
 static INPUT: Mutex<Input> = Mutex::new(Input {
-    taken: false,
+    is_taken: false,
     unread: Vec::new(),
 });
 
+/// Locks, ignoring poisoning: no foreign code runs under this lock.
 fn input() -> MutexGuard<'static, Input> {
     INPUT.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The standard input of this process, to read as bytes or as lines.
+/// Returns the standard input of this process, to read as bytes or as lines.
 ///
-/// Works on terminals, pipes, sockets, devices and files alike, without a thread. There is one at a
-/// time; dropping it lets another be made, which goes on where this one has stopped: also with what
-/// had been read ahead for lines. Do not use it and [`std::io::stdin`] at the same time, as that
-/// one has a buffer of its own.
+/// It works on terminals, pipes, sockets, devices and files alike, without a thread. A process has
+/// one [`Stdin`] at a time. After it was dropped, the next one continues where it has stopped, and
+/// returns first what had been read ahead for lines. Do not mix it with [`std::io::stdin`], which
+/// has a buffer of its own.
 ///
 /// # Errors
-/// [`ResourceBusy`](io::ErrorKind::ResourceBusy) if there is another [`Stdin`] in this process; or
-/// if it cannot be registered: see [`RegisterError`](crate::RegisterError).
+/// - EBADF if descriptor 0 is closed. If it was closed when the program started, std has opened
+///   `/dev/null` instead.
+/// - [`ResourceBusy`](io::ErrorKind::ResourceBusy) if there is another [`Stdin`] in this process.
+/// - A [`RegisterError`](crate::RegisterError), inside of the [`io::Error`], if the number of its
+///   duplicate is beyond what this system's `select` takes.
 ///
 /// # Portability
-/// Nothing else notices that it is read asynchronously: the flags of the descriptor stay as they
-/// are. A terminal, and on Linux a pipe, is opened anew for that. Where that is not possible, the
-/// thread waits if another process snatches the input at the last moment.
+/// The flags of the descriptor stay as they are, so other processes do not notice that it is read
+/// asynchronously. A terminal, and on Linux a pipe, is reopened for that. What cannot be reopened,
+/// such as a terminal of another user after `su`, is checked with `select` before each read. If
+/// another process takes the input between the two calls, the read blocks the thread.
 ///
 /// # Examples
 /// ```
@@ -66,7 +75,7 @@ fn input() -> MutexGuard<'static, Input> {
 pub fn stdin() -> io::Result<Stdin> {
     let stream = register(Shared::to_read(io::stdin().as_fd())?)?;
     let mut input = input();
-    if std::mem::replace(&mut input.taken, true) {
+    if std::mem::replace(&mut input.is_taken, true) {
         let text = "there is another `Stdin` in this process";
         return Err(io::Error::new(io::ErrorKind::ResourceBusy, text));
     }
@@ -81,18 +90,18 @@ pub fn stdin() -> io::Result<Stdin> {
 
 /// The standard input of this process: see [`stdin`].
 ///
-/// Reading bytes takes no more than is asked for. Reading lines, which is done by
-/// [`AsyncBufRead`], takes up to 8 KiB at a time. On a terminal, the end that Ctrl-D makes is not
-/// the last: one may read on. A terminal that has gone away is at its end.
+/// Reading bytes takes no more than is asked for. Reading lines, by [`AsyncBufRead`], takes up to
+/// 8 KiB at a time. After Ctrl-D on a terminal, which is reported as the end, reading can continue.
+/// A terminal that has hung up is at its end.
 ///
 /// # Cancel safety
-/// Bytes move only when a read is ready. `read_line` and `lines` of futures-util keep what they
-/// have of a line in the caller's string and in the stream.
+/// A read that is dropped while it waits has taken nothing. `read_line` and `lines` of futures-util
+/// keep the beginning of a line in the caller's string and in the stream.
 #[derive(Debug)]
 pub struct Stdin {
     stream: Registered<Shared>,
+    /// What has been read and not yet been consumed is at `begin..end`.
     bytes: Vec<u8>,
-    /// What has been read and not yet been consumed.
     begin: usize,
     end: usize,
 }
@@ -105,9 +114,13 @@ impl AsyncRead for Stdin {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let buffered = &this.bytes[this.begin..this.end];
-        if buffered.is_empty() {
+        // Reading nothing does not wait for input, even on a terminal or a socket.
+        if buffered.is_empty() && !bytes.is_empty() {
             return this.stream.poll_read(cx, bytes);
         }
+        // A task that always finds its bytes in the buffer yields, too.
+        ready!(context::poll_budget(cx));
+        context::spend_budget();
         let n = buffered.len().min(bytes.len());
         bytes[..n].copy_from_slice(&buffered[..n]);
         this.begin += n;
@@ -119,7 +132,7 @@ impl AsyncBufRead for Stdin {
     fn poll_fill_buf(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<&[u8]>> {
         let this = self.get_mut();
         if this.begin == this.end {
-            this.bytes.resize(BUFFER, 0);
+            this.bytes.resize(BUFFER_SIZE, 0);
             (this.begin, this.end) = (0, 0);
             this.end = ready!(this.stream.poll_read(cx, &mut this.bytes))?;
         }
@@ -137,27 +150,33 @@ impl Drop for Stdin {
         let unread = self.bytes[self.begin..self.end].to_vec();
         let mut input = input();
         input.unread = unread;
-        input.taken = false;
+        input.is_taken = false;
     }
 }
 
-/// The standard output of this process.
+/// Returns the standard output of this process.
 ///
-/// Nothing is buffered: what a write has returned is in the file or in the pipe, and nothing is
-/// lost when the process ends. To a slow reader, writes wait without stopping the loop. There may
-/// be several; `print!` may be used as well, but what it has printed without a newline waits in its
-/// own buffer.
+/// Nothing is buffered: bytes that a write has reported as written are in the file or in the pipe,
+/// and are not lost when the process ends. If the reader is slow, writes wait without blocking the
+/// loop. There may be several [`Stdout`]s. `print!` can be used beside them, but keeps what it
+/// printed after the last newline in a buffer of its own.
 ///
 /// A write of up to [`PIPE_BUF`](https://man7.org/linux/man-pages/man7/pipe.7.html) bytes (at least
-/// 512; 4096 on Linux) reaches a pipe whole. Tasks that write more at a time to one pipe or
-/// terminal have to take turns, for example with one `Stdout` in a futures `Mutex`, or their texts
-/// may be mixed.
+/// 512; 4096 on Linux) reaches a pipe whole. Tasks that write more at a time to one pipe, or that
+/// write to one terminal, have to take turns, for example with one `Stdout` in a futures `Mutex`,
+/// or their texts may be mixed.
 ///
 /// # Errors
-/// If it cannot be registered: see [`RegisterError`](crate::RegisterError).
+/// - EBADF if descriptor 1 is closed. If it was closed when the program started, std has opened
+///   `/dev/null` instead.
+/// - A [`RegisterError`](crate::RegisterError), inside of the [`io::Error`], if the number of its
+///   duplicate is beyond what this system's `select` takes.
 ///
 /// # Portability
-/// As for [`stdin`]: no flag is touched.
+/// The flags of the descriptor stay as they are. A terminal, and on Linux a pipe, is reopened. What
+/// cannot be reopened is checked with `select` before each write, of at most `PIPE_BUF` bytes, or
+/// of one byte if it is a terminal, which makes output to a terminal of another user slow. If
+/// another process takes the room between the two calls, the write blocks the thread.
 ///
 /// # Examples
 /// ```
@@ -175,10 +194,13 @@ pub fn stdout() -> io::Result<Stdout> {
     Ok(Stdout(register(stream)?))
 }
 
-/// The standard error output of this process; as [`stdout`] in all else.
+/// Returns the standard error output of this process, which works as [`stdout`] does.
 ///
 /// # Errors
-/// As [`stdout`].
+/// - EBADF if descriptor 2 is closed. If it was closed when the program started, std has opened
+///   `/dev/null` instead.
+/// - A [`RegisterError`](crate::RegisterError), inside of the [`io::Error`], if the number of its
+///   duplicate is beyond what this system's `select` takes.
 #[track_caller]
 pub fn stderr() -> io::Result<Stderr> {
     let stream = Shared::to_write(io::stderr().as_fd())?;
@@ -187,17 +209,19 @@ pub fn stderr() -> io::Result<Stderr> {
 
 /// The standard output of this process: see [`stdout`].
 ///
-/// `&Stdout` writes as well. `flush` and `close` have nothing to do.
+/// `&Stdout` writes as well. `flush` and `close` return at once, because nothing is buffered, and
+/// `close` does not close the descriptor.
 ///
 /// # Errors
-/// [`BrokenPipe`](io::ErrorKind::BrokenPipe) once nobody reads any more, as after `| head -1`.
+/// [`BrokenPipe`](io::ErrorKind::BrokenPipe) after the last reader has closed the pipe, as `head`
+/// does in `| head -1`.
 ///
 /// # Cancel safety
-/// Bytes move only when a write is ready. `write_all` may have written a part.
+/// A write that is dropped while it waits has written nothing; `write_all` may have written a part.
 #[derive(Debug)]
 pub struct Stdout(Registered<Shared>);
 
-/// The standard error output of this process: see [`stderr`], and [`Stdout`].
+/// The standard error output of this process: see [`stderr`]. It writes as [`Stdout`] does.
 #[derive(Debug)]
 pub struct Stderr(Registered<Shared>);
 
@@ -229,23 +253,23 @@ mod tests {
     use std::os::fd::OwnedFd;
     use std::time::Duration;
 
-    fn asked(fd: &OwnedFd) -> Registered<Shared> {
-        register(Shared::asked(fd.as_fd()).unwrap()).unwrap()
+    fn checked_first(fd: &OwnedFd) -> Registered<Shared> {
+        register(Shared::checked_first(fd.as_fd()).unwrap()).unwrap()
     }
 
-    /// What is done where a pipe cannot be opened anew, as on macOS.
+    /// As on macOS, where a pipe has no name, and on Linux if it is another user's.
     #[test]
-    fn i2_blocking_pipes_that_cannot_be_opened_anew_hold_up_nobody() {
+    fn pipes_that_cannot_be_reopened_do_not_block_the_loop_i2() {
         let ends = [nix::unistd::pipe().unwrap(), nix::unistd::pipe().unwrap()];
         crate::run(async move {
             let [(read, write), (silent, _open)] = ends;
             let sent: Vec<u8> = (0..1_000_000_u32).map(|i| (i / 7) as u8).collect();
-            let mut out = Stdout(asked(&write));
+            let mut out = Stdout(checked_first(&write));
             drop(write);
             let theirs = sent.clone();
             let writer = crate::spawn(async move { out.write_all(&theirs).await });
-            let reader = asked(&read);
-            let silent = asked(&silent);
+            let reader = checked_first(&read);
+            let silent = checked_first(&silent);
             let mut received = vec![0; sent.len()];
             let mut n_received = 0;
             while n_received < sent.len() {

@@ -1,108 +1,111 @@
-//! Reading and writing without waiting, on descriptors that other processes have too.
+//! Reading and writing without blocking, on descriptors that other processes share.
 //!
 //! `O_NONBLOCK` belongs to the open file, and stdin, stdout and stderr share theirs with the shell
 //! and with every other program of the pipeline. Setting it would make their calls fail, and it
-//! would stay set if this process is killed. So no flag is touched; instead, by what it is:
+//! would stay set if this process is killed. So no flag is changed. What is done instead depends on
+//! the kind of file:
 //!
-//! - a terminal, a pipe or a FIFO is opened anew, as an open file of our own that does not block;
-//! - on a socket, every call says for itself that it must not wait;
-//! - a regular file never makes anybody wait, but for the disk;
-//! - everything else, and what cannot be opened anew, is *asked* right before each call whether it
-//!   is ready, and gets no more than a pipe takes whole. If another process comes between the two,
-//!   the call waits: the only case, and one that cannot be excluded.
+//! - A terminal, a pipe or a FIFO is reopened, which gives an open file of our own that does not
+//!   block.
+//! - On a socket, the flag `MSG_DONTWAIT` of each call says that this call must not block.
+//! - A regular file never blocks, except for the disk.
+//! - Everything else, and what cannot be reopened, is *checked first*: `select` is called before
+//!   every read and write, which then moves no more than there certainly is room for.
+//!
+//! **Invariant.** A call blocks only if the descriptor is checked first and another process takes
+//! the data or the room between `select` and the call. POSIX has no way to exclude that.
 
 use super::select::is_ready;
 use super::{Errno, socket};
 use nix::libc;
 use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal, Read, Write};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::PathBuf;
 
-/// A pipe that is ready to write takes so many bytes at once. The Hurd and Haiku do not say; POSIX
-/// promises 512 everywhere.
+/// A pipe that is ready to write takes this many bytes at once. The Hurd and Haiku do not say how
+/// many; POSIX promises 512 everywhere.
 #[cfg(not(any(target_os = "hurd", target_os = "haiku")))]
 #[allow(clippy::unnecessary_cast, reason = "an `int` on Solaris and illumos")]
 const PIPE_BUF: usize = libc::PIPE_BUF as usize;
 #[cfg(any(target_os = "hurd", target_os = "haiku"))]
 const PIPE_BUF: usize = 512;
 
-/// One direction of a descriptor that other processes have too.
+/// Maximum number of bytes that one call of [`Shared::write`] writes to a terminal that is checked
+/// first. Each of them costs two system calls, during which the loop does nothing else.
+const MAX_TERMINAL_WRITE: usize = 256;
+
+/// One direction of a descriptor that other processes share.
 #[derive(Debug)]
 pub(crate) struct Shared {
+    /// A duplicate of the descriptor, or what was reopened.
     file: File,
     kind: Kind,
     is_terminal: bool,
 }
 
+/// How a call on the descriptor is kept from blocking.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
-    /// An open file of our own, which does not block.
-    Own,
+    /// An open file of our own, with `O_NONBLOCK`.
+    Reopened,
+    /// A socket: each call has `MSG_DONTWAIT`.
     Socket,
-    /// Never waits.
-    Plain,
-    /// Blocks, unless it is ready.
-    Asked,
+    /// A regular file, a directory or a block device, which waits for nothing but the disk.
+    Disk,
+    /// Anything else: `select` is called before each call.
+    CheckedFirst,
 }
 
 impl Shared {
-    /// A way to read from `fd`; keeps a descriptor of its own.
+    /// Duplicates or reopens `fd`, to read from it. Fails with EBADF if `fd` is closed.
     pub(crate) fn to_read(fd: BorrowedFd<'_>) -> io::Result<Shared> {
         Shared::new(fd, OpenOptions::new().read(true))
     }
 
-    /// A way to write to `fd`; keeps a descriptor of its own.
+    /// Duplicates or reopens `fd`, to write to it. Fails with EBADF if `fd` is closed.
     pub(crate) fn to_write(fd: BorrowedFd<'_>) -> io::Result<Shared> {
         Shared::new(fd, OpenOptions::new().write(true))
     }
 
     fn new(fd: BorrowedFd<'_>, options: &mut OpenOptions) -> io::Result<Shared> {
-        let mut shared = Shared::asked(fd)?;
-        let there = shared.file.metadata()?;
-        let kind = there.file_type();
-        if kind.is_socket() {
+        let mut shared = Shared::checked_first(fd)?;
+        let file_type = shared.file.metadata()?.file_type();
+        if file_type.is_socket() {
             shared.kind = Kind::Socket;
-        } else if kind.is_file() || kind.is_dir() || kind.is_block_device() {
-            shared.kind = Kind::Plain;
-        } else if kind.is_fifo() || shared.is_terminal {
-            options.custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
-            let path = path_of(&shared.file, shared.is_terminal);
-            let opened = path.and_then(|path| options.open(path));
-            let same = |file: &File| {
-                let here = file.metadata();
-                here.is_ok_and(|here| {
-                    (here.dev(), here.ino(), here.rdev())
-                        == (there.dev(), there.ino(), there.rdev())
-                })
-            };
-            if let Some(file) = opened.ok().filter(same) {
-                (shared.file, shared.kind) = (file, Kind::Own);
+        } else if file_type.is_file() || file_type.is_dir() || file_type.is_block_device() {
+            shared.kind = Kind::Disk;
+        } else if file_type.is_fifo() || shared.is_terminal {
+            // Fails for the terminal and the pipes of another user, as after `su`, and where pipes
+            // have no name.
+            if let Ok(file) = reopen(&shared.file, options, shared.is_terminal) {
+                (shared.file, shared.kind) = (file, Kind::Reopened);
             }
         }
         Ok(shared)
     }
 
-    /// The last resort, for any kind of descriptor.
-    pub(crate) fn asked(fd: BorrowedFd<'_>) -> io::Result<Shared> {
+    /// Duplicates `fd`, to call `select` before each call. The last resort, for any kind of file.
+    pub(crate) fn checked_first(fd: BorrowedFd<'_>) -> io::Result<Shared> {
         Ok(Shared {
             file: fd.try_clone_to_owned()?.into(),
-            kind: Kind::Asked,
+            kind: Kind::CheckedFirst,
             is_terminal: fd.is_terminal(),
         })
     }
 
-    /// Whether a call had better not be made before `select` says that it is ready.
+    /// Returns whether a call should not be tried before `select` has reported the descriptor as
+    /// ready.
     pub(crate) fn waits_first(&self) -> bool {
-        self.kind == Kind::Asked
+        self.kind == Kind::CheckedFirst
     }
 
-    /// Reads what is there, or fails with `WouldBlock`. A terminal that is gone is at its end.
+    /// Reads what is there, or fails with `WouldBlock`. A terminal that has hung up is at its end.
     pub(crate) fn read(&self, bytes: &mut [u8]) -> io::Result<usize> {
         let outcome = match self.kind {
             Kind::Socket => socket::receive_now(&self.file, bytes),
-            Kind::Asked if !is_ready(&self.file, false) => Err(Errno::EAGAIN.into()),
+            Kind::CheckedFirst if !is_ready(&self.file, false) => Err(Errno::EAGAIN.into()),
             _ => (&self.file).read(bytes),
         };
         match outcome {
@@ -115,11 +118,33 @@ impl Shared {
     pub(crate) fn write(&self, bytes: &[u8]) -> io::Result<usize> {
         match self.kind {
             Kind::Socket => socket::send_now(&self.file, bytes),
-            Kind::Asked if !is_ready(&self.file, true) => Err(Errno::EAGAIN.into()),
-            // Ready means that there is room for so many.
-            Kind::Asked => (&self.file).write(&bytes[..bytes.len().min(PIPE_BUF)]),
-            _ => (&self.file).write(bytes),
+            Kind::Reopened | Kind::Disk => (&self.file).write(bytes),
+            // A terminal counts as ready when there is room for one byte, and then waits inside of
+            // `write` until everything that it was given has found room.
+            Kind::CheckedFirst if self.is_terminal => {
+                self.write_pieces(bytes.chunks(1).take(MAX_TERMINAL_WRITE))
+            }
+            // A pipe that is ready takes so much whole.
+            Kind::CheckedFirst => self.write_pieces(bytes.chunks(PIPE_BUF).take(1)),
         }
+    }
+
+    /// Writes `pieces` one by one, as long as `select` reports that there is room.
+    fn write_pieces<'a>(&self, pieces: impl Iterator<Item = &'a [u8]>) -> io::Result<usize> {
+        let mut n_written = 0;
+        for piece in pieces {
+            let outcome = match is_ready(&self.file, true) {
+                true => (&self.file).write(piece),
+                false => Err(Errno::EAGAIN.into()),
+            };
+            match outcome {
+                Ok(n) => n_written += n,
+                Err(error) if n_written == 0 => return Err(error),
+                // What was written must be reported. The next call meets the error again.
+                Err(_) => break,
+            }
+        }
+        Ok(n_written)
     }
 }
 
@@ -129,11 +154,45 @@ impl AsFd for Shared {
     }
 }
 
-/// Where `file` can be opened anew, by a name that leads to what is open, whatever it was called.
+/// Opens the terminal or pipe behind `file` once more, non-blocking.
+fn reopen(file: &File, options: &mut OpenOptions, is_terminal: bool) -> io::Result<File> {
+    let path = path_of(file, is_terminal)?;
+    options.custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY | packet_mode(file)?);
+    let mut reopened = options.open(path)?;
+    // The name of a terminal may lead to another one by now.
+    let identity = |file: &File| {
+        let found = file.metadata()?;
+        io::Result::Ok((found.dev(), found.ino(), found.rdev()))
+    };
+    if identity(&reopened)? != identity(file)? {
+        return Err(io::ErrorKind::NotFound.into());
+    }
+    if reopened.as_raw_fd() <= libc::STDERR_FILENO {
+        // A standard stream is closed, and `open` has taken its number. Other code would take this
+        // file for that stream. A duplicate gets a number above those three.
+        reopened = reopened.as_fd().try_clone_to_owned()?.into();
+    }
+    Ok(reopened)
+}
+
+/// Returns `O_DIRECT` if `file` is a pipe in packet mode. Linux refuses to reopen a pipe with that
+/// flag, and without it our writes would be merged into one packet.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn packet_mode(file: &File) -> io::Result<libc::c_int> {
+    use nix::fcntl::{FcntlArg, fcntl};
+    Ok(fcntl(file, FcntlArg::F_GETFL)? & libc::O_DIRECT)
+}
+
+/// Returns no flag: only Linux has pipes in packet mode.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn packet_mode(_file: &File) -> io::Result<libc::c_int> {
+    Ok(0)
+}
+
+/// Returns a path to the open file behind `file`, even if its own path has been removed.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn path_of(file: &File, is_terminal: bool) -> io::Result<PathBuf> {
-    use std::os::fd::AsRawFd;
-    // Opening the far side of terminals would make a new one.
+    // To open the master side of a pseudo-terminal is to create another pseudo-terminal.
     let ptmx = libc::makedev(5, 2);
     if is_terminal && file.metadata()?.rdev() == ptmx {
         return Err(io::ErrorKind::Unsupported.into());
@@ -141,7 +200,7 @@ fn path_of(file: &File, is_terminal: bool) -> io::Result<PathBuf> {
     Ok(PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd())))
 }
 
-/// Where `file` can be opened anew: terminals have a name, and pipes have none.
+/// Returns the path of a terminal. Pipes have none.
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 fn path_of(file: &File, is_terminal: bool) -> io::Result<PathBuf> {
     match is_terminal {
@@ -167,10 +226,10 @@ mod tests {
     type Make = fn(BorrowedFd<'_>) -> io::Result<Shared>;
 
     #[test]
-    fn i1_i2_nothing_waits_and_no_flag_is_touched_opened_anew_or_not() {
+    fn a_pipe_does_not_block_and_keeps_its_flags_reopened_or_not_i1() {
         let makes: [[Make; 2]; 2] = [
             [Shared::to_read, Shared::to_write],
-            [Shared::asked, Shared::asked],
+            [Shared::checked_first, Shared::checked_first],
         ];
         for [to_read, to_write] in makes {
             let (read, write) = pipe();
@@ -198,13 +257,13 @@ mod tests {
     }
 
     #[test]
-    fn i2_of_two_readers_of_a_terminal_the_slower_finds_nothing_and_does_not_wait() {
+    fn the_slower_of_two_readers_of_a_terminal_does_not_block_i2() {
         let ends = nix::pty::openpty(None, None).unwrap();
         let read = || Shared::to_read(ends.slave.as_fd()).unwrap();
         let (first, second) = (read(), read());
         nix::unistd::write(&ends.master, b"a line\n").unwrap();
         let mut bytes = [0; 16];
-        // Both have been told that there is something to read.
+        // Both are reported as ready.
         while !(is_ready(&first, false) && is_ready(&second, false)) {
             std::thread::yield_now();
         }
@@ -215,18 +274,36 @@ mod tests {
 
     #[test]
     #[cfg(target_os = "linux")]
-    fn i2_terminals_and_pipes_are_opened_anew_and_other_things_are_not() {
+    fn terminals_and_pipes_are_reopened_and_other_files_are_not_i2() {
         let (read, _write) = pipe();
-        assert_eq!(Shared::to_read(read.as_fd()).unwrap().kind, Kind::Own);
+        assert_eq!(Shared::to_read(read.as_fd()).unwrap().kind, Kind::Reopened);
         let ends = nix::pty::openpty(None, None).unwrap();
-        assert_eq!(Shared::to_read(ends.slave.as_fd()).unwrap().kind, Kind::Own);
-        let far = Shared::to_read(ends.master.as_fd()).unwrap();
-        assert_eq!(far.kind, Kind::Asked);
+        assert_eq!(
+            Shared::to_read(ends.slave.as_fd()).unwrap().kind,
+            Kind::Reopened
+        );
+        let master = Shared::to_read(ends.master.as_fd()).unwrap();
+        assert_eq!(master.kind, Kind::CheckedFirst);
         let null = File::open("/dev/null").unwrap();
-        assert_eq!(Shared::to_read(null.as_fd()).unwrap().kind, Kind::Asked);
+        assert_eq!(
+            Shared::to_read(null.as_fd()).unwrap().kind,
+            Kind::CheckedFirst
+        );
         let (socket, _peer) = std::os::unix::net::UnixStream::pair().unwrap();
         let socket = Shared::to_write(socket.as_fd()).unwrap();
         assert_eq!(socket.kind, Kind::Socket);
         assert!(would_block(socket.read(&mut [0])));
+    }
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn packets_written_to_a_pipe_in_packet_mode_stay_apart() {
+        use nix::fcntl::OFlag;
+        let (read, write) = nix::unistd::pipe2(OFlag::O_DIRECT).unwrap();
+        let writer = Shared::to_write(write.as_fd()).unwrap();
+        assert_eq!(writer.write(b"one").unwrap(), 3);
+        assert_eq!(writer.write(b"two").unwrap(), 3);
+        let reader = Shared::to_read(read.as_fd()).unwrap();
+        assert_eq!(reader.read(&mut [0; 16]).unwrap(), 3);
+        assert_eq!(reader.read(&mut [0; 16]).unwrap(), 3);
     }
 }
