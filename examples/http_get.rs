@@ -53,7 +53,7 @@ async fn get(host: &str, path: &str) -> io::Result<Vec<u8>> {
     let request = format!("GET {path} HTTP/1.0\r\nHost: {host}\r\n\r\n");
     stream.write_all(request.as_bytes()).await?;
     let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).await?;
+    fahrenheit::io::read_to_end(&mut stream, &mut answer).await?;
 
     let end = answer.windows(4).position(|four| four == b"\r\n\r\n");
     let end = end.ok_or_else(|| io::Error::other("the answer ended within its head"))?;

@@ -119,6 +119,12 @@ pub use task::{spawn, yield_now};
 /// The traits for reading, writing and combining: `use fahrenheit::prelude::*`.
 ///
 /// All of them come from `futures-io` and `futures-util`.
+///
+/// For long inputs, use [`io::read_to_end`](crate::io::read_to_end) and
+/// [`io::read_to_string`](crate::io::read_to_string) instead of the methods of [`AsyncReadExt`]:
+/// the time that those take grows with the square of the length.
+///
+/// [`AsyncReadExt`]: prelude::AsyncReadExt
 pub mod prelude {
     pub use futures_io::{AsyncBufRead, AsyncRead, AsyncSeek, AsyncWrite};
     pub use futures_util::future::{FutureExt, TryFutureExt};

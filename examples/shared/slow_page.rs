@@ -25,7 +25,7 @@ pub(crate) fn serve(page: &'static [u8], now: Event) -> io::Result<SocketAddr> {
 pub(crate) async fn get(addr: SocketAddr) -> io::Result<Vec<u8>> {
     let (mut stream, mut answer) = (AsyncTcpStream::connect(addr).await?, Vec::new());
     stream.write_all(REQUEST).await?;
-    stream.read_to_end(&mut answer).await?;
+    fahrenheit::io::read_to_end(&mut stream, &mut answer).await?;
     let head = answer.windows(4).position(|four| four == b"\r\n\r\n");
     let head = head.ok_or(io::ErrorKind::UnexpectedEof)?;
     Ok(answer.split_off(head + 4))

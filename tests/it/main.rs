@@ -16,6 +16,7 @@ mod net_util;
 mod order;
 mod panics;
 mod pending;
+mod read_to_end;
 mod stuck;
 mod tasks;
 mod tcp;
