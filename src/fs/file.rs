@@ -8,7 +8,6 @@
 mod streams;
 mod write_behind;
 
-use super::OpenOptions;
 use crate::blocking::{self, Kind, Pending};
 use crate::event_loop::pool::lock;
 use std::fs::Metadata;
@@ -135,11 +134,6 @@ impl File {
         let mut options = File::options();
         options.write(true).create(true).truncate(true);
         options.open(path).await
-    }
-
-    /// Returns options to open a file in other ways.
-    pub fn options() -> OpenOptions {
-        std::fs::OpenOptions::new().into()
     }
 
     /// Converts an open file. Its position stays where it is.

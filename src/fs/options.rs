@@ -63,3 +63,10 @@ impl From<std::fs::OpenOptions> for OpenOptions {
         OpenOptions(options)
     }
 }
+
+impl File {
+    /// Returns options to open a file in other ways.
+    pub fn options() -> OpenOptions {
+        std::fs::OpenOptions::new().into()
+    }
+}
