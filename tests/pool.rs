@@ -19,7 +19,8 @@ use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::ForkResult;
 use std::io::ErrorKind;
 use std::sync::mpsc::channel;
-use util::record;
+use std::task::{Poll, Waker};
+use util::{poll_once, record};
 
 /// How many threads there are but for the one of the test harness, which waits for the test.
 fn n_threads() -> usize {
@@ -52,10 +53,47 @@ fn h1_a_job_for_which_no_thread_can_be_started_is_an_error_and_the_next_works() 
             assert!(!error.is_panic() && !error.is_cancelled());
             let text = error.to_string();
             assert!(text.contains("cannot start a blocking thread: "), "{text}");
-            assert_eq!(std::io::Error::from(error).kind(), ErrorKind::WouldBlock);
+            assert_eq!(std::io::Error::from(error).kind(), ErrorKind::Other);
             assert_eq!(n_threads(), 1);
             assert_eq!(spawn_blocking(|| 2).await.unwrap(), 2);
             assert_eq!(n_threads(), 2);
+        });
+    });
+}
+
+#[test]
+fn readers_and_writers_never_say_would_block_when_no_thread_can_be_started() {
+    const NAME: &str = "readers_and_writers_never_say_would_block_when_no_thread_can_be_started";
+    alone(NAME, || {
+        run(async {
+            let mut file = fs::File::from_std(std::fs::File::open("Cargo.toml").unwrap());
+            // The traits of futures-io forbid `WouldBlock`: there, the future has to wait instead,
+            // and combinators that meet it may wait for a wake-up that never comes. Each future is
+            // polled, and so submits its job, while there is no room.
+            let mut buffer = [0; 3];
+            let mut read = file.read(&mut buffer);
+            let read_polled = without_room_for_a_thread(|| poll_once(&mut read, Waker::noop()));
+            let mut metadata = Box::pin(fs::metadata("/"));
+            let metadata_polled =
+                without_room_for_a_thread(|| poll_once(&mut metadata, Waker::noop()));
+            let outcomes = [
+                match read_polled {
+                    Poll::Ready(outcome) => outcome.map(drop),
+                    Poll::Pending => read.await.map(drop),
+                },
+                match metadata_polled {
+                    Poll::Ready(outcome) => outcome.map(drop),
+                    Poll::Pending => metadata.await.map(drop),
+                },
+            ];
+            for outcome in outcomes {
+                let error = outcome.unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::Other, "{error}");
+                let text = error.to_string();
+                assert!(text.contains("cannot start a blocking thread: "), "{text}");
+            }
+            let n_read = file.read(&mut buffer).await.unwrap();
+            assert_eq!(n_read, 3);
         });
     });
 }

@@ -136,9 +136,17 @@ impl std::error::Error for JoinError {
 }
 
 impl From<JoinError> for io::Error {
+    /// The error has the kind of what prevented the task from starting, except that
+    /// [`WouldBlock`](io::ErrorKind::WouldBlock) and [`Interrupted`](io::ErrorKind::Interrupted)
+    /// become [`Other`](io::ErrorKind::Other).
     fn from(error: JoinError) -> io::Error {
         match error.why.as_deref() {
-            Some(Why::NotStarted(cause)) => io::Error::new(cause.kind(), error),
+            // EAGAIN of `pthread_create(3)` has the kind `WouldBlock`. The traits of futures-io
+            // forbid both kinds, because callers take them for a request to wait or to try again.
+            Some(Why::NotStarted(cause)) => match cause.kind() {
+                io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => io::Error::other(error),
+                kind => io::Error::new(kind, error),
+            },
             _ => io::Error::other(error),
         }
     }
