@@ -217,6 +217,13 @@ pub(crate) const MATRIX: &[Row] = &[
     on("clone3", "EAGAIN", "2", "blocking", Unnoticed),
     on("wait4", "EINTR", "1", "children", Unnoticed),
     on("wait4", "ECHILD", "1", "children", Each),
+    on("waitid", "EINTR", "1+2", "children", Unnoticed),
+    // Without a pidfd or a queue for them, children are looked at.
+    on("pidfd_open", "EMFILE", "", "children", Unnoticed),
+    on("pidfd_open", "ENOSYS", "", "children", Unnoticed),
+    on("pidfd_open", "EPERM", "2", "children", Unnoticed),
+    on("waitid", "EINVAL", "", "children", Unnoticed),
+    on("epoll_create1", "EMFILE", "", "children", Unnoticed),
     // The kernel's queue. Where it cannot be had, the loop goes on in `select`.
     queue("epoll_create1", "EMFILE", "", "exchange"),
     queue("epoll_create1", "ENOSYS", "", "pingpong"),
