@@ -28,7 +28,7 @@ use crate::sys::task::{self, Task};
 use inbox::Inbox;
 use pool::Pool;
 use reactor::{Poller, Reactor};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::mem;
 use std::task::Waker;
 use std::time::{Duration, Instant};
@@ -78,6 +78,9 @@ pub(crate) struct EventLoop {
 }
 
 thread_local! {
+    /// Whether the thread is ending because a task called `exit`. Then no destructors of values of
+    /// the loop run, for the reason given where the loop is leaked.
+    static ENDS_INSIDE_RUN: Cell<bool> = const { Cell::new(false) };
     static LOOP: RefCell<EventLoop> = RefCell::new(EventLoop::new());
 }
 
@@ -85,6 +88,11 @@ thread_local! {
 /// Returns `None` if the thread is ending and its loop has been dropped.
 pub(crate) fn with<R>(f: impl FnOnce(&mut EventLoop) -> R) -> Option<R> {
     LOOP.try_with(|cell| f(&mut cell.borrow_mut())).ok()
+}
+
+/// True if the thread is ending because a task called `exit`.
+pub(crate) fn ends_inside_run() -> bool {
+    ENDS_INSIDE_RUN.get()
 }
 
 /// Has `f` called at the end of every later `run` and `block_on` on this thread.
@@ -148,6 +156,7 @@ impl Drop for EventLoop {
     /// Ends the loop when its thread ends. [`with`] returns `None` from here on, so destructors of
     /// tasks that spawn, register or deregister do nothing; those that wake find a closed inbox.
     fn drop(&mut self) {
+        ENDS_INSIDE_RUN.set(self.is_running);
         self.inbox.close();
         if self.is_running {
             // A task called `exit`, which runs the destructors of thread-local values below the

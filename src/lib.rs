@@ -32,7 +32,7 @@
 //! [`spawn`]ed and sockets bound before `run`, and they stay usable in the next `run`. There is no
 //! other thread, unless [`spawn_blocking`], a function of [`fs`] or the look-up of a host *name*
 //! needs one. Wakers, [`task::AbortHandle`]s and [`Notifier`]s may be sent to other threads. Types
-//! that wait are not `Send`.
+//! that wait are not `Send`; a [`Local`] carries them through code that demands `Send`.
 //!
 //! `run` ends when its future **and all tasks** have ended; `block_on` ends with its future. A
 //! program that has a loop of its own drives this one with [`turn`] and [`interest`]. The futures
@@ -98,6 +98,7 @@ mod event_loop;
 mod fd;
 pub mod fs;
 pub mod io;
+mod local;
 pub mod net;
 pub mod process;
 mod runtime;
@@ -111,6 +112,7 @@ pub use event::{Event, Notifier};
 pub use event_loop::drop_all_tasks;
 pub use event_loop::reactor::Poller;
 pub use fd::{AsyncFd, RegisterError};
+pub use local::Local;
 pub use net::{AsyncTcpListener, AsyncTcpStream, AsyncUdpSocket};
 pub use net::{AsyncUnixDatagram, AsyncUnixListener, AsyncUnixStream};
 pub use runtime::{Builder, CreateError, Interest, block_on, interest, run, turn};

@@ -84,6 +84,7 @@ pub(crate) mod socket;
 pub(crate) mod stack;
 pub(crate) mod sync;
 pub(crate) mod task;
+pub(crate) mod thread_bound;
 pub(crate) mod transfer;
 pub(crate) mod unix;
 pub(crate) mod wake_pipe;

@@ -10,6 +10,7 @@
 use crate::event_loop::clock::{Moment, Span};
 use crate::event_loop::timers::{Armed, Serial, TimerKey};
 use crate::event_loop::{context, with};
+use crate::sys::thread_bound::NotSend;
 use futures_util::stream::Stream;
 use pin_project_lite::pin_project;
 use std::fmt;
@@ -64,7 +65,7 @@ pub struct Sleep {
     /// The serial number of the armed timer. `None` before the first poll and after the end.
     armed: Option<Serial>,
     // The timer is in the table of this thread's loop.
-    _local: PhantomData<*mut ()>,
+    _not_send: NotSend,
 }
 
 impl Sleep {
@@ -72,7 +73,7 @@ impl Sleep {
         Sleep {
             deadline,
             armed: None,
-            _local: PhantomData,
+            _not_send: PhantomData,
         }
     }
 

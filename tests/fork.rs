@@ -5,7 +5,7 @@
 
 use fahrenheit::signal::{Signal, Signals};
 use fahrenheit::{
-    AsyncFd, AsyncTcpListener, AsyncTcpStream, Builder, Event, Poller, prelude::*, time,
+    AsyncFd, AsyncTcpListener, AsyncTcpStream, Builder, Event, Local, Poller, prelude::*, time,
 };
 use nix::sys::signal::{Signal as Kind, kill};
 use nix::sys::wait::{WaitStatus, waitpid};
@@ -18,6 +18,8 @@ use std::net::{SocketAddr, TcpStream};
 use std::os::fd::{AsRawFd, RawFd};
 use std::pin::pin;
 use std::process::{Command, exit};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 const SCENARIO: &str = "FAHRENHEIT_TEST_FORK";
@@ -529,4 +531,42 @@ fn child_asks_for_the_interest() {
 fn after_a_fork_the_interest_does_not_name_the_queue_of_the_parent_d3() {
     let name = "after_a_fork_the_interest_does_not_name_the_queue_of_the_parent_d3";
     in_a_process_of_its_own(name, child_asks_for_the_interest);
+}
+
+/// Counts how often one of its kind is dropped.
+struct Counted(Arc<AtomicUsize>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// Drops `local` on another thread, turns the loop, and returns the count.
+fn count_after_return(local: Local<Counted>) -> usize {
+    let count = Arc::clone(&local.0);
+    let thread = std::thread::spawn(move || drop(local));
+    thread.join().expect("dropping it does not panic");
+    fahrenheit::run(async {});
+    count.load(Ordering::SeqCst)
+}
+
+fn locals_come_home() {
+    let counted = || Local::new(Counted(Arc::default()));
+    let (for_child, for_parent) = (counted(), counted());
+    let Some(child) = fork_here() else {
+        assert_eq!(count_after_return(for_child), 1);
+        assert_eq!(count_after_return(counted()), 1);
+        exit(16);
+    };
+    assert_eq!(count_after_return(for_parent), 1);
+    all_exit_with(vec![child], 16);
+}
+
+#[test]
+fn after_a_fork_locals_come_home_in_parent_and_child_d3() {
+    in_a_process_of_its_own(
+        "after_a_fork_locals_come_home_in_parent_and_child_d3",
+        locals_come_home,
+    );
 }

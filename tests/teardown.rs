@@ -8,7 +8,7 @@ mod util;
 
 use fahrenheit::prelude::*;
 use fahrenheit::time::sleep;
-use fahrenheit::{AsyncTcpStream, block_on, spawn, spawn_blocking, yield_now};
+use fahrenheit::{AsyncTcpStream, Local, block_on, spawn, spawn_blocking, yield_now};
 use std::cell::RefCell;
 use std::future::pending;
 use std::process::Command;
@@ -55,6 +55,15 @@ fn child(case: &str) {
             drop(spawn(async { std::process::exit(7) }));
             block_on(pending::<()>());
         }
+        "exit in a task, with a value on its way home" => {
+            // Its destructor would run in the middle of the task.
+            drop(spawn(async {
+                let local = Local::new(OnDrop(|| std::process::abort()));
+                std::thread::spawn(move || drop(local)).join().unwrap();
+                std::process::exit(7)
+            }));
+            block_on(pending::<()>());
+        }
         "exit in a destructor" => {
             let guard = OnDrop(|| std::process::exit(7));
             drop(spawn(async move {
@@ -84,6 +93,7 @@ fn d1_exit_with_live_tasks_sockets_timers_and_jobs_is_an_orderly_exit() {
         "exit outside",
         "exit in main",
         "exit in a task",
+        "exit in a task, with a value on its way home",
         "exit in a destructor",
         "exit on another thread",
         "end of the thread",

@@ -143,7 +143,7 @@ fn layer(module: &str) -> usize {
     match module {
         "sys" => 0,
         "event_loop" => 1,
-        "runtime" | "fd" | "task" | "time" | "blocking" | "event" | "signal" => 2,
+        "runtime" | "fd" | "task" | "time" | "blocking" | "event" | "signal" | "local" => 2,
         "net" | "io" | "fs" | "process" => 3,
         _ => 4,
     }

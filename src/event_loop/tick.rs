@@ -14,7 +14,8 @@
 //! - a descriptor becomes ready: `select` returns it, or the kernel queue that is one of its
 //!   members does;
 //! - a deadline passes: `select` returns at its timeout;
-//! - another thread wakes a task: it finds the loop marked asleep and writes to the wake-up pipe;
+//! - another thread wakes a task or sends a message: it finds the loop marked asleep and writes to
+//!   the wake-up pipe;
 //! - a signal handler has run: `select` returns EINTR, and the loop turns once more.
 //!
 //! A wake on the loop's own thread needs none of them: it can only happen in steps 1 and 6, while

@@ -6,6 +6,7 @@
 
 use crate::event_loop::reactor::{Advice, Direction, RegisterError, Token};
 use crate::event_loop::{boundary, context, with};
+use crate::sys::thread_bound::NotSend;
 use crate::sys::{self, Errno, Trigger};
 use std::future::poll_fn;
 use std::io;
@@ -21,7 +22,7 @@ pub(crate) struct Source {
     /// The descriptor blocks, and is not ours to change: wait for `select` before every call.
     waits_first: bool,
     // The registration is in the table of this thread's loop.
-    _local: PhantomData<*mut ()>,
+    _not_send: NotSend,
 }
 
 impl Source {
@@ -76,7 +77,7 @@ impl Source {
         Ok(Source {
             token,
             waits_first: false,
-            _local: PhantomData,
+            _not_send: PhantomData,
         })
     }
 

@@ -17,6 +17,12 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 #[allow(unused_imports, reason = "hidden where the flags come along")]
 pub(super) use plain::*;
 
+/// Returns room for the address that [`accept`] writes. Until then it is that of no family.
+pub(super) fn room_for_addr() -> libc::sockaddr_storage {
+    // SAFETY: all zeroes is a valid `sockaddr_storage`, on every system.
+    unsafe { std::mem::zeroed() }
+}
+
 if_atomic_flags! {
     const FLAGS: libc::c_int = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
 
@@ -114,8 +120,7 @@ mod tests {
         ) -> nix::Result<OwnedFd>;
         for accept in [accept as Accept, plain::accept] {
             let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-            // SAFETY: all zeroes is a valid `sockaddr_storage`.
-            let mut addr: libc::sockaddr_storage = unsafe { std::mem::zeroed() };
+            let mut addr = room_for_addr();
             let mut len = size_of_val(&addr) as libc::socklen_t;
             assert!(has_both_flags(
                 &accept(listener.as_fd(), &mut addr, &mut len).unwrap()

@@ -48,9 +48,7 @@ impl Queue {
             }
         };
         let data = u64::from(generation) << 32 | u64::from(fd as u32);
-        // SAFETY: the registration that asks for this keeps `fd` open; the borrow ends here.
-        let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
-        self.epoll.add(borrowed, EpollEvent::new(flags, data))
+        self.epoll.add(borrow(&fd), EpollEvent::new(flags, data))
     }
 
     /// Gives up this process's share of a queue that belongs to its parent.
@@ -61,9 +59,7 @@ impl Queue {
 
     /// Stops watching `fd`. It may be gone already, when somebody else has closed it.
     pub(crate) fn remove(&self, fd: RawFd) {
-        // SAFETY: as in `add`; a number that is not open is refused by the kernel.
-        let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
-        let _ = self.epoll.delete(borrowed);
+        let _ = self.epoll.delete(borrow(&fd));
     }
 
     /// Waits for events, for at most `wait`, and hands each to `each`.
@@ -133,6 +129,13 @@ impl Queue {
         };
         Errno::result(outcome).map(|n_events| usize::try_from(n_events).unwrap_or(0))
     }
+}
+
+/// Lends `fd` to one call of `epoll_ctl`.
+fn borrow(fd: &RawFd) -> BorrowedFd<'_> {
+    // SAFETY: a registration keeps `fd` open while it is added. If other code has closed it since,
+    // the kernel refuses the number. The borrow ends with the call.
+    unsafe { BorrowedFd::borrow_raw(*fd) }
 }
 
 fn event(event: &EpollEvent) -> Event {

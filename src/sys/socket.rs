@@ -165,8 +165,7 @@ fn try_free_fd(listener: impl AsFd) -> io::Result<()> {
 
 /// Accepts the next connection, if one is waiting. Also returns the address of its peer.
 pub(crate) fn accept(listener: impl AsFd) -> io::Result<(OwnedFd, SocketAddr)> {
-    // SAFETY: all zeroes is a valid `sockaddr_storage`: that of no family.
-    let mut addr: libc::sockaddr_storage = unsafe { std::mem::zeroed() };
+    let mut addr = create::room_for_addr();
     let mut len = size_of_val(&addr) as libc::socklen_t;
     let socket = create::accept(listener.as_fd(), &mut addr, &mut len)?;
     Ok((socket, peer(&addr, len)?))
@@ -409,8 +408,7 @@ mod tests {
 
     #[test]
     fn e15_a_connection_without_address_counts_as_lost() {
-        // SAFETY: all zeroes is a valid `sockaddr_storage`.
-        let nowhere: libc::sockaddr_storage = unsafe { std::mem::zeroed() };
+        let nowhere = create::room_for_addr();
         let error = io::Error::from(peer(&nowhere, 0).unwrap_err());
         assert!(is_one_lost_connection(&error));
         let error = io::Error::from(peer(&nowhere, 16).unwrap_err());

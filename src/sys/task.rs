@@ -27,9 +27,7 @@ mod queue;
 mod state;
 
 pub(crate) use local::{Birth, Ended, MainTask, Running, Task};
-#[cfg_attr(not(test), allow(unused_imports, reason = "see `Mailbox::send`"))]
-pub(crate) use mailbox::Message;
-pub(crate) use mailbox::{Alarm, Mailbox};
+pub(crate) use mailbox::{Alarm, Mailbox, Message};
 pub(crate) use queue::{Batch, all, clear_queue, has_queued, n_unfinished, rebuild_after_fork};
 
 use super::sync::{Arc, AtomicUsize, Cell, Ordering};
@@ -316,7 +314,7 @@ pub(crate) fn spawn_cancelled<B: Body + 'static>(body: B, birth: Birth) -> Handl
 /// The only reference by which the output of a task can be taken.
 pub(crate) struct Handle<T> {
     task: Task,
-    _output: PhantomData<*mut T>,
+    _output: PhantomData<fn(T) -> T>,
 }
 
 // A panic finds the output there or not there: it is taken in one step.

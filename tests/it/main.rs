@@ -12,6 +12,7 @@ mod fd;
 mod fs;
 mod hostile;
 mod io;
+mod local;
 mod net_util;
 mod order;
 mod panics;

@@ -20,6 +20,7 @@ mod sys {
     #[path = "../../tests/loom/sys/sync.rs"]
     pub(crate) mod sync;
     pub(crate) mod task;
+    pub(crate) mod thread_bound;
     #[path = "../../tests/loom/sys/wake_pipe.rs"]
     pub(crate) mod wake_pipe;
 }

@@ -104,8 +104,7 @@ pub(crate) fn connect(socket: impl AsFd, addr: &SocketAddr) -> io::Result<Connec
 /// Accepts the next connection, if one is waiting. Also returns the address of its peer, which
 /// usually has no name.
 pub(crate) fn accept(listener: impl AsFd) -> io::Result<(OwnedFd, SocketAddr)> {
-    // SAFETY: all zeroes is a valid `sockaddr_storage`: that of no family.
-    let mut addr: libc::sockaddr_storage = unsafe { std::mem::zeroed() };
+    let mut addr = create::room_for_addr();
     let mut len = size_of_val(&addr) as libc::socklen_t;
     let socket = create::accept(listener.as_fd(), &mut addr, &mut len)?;
     // A longer address has been cut off; `len` is its whole length.

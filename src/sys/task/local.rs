@@ -3,6 +3,7 @@
 use super::queue::HERE;
 use super::state::{QUEUED, REFERENCE};
 use super::{Alarm, Arc, Body, ErasedBody, Header, Mailbox, Ordering, TaskRef, allocate};
+use crate::sys::thread_bound::NotSend;
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
 use std::ops::Deref;
@@ -35,7 +36,7 @@ impl Header {
 /// A counted reference to a task of this thread.
 pub(crate) struct Task {
     shared: TaskRef,
-    _local: PhantomData<*mut ()>,
+    _not_send: NotSend,
 }
 
 impl Deref for Task {
@@ -57,7 +58,7 @@ impl Task {
     pub(super) fn new(shared: TaskRef) -> Task {
         Task {
             shared,
-            _local: PhantomData,
+            _not_send: PhantomData,
         }
     }
 

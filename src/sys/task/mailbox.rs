@@ -113,10 +113,6 @@ impl Mailbox {
     }
 
     /// Has `message` delivered on the thread of the loop, or refused if that has ended.
-    #[cfg_attr(
-        not(test),
-        allow(dead_code, reason = "spawning from other threads needs it")
-    )]
     pub(crate) fn send<M: Message>(&self, message: M) {
         let node = Envelope::seal(message);
         if !self.push(node) {
