@@ -16,7 +16,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::task::{Context, Poll};
+use std::task::Poll;
 
 /// Something that happens outside of the loop, and that a task on it waits for.
 ///
@@ -103,14 +103,16 @@ impl Event {
     /// # Cancel safety
     /// Nothing is lost by dropping the future: the signal is kept for the next wait.
     pub async fn wait(&self) -> io::Result<()> {
-        poll_fn(|cx| self.poll_wait(cx)).await
-    }
-
-    fn poll_wait(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.fd.get_ref().renew_after_fork()? {
-            return Poll::Ready(Ok(()));
-        }
-        self.fd.poll_read_with(cx, |event| event.pipe.take())
+        let mut waiter = self.fd.read_waiter();
+        let shared = self.fd.get_ref();
+        poll_fn(|cx| {
+            // In each poll: the process may be forked while the task waits.
+            if shared.renew_after_fork()? {
+                return Poll::Ready(Ok(()));
+            }
+            waiter.poll_io(cx, || shared.pipe.take(), |()| false)
+        })
+        .await
     }
 }
 

@@ -13,11 +13,13 @@ pub(crate) mod body;
 pub(crate) mod boundary;
 pub(crate) mod clock;
 pub(crate) mod context;
+pub(crate) mod free_fds;
 pub(crate) mod inbox;
 pub(crate) mod join_error;
 pub(crate) mod log_lines;
 pub(crate) mod pool;
 pub(crate) mod reactor;
+mod repair;
 pub(crate) mod stuck;
 pub(crate) mod tasks;
 pub(crate) mod tick;
@@ -25,13 +27,14 @@ pub(crate) mod timers;
 
 use crate::sys::fork;
 use crate::sys::task::{self, Task};
+use free_fds::FreeFds;
 use inbox::Inbox;
 use pool::Pool;
 use reactor::{Poller, Reactor};
 use std::cell::{Cell, RefCell};
 use std::mem;
 use std::task::Waker;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tasks::{Tasks, conclude};
 use timers::Timers;
 
@@ -54,7 +57,7 @@ pub(crate) struct EventLoop {
     /// How other threads wake tasks of this loop.
     pub(crate) inbox: Inbox,
     /// Tasks that ran into the limit of open descriptors and wait until one is closed.
-    pub(crate) waiting_for_fd: Vec<Waker>,
+    pub(crate) free_fds: FreeFds,
     /// Number of descriptors deregistered so far. Each is closed right after it is deregistered, so
     /// a task that sees this number grow knows that a descriptor has become free.
     pub(crate) n_closed: u64,
@@ -64,8 +67,11 @@ pub(crate) struct EventLoop {
     pub(crate) timer_slack: Duration,
     /// Whether a loop that can never wake up again panics instead of logging a warning.
     pub(crate) panic_when_stuck: bool,
-    /// When the reactor last checked that tenured descriptors are still open.
-    last_audit: Option<Instant>,
+    /// Whether it was checked, since `run` or `block_on` was called, that the wake-up pipe is still
+    /// ours.
+    pub(crate) has_checked_pipe: bool,
+    /// Whether the wake-up pipe is lost and could not be made anew, which was logged.
+    has_lost_pipe: bool,
     /// What stands for the main future in the run queue while `run` or `block_on` is running.
     pub(crate) main: Option<Task>,
     /// Called at the end of every `run` and `block_on`; reaps child processes that were dropped.
@@ -115,12 +121,13 @@ impl EventLoop {
             timers: Timers::new(),
             pool: Pool::default(),
             inbox,
-            waiting_for_fd: Vec::new(),
+            free_fds: FreeFds::new(),
             n_closed: 0,
             woken: Vec::new(),
             timer_slack: DEFAULT_TIMER_SLACK,
             panic_when_stuck: false,
-            last_audit: None,
+            has_checked_pipe: false,
+            has_lost_pipe: false,
             main: None,
             on_run_end: None,
             n_forks: fork::count(),
@@ -139,16 +146,7 @@ impl EventLoop {
     /// True if only a wake, by this thread or another, can end the next wait: no timer is armed and
     /// no task waits for a descriptor.
     pub(crate) fn is_idle(&self) -> bool {
-        self.timers.is_empty() && self.waiting_for_fd.is_empty() && self.reactor.is_idle()
-    }
-
-    /// Has `waker` woken when a descriptor is deregistered. Returns `waker` if it waits already.
-    pub(crate) fn wait_for_free_fd(&mut self, waker: Waker) -> Option<Waker> {
-        if self.waiting_for_fd.iter().any(|w| w.will_wake(&waker)) {
-            return Some(waker);
-        }
-        self.waiting_for_fd.push(waker);
-        None
+        self.timers.is_empty() && self.free_fds.is_empty() && self.reactor.is_idle()
     }
 }
 
@@ -180,7 +178,7 @@ impl Drop for EventLoop {
         }
         task::clear_queue();
         let mut wakers = self.reactor.drain();
-        wakers.append(&mut self.waiting_for_fd);
+        self.free_fds.take_all(&mut wakers);
         wakers.into_iter().for_each(boundary::wake);
         for waker in self.timers.drain() {
             boundary::drop_value(waker);

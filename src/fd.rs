@@ -5,6 +5,7 @@
 mod registered;
 mod source;
 
+use crate::sys;
 use futures_io::{AsyncRead, AsyncWrite};
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
@@ -13,14 +14,18 @@ use std::task::{Context, Poll};
 
 pub use crate::event_loop::reactor::RegisterError;
 pub(crate) use registered::{NonblockingIo, Registered, impl_async_io};
+pub(crate) use source::Waiter;
 
 /// Any descriptor, to be waited for: a socket, a pipe, a FIFO, a terminal, a device.
 ///
 /// # Blocking descriptors
 /// The flags of the descriptor are never changed, because `O_NONBLOCK` belongs to the open file and
-/// is shared with other processes. If it blocks, as stdin does, operations wait until it is ready
-/// and then make one call. Should another process take the data in between, that call blocks the
-/// thread; there is no way to exclude that.
+/// is shared with other processes. If it blocks, as stdin does, operations wait until it is ready,
+/// ask once more right before the call, and then make one call. A write takes no more than there
+/// is certainly room for: `PIPE_BUF` bytes in a pipe, 512 in a stream socket, one on a terminal.
+/// Should another process be faster between the question and the call, that call blocks the
+/// thread; there is no way to exclude that. Calls of your own in
+/// [`write_with`](AsyncFd::write_with) have to keep to such limits themselves.
 ///
 /// # Regular files
 /// `select` says that a regular file is always ready: operations never wait, and block the thread
@@ -78,7 +83,13 @@ impl<T: AsFd> AsyncFd<T> {
         Registered::any(io).map(|registered| AsyncFd { registered })
     }
 
-    /// What is being waited for.
+    /// Begins to wait for something to read, as a future that leaves nothing behind when it is
+    /// dropped.
+    pub(crate) fn read_waiter(&self) -> Waiter<'_> {
+        self.registered.read_waiter()
+    }
+
+    /// Returns the owner of the descriptor.
     pub fn get_ref(&self) -> &T {
         self.registered.get_ref()
     }
@@ -213,8 +224,8 @@ where
         cx: &mut Context<'_>,
         bytes: &mut [u8],
     ) -> Poll<io::Result<usize>> {
-        // Not short when it reads less: a terminal gives one line, inotify whole events, a packet
-        // pipe one packet, and the next is there without an edge that tells of it.
+        // Nothing is guessed from a short read: a terminal gives one line, inotify whole events, a
+        // packet pipe one packet, and the next is there without an edge that tells of it.
         self.poll_read_with(cx, |mut io| io.read(bytes))
     }
 
@@ -237,6 +248,12 @@ where
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        if bytes.is_empty() {
+            // There is always room for nothing, so a full buffer is no reason to wait.
+            return Poll::Ready(Ok(0));
+        }
+        let max_len = self.registered.max_write().unwrap_or(usize::MAX);
+        let bytes = &bytes[..bytes.len().min(max_len)];
         self.poll_write_with(cx, |mut io| io.write(bytes))
     }
 
@@ -245,11 +262,22 @@ where
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        let first = slices.iter().find(|slice| !slice.is_empty());
+        if first.is_none() || self.registered.max_write().is_some() {
+            // Of a descriptor that blocks, all slices together may ask too much.
+            return self.poll_write(cx, first.map_or(&[], |slice| slice));
+        }
         self.poll_write_with(cx, |mut io| io.write_vectored(slices))
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.poll_write_with(cx, |mut io| io.flush())
+        // Nothing is buffered here, so there is nothing to wait for, unless `T` says so.
+        match sys::retry_io(|| self.get_ref().flush()) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.registered.poll_room(cx)
+            }
+            outcome => Poll::Ready(outcome),
+        }
     }
 
     fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -84,7 +84,10 @@ impl Entered {
             return Ok(None);
         };
         inbox.open_pipe()?;
-        with(|l| l.is_running = true);
+        with(|l| {
+            l.is_running = true;
+            l.has_checked_pipe = false;
+        });
         Ok(Some(Entered { inbox }))
     }
 }

@@ -66,6 +66,7 @@
 )]
 pub(crate) mod queue;
 
+pub(crate) mod blocking;
 mod create;
 pub(crate) mod exit_queue;
 pub(crate) mod exited;
@@ -91,7 +92,7 @@ pub(crate) mod wake_pipe;
 
 pub(crate) use nix::errno::Errno;
 
-/// When the kernel's queue speaks of a descriptor.
+/// When the kernel's queue reports a descriptor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Trigger {
     /// Once whenever it becomes ready, to read or to write.
@@ -100,16 +101,21 @@ pub(crate) enum Trigger {
     Level,
 }
 
-/// What the kernel's queue says.
+/// What the kernel's queue reports of one descriptor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Event {
+    /// The descriptor.
     pub(crate) fd: std::os::fd::RawFd,
     /// The low half of the generation with which the descriptor was added.
     pub(crate) generation: u32,
+    /// A read would not block.
     pub(crate) readable: bool,
+    /// A write would not block.
     pub(crate) writable: bool,
     /// The peer has closed its end: after what is there to read, there is the end.
     pub(crate) hung_up: bool,
+    /// Urgent data has come.
+    pub(crate) urgent: bool,
 }
 
 /// Makes a pipe, and returns the ends to read from and to write to.

@@ -195,7 +195,9 @@ fn no_child_of_a_fork_hangs_or_loses_a_task_beside_threads_that_wake() {
                     let (wakers, mut n) = (wakers.clone(), 0);
                     until_it_is_over(move || {
                         n += 1;
-                        wakers[n % N_TASKS].clone().wake();
+                        // By value, which is a way of its own.
+                        let waker = wakers[n % N_TASKS].clone();
+                        waker.wake();
                     })
                 })
                 .collect();

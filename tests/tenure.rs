@@ -93,14 +93,16 @@ fn a12_a_listener_that_is_no_longer_accepted_from_does_not_spin_the_loop() {
 fn a3_of_many_old_descriptors_each_that_is_closed_behind_the_loop_is_found() {
     let name = "a3_of_many_old_descriptors_each_that_is_closed_behind_the_loop_is_found";
     let body = async {
-        // More than are looked at in one go.
+        let n_old = Rc::new(std::cell::Cell::new(0));
         let pairs: Vec<_> = (0..150).map(|_| pair()).collect();
         let numbers: Vec<_> = pairs.iter().map(|(fd, _)| fd.as_raw_fd()).collect();
         let tasks: Vec<_> = pairs
             .into_iter()
             .map(|(fd, mut peer)| {
+                let n_old = Rc::clone(&n_old);
                 fahrenheit::spawn(async move {
                     grow_old(&fd, &mut peer).await;
+                    n_old.set(n_old.get() + 1);
                     let error = (&fd).read(&mut [0]).await.unwrap_err();
                     // The number is not closed a second time.
                     std::mem::forget(fd);
@@ -115,7 +117,9 @@ fn a3_of_many_old_descriptors_each_that_is_closed_behind_the_loop_is_found() {
                 ticks.tick().await;
             }
         }));
-        sleep(Duration::from_millis(300)).await;
+        while n_old.get() < numbers.len() {
+            sleep(Duration::from_millis(10)).await;
+        }
         for number in numbers {
             nix::unistd::close(number).unwrap();
         }

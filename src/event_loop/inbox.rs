@@ -65,16 +65,21 @@ impl Inbox {
         self.pipe.0.get().map(WakePipe::read_fd)
     }
 
-    /// Gives a forked child a pipe of its own.
-    pub(crate) fn renew_pipe(&self) -> std::io::Result<()> {
-        self.pipe.0.get().map_or(Ok(()), |pipe| Ok(pipe.renew()?))
+    /// Puts a new pipe in the place of the old one: in a child of `fork`, that is its parent's.
+    pub(crate) fn replace_pipe(&self) -> std::io::Result<()> {
+        let replaced = self.pipe.0.get().map(WakePipe::replace).transpose();
+        Ok(replaced.map(drop)?)
     }
 
-    /// Empties the pipe, which was ready.
-    pub(crate) fn drain_pipe(&self) {
-        if let Some(pipe) = self.pipe.0.get() {
-            pipe.drain();
-        }
+    /// Returns whether the pipe is still ours: other code may have closed its descriptors.
+    pub(crate) fn owns_pipe(&self) -> bool {
+        self.pipe.0.get().is_none_or(WakePipe::is_ours)
+    }
+
+    /// Empties the pipe, after it was reported as ready. Returns false if what was found there
+    /// looks wrong.
+    pub(crate) fn drain_pipe(&self) -> bool {
+        self.pipe.0.get().is_none_or(WakePipe::drain)
     }
 
     /// Marks the loop asleep. Returns false if something is in the mailbox already; the loop must

@@ -1,82 +1,115 @@
 //! The reactor: which task waits for which descriptor, to read or to write.
 //!
-//! Two maps from descriptor to wakers, one for each direction, and a small third for exceptional
-//! conditions; the `fd_set`s are rebuilt from them for every wait. Knows no task, no timer, no
-//! clock, no log.
+//! Two maps from descriptor to waiting tasks, one for each direction, and a small third for
+//! exceptional conditions; the `fd_set`s are rebuilt from them for every wait. Knows no task, no
+//! timer and no log, and is told the time.
 //!
 //! # Young and tenured
 //! `select` costs a fifth of a microsecond for every descriptor in its sets, whatever is ready; the
 //! kernel's own queue (epoll, kqueue) costs nothing for a descriptor that it watches, but a system
 //! call to have it watched. Most connections live briefly, a few live long and mostly idle. So
-//! every descriptor is born **young**: its interests are in the maps. One that has taken part in
-//! [`RENT`] selects has paid as much in rent as the queue costs, and is **tenured**: the queue
-//! watches it, edge-triggered in both directions, and its waiters are parked with it. The queue's
-//! own descriptor is one more member of the read set; when nobody young is left, the loop waits in
-//! the queue directly.
+//! every descriptor is born **young**: its waiters are in the maps. One that has taken part in a
+//! few selects has paid as much as the queue costs, and is **tenured**: the queue watches it,
+//! edge-triggered in both directions, and its waiters are parked with it. The queue's own
+//! descriptor is one more member of the read set; when no young descriptor is left, the loop waits
+//! in the queue directly.
 //!
-//! An edge says that something has changed, so only those may be parked who have seen the state
-//! before: whose call returned `WouldBlock`, or took less than was offered. A plain `readable()`
-//! goes into the maps, and so do reads after the peer has hung up, when one edge may have stood for
-//! data and the end, and whoever was told that the descriptor is ready and then found that it is
-//! not. Listeners are watched level-triggered, so that one `accept` per wait is enough.
+//! An edge says that something has changed, so only a task that has seen the state before may be
+//! parked: one whose call returned `WouldBlock`, or took less than was offered. A plain
+//! `readable()` goes into the maps, and so do reads after the peer has hung up, when one edge may
+//! have stood for data and the end, and the first calls that find nothing although an edge came.
+//! Listeners are watched level-triggered, so that one `accept` per wait is enough.
+//!
+//! # What is in which file
+//! - [`source`]: what is known of one descriptor, with diagrams of its states
+//! - `table`: sources by number
+//! - `interests`: who waits for what, in the maps and parked with the sources
+//! - [`waiters`]: lists of waiting tasks, and how they are kept from growing
+//! - `wait`: one wait, and which tasks it wakes
+//! - `tenure`: the kernel's queue, and which descriptors are in it
+//! - `looks`: looks at parked descriptors, for wrong guesses and for descriptors that were closed
+//! - `backoff`: descriptors that are ready and yet have nothing to give
 //!
 //! **Invariants.** An interest is one-shot: it leaves its place before its waker runs, so unread
-//! data cannot spin the loop. The directions never touch each other. Several tasks may wait for the
-//! same descriptor and direction. A token carries the generation of its registration, so an
+//! data cannot spin the loop. The directions never touch each other. Several tasks may wait for
+//! one descriptor and direction. A token carries the generation of its registration, so an
 //! operation or an event through an old one finds nothing, whoever has the number now. Interests
 //! exist only for registered descriptors, and registrations and tenures end before the descriptor
 //! is closed.
 
-mod closed_fds;
+mod backoff;
 mod error;
+mod interests;
 mod kinds;
+mod looks;
 mod source;
+mod table;
 mod tenure;
+#[cfg(test)]
+mod tests;
 mod wait;
 mod waiters;
 
 pub use error::RegisterError;
 pub use kinds::Poller;
-pub(crate) use kinds::{Advice, ClosedFd, Direction, Token};
+pub(crate) use kinds::{Added, Advice, ClosedFd, Direction, Owner, Token};
+pub(crate) use waiters::{Arena, List, WaitKey};
 
-use crate::sys::fork;
 use crate::sys::queue::Queue;
 use crate::sys::select::Sets;
 use crate::sys::unix::SELECT_LIMIT;
-use crate::sys::{Event, Trigger};
-use source::{Source, Tenure};
+use crate::sys::{Event, Trigger, fork};
+use backoff::Rest;
+use looks::Looks;
+use source::{Belief, MAX_FALSE, MAX_FALSE_LOOKS, Source, Tenure};
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::os::fd::RawFd;
 use std::panic::Location;
 use std::task::Waker;
-use waiters::Waiters;
-
-/// After so many selects a descriptor is tenured.
-const RENT: u8 = 4;
+use table::Table;
+use tenure::QueueRetry;
+use waiters::Purges;
 
 /// All registrations and interests of one loop.
 #[derive(Debug)]
 pub(crate) struct Reactor {
-    reads: BTreeMap<RawFd, Waiters>,
-    writes: BTreeMap<RawFd, Waiters>,
-    excepts: BTreeMap<RawFd, Waiters>,
-    /// By descriptor number.
-    sources: Vec<Option<Source>>,
+    /// Who waits in `select`, by descriptor. No list is empty.
+    reads: BTreeMap<RawFd, List>,
+    writes: BTreeMap<RawFd, List>,
+    excepts: BTreeMap<RawFd, List>,
+    /// The entries of all lists, here and in the sources.
+    waiters: Arena,
+    purges: Purges,
+    /// All registered descriptors.
+    sources: Table,
     next_generation: u64,
     poller: Poller,
+    /// The kernel's queue, once a descriptor is tenured. It watches the wake-up pipe as well.
     queue: Option<Queue>,
+    /// When to try again to make a queue, after it could not be had.
+    queue_retry: QueueRetry,
+    /// Number of directions of tenured descriptors that a task waits for.
+    n_parked: usize,
+    /// When to look at the parked descriptors.
+    looks: Looks,
+    /// Descriptors that are left out of the sets for a moment.
+    resting: Vec<Rest>,
+    /// The sets of `select`, kept from turn to turn so that none allocates.
     sets: Sets,
-    /// Where the next scan begins: low numbers shall not always be served first.
+    /// Where the next scan of the sets begins: low numbers should not always be served first.
     scan_from: RawFd,
-    /// What `select` said in the last wait, and what the queue said.
+    /// What `select` reported in the last wait, and what the queue reported.
     ready: Vec<(RawFd, Direction)>,
     events: Vec<Event>,
-    /// Kept from tick to tick, so that none allocates.
+    /// Scratch memory of `promote`, kept from turn to turn.
     candidates: Vec<RawFd>,
-    audited: usize,
+    /// Number of waits so far. Wraps around.
+    turn: u32,
+    /// The wake-up pipe of the last wait.
+    pipe: RawFd,
+    /// The first descriptor number that `select` cannot take.
     limit: Option<usize>,
-    /// How many forks had been counted when the queue was made.
+    /// Number of forks that had been counted when the queue was made.
     n_forks: usize,
 }
 
@@ -86,16 +119,23 @@ impl Reactor {
             reads: BTreeMap::new(),
             writes: BTreeMap::new(),
             excepts: BTreeMap::new(),
-            sources: Vec::new(),
+            waiters: Arena::new(),
+            purges: Purges::default(),
+            sources: Table::default(),
             next_generation: 1,
             poller: Poller::Auto,
             queue: None,
+            queue_retry: QueueRetry::default(),
+            n_parked: 0,
+            looks: Looks::default(),
+            resting: Vec::new(),
             sets: Sets::default(),
             scan_from: 0,
             ready: Vec::new(),
             events: Vec::new(),
             candidates: Vec::new(),
-            audited: 0,
+            turn: 0,
+            pipe: -1,
             limit: SELECT_LIMIT,
             n_forks: fork::count(),
         }
@@ -116,8 +156,8 @@ impl Reactor {
     }
 
     /// Registers `fd`. With `owned`, the caller owns the descriptor, so an earlier registration of
-    /// the same number is a leftover: it is ended, and its waiters are returned to be woken.
-    /// Without a `trigger`, the descriptor is never given to the kernel's queue.
+    /// the number is a leftover: it is ended, and its waiters are returned to be woken. Without a
+    /// `trigger`, the descriptor is never given to the kernel's queue.
     pub(crate) fn register(
         &mut self,
         fd: RawFd,
@@ -131,191 +171,134 @@ impl Reactor {
         if let Some(limit) = self.limit.filter(|&limit| index >= limit) {
             return Err(RegisterError::OverSelectLimit { fd, limit });
         }
-        if index >= self.sources.len() {
-            self.sources.resize_with(index + 1, || None);
-        }
         let mut leftover = Vec::new();
-        if self.sources[index].is_some() {
+        if self.sources.get(fd).is_some() {
             if !owned {
                 return Err(RegisterError::AlreadyRegistered { fd });
             }
-            // The queue has forgotten it by itself when it was closed.
+            // The queue has forgotten the old descriptor by itself when it was closed, unless the
+            // open file lives on in a duplicate. Then its next event is noticed as stale.
             self.take_all(fd, &mut leftover);
+            self.purges.forget(fd);
+            self.resting.retain(|rest| rest.fd != fd);
         }
         let generation = self.next_generation;
         self.next_generation += 1;
-        self.sources[index] = Some(Source::new(generation, place, trigger));
+        self.sources
+            .insert(fd, Source::new(generation, place, trigger));
         Ok((Token { fd, generation }, leftover))
     }
 
     /// Ends a registration. The waiters are returned, to be woken: the kernel will not do it.
-    pub(crate) fn deregister(&mut self, token: Token, waiters: &mut Vec<Waker>) {
+    pub(crate) fn deregister(&mut self, token: Token, wakers: &mut Vec<Waker>) {
         let Some(source) = self.source(token) else {
             return;
         };
         if source.tenure == Tenure::Tenured {
             self.unwatch(token.fd);
         }
-        self.take_all(token.fd, waiters);
-        self.sources[token.fd as usize] = None;
-        while self.sources.last().is_some_and(Option::is_none) {
-            self.sources.pop();
-        }
-        if self.sources.capacity() > 4 * self.sources.len().max(64) {
-            self.sources.shrink_to_fit();
-        }
+        self.take_all(token.fd, wakers);
+        self.purges.forget(token.fd);
+        self.resting.retain(|rest| rest.fd != token.fd);
+        self.sources.remove(token.fd);
     }
 
-    /// Whether an operation should be tried.
+    /// Returns what an operation should do.
     pub(crate) fn advice(&mut self, token: Token, direction: Direction) -> Advice {
-        let Some(source) = self.source_mut(token).filter(|source| !source.dead) else {
+        let Some(source) = self.source_mut(token).filter(|source| !source.is_dead) else {
             return Advice::Dead;
         };
-        let direction = direction as usize;
-        match (source.blocked.get(direction), source.tenure) {
-            (Some(true), _) => Advice::Wait,
-            (_, Tenure::Tenured) => {
-                let hinted = source.hinted.get_mut(direction);
-                match hinted.is_some_and(std::mem::take) {
-                    true => Advice::TryHinted,
-                    false => Advice::TryTwice,
-                }
-            }
-            _ => Advice::Try,
+        let is_tenured = source.tenure == Tenure::Tenured;
+        let Some(way) = source.ways.get_mut(direction as usize) else {
+            return Advice::Try;
+        };
+        if way.belief != Belief::Unknown {
+            return Advice::Wait;
+        }
+        let was_short = std::mem::take(&mut way.was_short);
+        if std::mem::take(&mut way.is_hinted) {
+            Advice::TryHinted
+        } else if is_tenured && !was_short {
+            Advice::TryTwice
+        } else {
+            // `select` goes by the state. And after a call that took less than was offered, one
+            // `WouldBlock` is what was to be expected.
+            Advice::Try
         }
     }
 
-    /// Notes that the next operation would have to wait: for certain, or probably, because the last
-    /// one took less than was offered.
-    pub(crate) fn set_blocked(&mut self, token: Token, direction: Direction, certain: bool) {
+    /// Notes that the last call succeeded and took less than was offered, so that the next would
+    /// probably block.
+    pub(crate) fn guess_blocked(&mut self, token: Token, direction: Direction) {
         let Some(source) = self.source_mut(token) else {
             return;
         };
+        // Behind the data of a peer that has hung up there is the end, without a further edge.
         let end_may_follow = direction == Direction::Read && source.hung_up;
-        if let Some(blocked) = source.blocked.get_mut(direction as usize) {
-            *blocked = certain || !end_may_follow;
+        if source.is_urgent || end_may_follow {
+            return;
+        }
+        let is_edge = source.tenure == Tenure::Tenured && source.trigger == Trigger::Edge;
+        match source.ways.get_mut(direction as usize) {
+            Some(way) if is_edge => way.guess(),
+            Some(way) => way.belief = Belief::Blocked,
+            None => {}
         }
     }
 
-    /// How often the descriptor has been ready; `None` if the registration has ended or is dead.
-    pub(crate) fn n_ready(&self, token: Token, direction: Direction) -> Option<u32> {
-        let source = self.source(token).filter(|source| !source.dead)?;
-        Some(source.n_ready[direction as usize])
+    /// Notes that the next call has to wait until the descriptor is ready.
+    pub(crate) fn set_blocked(&mut self, token: Token, direction: Direction) {
+        let way = self.source_mut(token);
+        if let Some(way) = way.and_then(|source| source.ways.get_mut(direction as usize)) {
+            way.belief = Belief::Blocked;
+        }
     }
 
-    /// Registers interest: `waker` is woken once, when the descriptor is ready, closed, or no
-    /// longer registered. `level` says that the caller has seen no `WouldBlock`. What is displaced
-    /// or turned away is returned, to be woken.
-    pub(crate) fn add(
+    /// Notes that the call said `WouldBlock`; `was_ready` if the descriptor had become ready before
+    /// it. Returns whether the task has to wait in `select`.
+    pub(crate) fn note_would_block(
         &mut self,
         token: Token,
         direction: Direction,
-        level: bool,
-        waker: Waker,
-    ) -> Vec<Waker> {
-        let Some(source) = self.source_mut(token).filter(|source| !source.dead) else {
-            return vec![waker];
+        was_ready: bool,
+    ) -> bool {
+        let Some(source) = self.source_mut(token) else {
+            return false;
         };
-        let end_may_follow = direction == Direction::Read && source.hung_up;
-        let park = source.tenure == Tenure::Tenured && !level && !end_may_follow;
-        if let (true, Some(parked)) = (park, source.parked.get_mut(direction as usize)) {
-            return match parked {
-                Some(waiters) => waiters.push(waker, level),
-                None => {
-                    *parked = Some(Waiters::new(waker, level));
-                    Vec::new()
-                }
-            };
-        }
-        match self.map(direction).entry(token.fd) {
-            Entry::Occupied(entry) => entry.into_mut().push(waker, level),
-            Entry::Vacant(entry) => {
-                entry.insert(Waiters::new(waker, level));
-                Vec::new()
-            }
-        }
-    }
-
-    /// Whether `waker` already waits there.
-    pub(crate) fn knows(&self, token: Token, direction: Direction, waker: &Waker) -> bool {
-        let map = match direction {
-            Direction::Read => &self.reads,
-            Direction::Write => &self.writes,
-            Direction::Except => &self.excepts,
+        // What watches a listener is level-triggered, and reports it again for as long as there is
+        // a connection. That another process was faster is no reason to hold back.
+        let is_level = source.trigger == Trigger::Level;
+        let is_tenured = source.tenure == Tenure::Tenured;
+        let Some(way) = source.ways.get_mut(direction as usize) else {
+            return true;
         };
-        let parked = self
-            .source(token)
-            .and_then(|s| s.parked.get(direction as usize)?.as_ref());
-        parked.is_some_and(|waiters| waiters.contain(waker))
-            || map
-                .get(&token.fd)
-                .is_some_and(|waiters| waiters.contain(waker))
-    }
-
-    /// How many descriptors are waited for in `select`, by direction, and how many in the queue.
-    pub(crate) fn n_interests(&self) -> ([usize; 3], usize) {
-        let parked = self.sources.iter().flatten().filter(|s| s.has_parked());
-        let n_young = [self.reads.len(), self.writes.len(), self.excepts.len()];
-        (n_young, parked.count())
-    }
-
-    /// Whether nobody waits for any descriptor.
-    pub(crate) fn is_idle(&self) -> bool {
-        let n_young = self.reads.len() + self.writes.len() + self.excepts.len();
-        n_young == 0 && !self.sources.iter().flatten().any(Source::has_parked)
-    }
-
-    /// The descriptors that somebody else would have to wait for in `direction`, in our stead. All
-    /// that is tenured is stood for by the queue's own.
-    pub(crate) fn interests(&self, direction: Direction) -> Vec<RawFd> {
-        match direction {
-            Direction::Read => self
-                .reads
-                .keys()
-                .copied()
-                .chain(self.own_queue().map(Queue::fd))
-                .collect(),
-            Direction::Write => self.writes.keys().copied().collect(),
-            Direction::Except => self.excepts.keys().copied().collect(),
+        way.belief = Belief::Blocked;
+        if !was_ready {
+            // The call before this one had something to take.
+            way.n_false = 0;
+            return false;
         }
-    }
-
-    /// Everybody who waits for anything, for the end of the loop.
-    pub(crate) fn drain(&mut self) -> Vec<Waker> {
-        let mut waiters = Vec::new();
-        (0..self.sources.len()).for_each(|fd| self.take_all(fd as RawFd, &mut waiters));
-        waiters
-    }
-
-    fn take_all(&mut self, fd: RawFd, waiters: &mut Vec<Waker>) {
-        for direction in [Direction::Read, Direction::Write, Direction::Except] {
-            take(self.map(direction), fd, waiters);
+        if is_level && is_tenured {
+            return false;
         }
-        if let Some(Some(source)) = self.sources.get_mut(fd as usize) {
-            let parked = std::mem::take(&mut source.parked);
-            parked
-                .into_iter()
-                .flatten()
-                .for_each(|entry| entry.move_to(waiters));
+        way.n_false = way.n_false.saturating_add(1);
+        if is_tenured && (MAX_FALSE..MAX_FALSE_LOOKS).contains(&way.n_false) {
+            // From here on the task waits for the next edge. Should one have been missed, a few
+            // looks may find it.
+            way.belief = Belief::Guessed;
         }
-    }
-
-    fn map(&mut self, direction: Direction) -> &mut BTreeMap<RawFd, Waiters> {
-        match direction {
-            Direction::Read => &mut self.reads,
-            Direction::Write => &mut self.writes,
-            Direction::Except => &mut self.excepts,
-        }
+        // The first times an edge may have passed already, and only `select` can tell.
+        way.n_false < MAX_FALSE
     }
 
     fn source(&self, token: Token) -> Option<&Source> {
-        let source = self.sources.get(token.fd as usize)?.as_ref();
-        source.filter(|source| source.generation == token.generation)
+        let source = self.sources.get(token.fd)?;
+        (source.generation == token.generation).then_some(source)
     }
 
     fn source_mut(&mut self, token: Token) -> Option<&mut Source> {
-        let source = self.sources.get_mut(token.fd as usize)?.as_mut();
-        source.filter(|source| source.generation == token.generation)
+        let source = self.sources.get_mut(token.fd)?;
+        (source.generation == token.generation).then_some(source)
     }
 }
 
@@ -323,11 +306,5 @@ impl Drop for Reactor {
     /// A thread may end in a child whose loop has not turned since the fork.
     fn drop(&mut self) {
         self.close_queue();
-    }
-}
-
-fn take(map: &mut BTreeMap<RawFd, Waiters>, fd: RawFd, waiters: &mut Vec<Waker>) {
-    if let Some(entry) = map.remove(&fd) {
-        entry.move_to(waiters);
     }
 }

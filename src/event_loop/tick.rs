@@ -31,23 +31,21 @@ use super::inbox::Inbox;
 use super::join_error::Id;
 use super::log_lines::{report_closed_fds, report_failed_wait, trace_ready, trace_wait};
 use super::reactor::ClosedFd;
+use super::repair::{rebuild_after_fork, repair};
 use super::tasks::conclude;
 use super::{EventLoop, with};
 use crate::sys::fork;
 use crate::sys::select::Waited;
-use crate::sys::task::{self, Batch, MainTask, Running};
+use crate::sys::task::{Batch, MainTask, Running};
 use std::mem;
 use std::task::{Context, Waker};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Approximate maximum number of polls (and I/O operations) per turn.
 ///
 /// Two tasks that talk to each other should not pay for a system call with every message, and a
 /// task that keeps waking itself must not keep the others from their descriptors.
 const MAX_POLLS: usize = 200;
-
-/// Minimum time between two checks that tenured descriptors are still open.
-const AUDIT_PERIOD: Duration = Duration::from_millis(100);
 
 /// The future that `run` or `block_on` was called with. It lives on their stack, so it can borrow
 /// from the caller; tasks cannot.
@@ -105,9 +103,14 @@ pub(crate) fn turn(
         //    by another thread is either seen by that look, or its sender finds the mark and
         //    writes to the pipe. The other order would lose a wake that comes in between.
         let timeout = match may_block {
-            true => min_option(time_to_deadline(), limit),
+            true => min_option(with(EventLoop::time_left).flatten(), limit),
             false => Some(Duration::ZERO),
         };
+        if timeout != Some(Duration::ZERO) && with(EventLoop::is_pipe_unchecked) == Some(true) {
+            // Other code may have closed our descriptors since the last run, and have files of its
+            // own behind their numbers. Nothing would look wrong then: they are just never ready.
+            repair(inbox);
+        }
         trace_wait(timeout);
         // 4. Wait.
         let pipe = inbox.pipe_fd().expect("a loop that runs has its pipe");
@@ -119,12 +122,14 @@ pub(crate) fn turn(
 
     // 5. Collect. An interest that stayed in its table would make the next `select` return at
     //    once, for as long as the data is not read.
-    if pipe_ready {
-        inbox.drain_pipe();
-    }
+    let mut looks_wrong = pipe_ready && !inbox.drain_pipe();
     trace_ready(pipe_ready);
-    let (mut woken, closed) = with(|l| l.collect(waited)).unwrap_or_default();
-    report_failed_wait(waited, &closed);
+    let (mut woken, closed, is_idle) = with(|l| l.collect(waited)).unwrap_or_default();
+    looks_wrong |= is_idle || (waited == Waited::BadFd && closed.is_empty());
+    let is_repaired = looks_wrong && repair(inbox);
+    if !is_repaired {
+        report_failed_wait(waited, &closed);
+    }
     report_closed_fds(closed, &mut woken);
 
     // 6. Wake. Nothing is borrowed: a waker may spawn, register, close or panic.
@@ -215,59 +220,49 @@ fn is_finished(main: &Main<'_>) -> bool {
     finished.unwrap_or(true)
 }
 
-/// Step 3: returns the time until the loop should wake up for a timer.
-fn time_to_deadline() -> Option<Duration> {
-    let wake_up = with(|l| l.timers.next_wake_up(l.timer_slack)).flatten()?;
-    Some(wake_up.saturating_duration_since(Moment::now()))
-}
-
-fn min_option(a: Option<Duration>, b: Option<Duration>) -> Option<Duration> {
+fn min_option<T: Ord>(a: Option<T>, b: Option<T>) -> Option<T> {
     match (a, b) {
         (Some(a), Some(b)) => Some(a.min(b)),
         (a, b) => a.or(b),
     }
 }
 
-/// Gives a forked child a wake-up pipe of its own, and leaves the kernel queue to the parent.
-///
-/// All tasks are polled again, because some may wait for what has stayed with the parent: its
-/// threads, its children, its queue.
-fn rebuild_after_fork(inbox: &Inbox) {
-    if let Err(error) = inbox.renew_pipe() {
-        // The next turn tries again. Until then only wakes by other threads are affected.
-        boundary::error!("cannot make a wake-up pipe after the fork: {error}; trying again");
-        return;
-    }
-    let main = with(|l| {
-        l.n_forks = fork::count();
-        l.reactor.after_fork();
-        l.main.clone()
-    });
-    task::rebuild_after_fork(inbox.mailbox(), main.flatten().as_ref());
-    boundary::debug!("forked: pipe and queue are rebuilt");
-}
-
 impl EventLoop {
-    /// Step 5: takes out who is to be woken, and descriptors that other code has closed.
-    fn collect(&mut self, waited: Waited) -> (Vec<Waker>, Vec<ClosedFd>) {
+    /// Returns true once after each call of `run` or `block_on`.
+    fn is_pipe_unchecked(&mut self) -> bool {
+        !mem::replace(&mut self.has_checked_pipe, true)
+    }
+
+    /// Step 3: returns the time until the loop should wake up for a timer, or to watch a descriptor
+    /// again that was left out for a while.
+    fn time_left(&mut self) -> Option<Duration> {
+        let timer = self.timers.next_wake_up(self.timer_slack);
+        if timer.is_none() && !self.reactor.has_resting() {
+            // Without reading the clock.
+            return None;
+        }
+        let now = Moment::now();
+        let deadline = min_option(timer, self.reactor.next_rest(now));
+        deadline.map(|deadline| deadline.saturating_duration_since(now))
+    }
+
+    /// Step 5: takes out who is to be woken, and descriptors that other code has closed. The flag
+    /// says that the loop is idle, so that it is time to check also what is rarely wrong.
+    fn collect(&mut self, waited: Waited) -> (Vec<Waker>, Vec<ClosedFd>, bool) {
         let mut woken = mem::take(&mut self.woken);
-        let mut closed = Vec::new();
-        if waited == Waited::BadFd {
-            closed = self.reactor.find_closed_fds();
-        }
+        let mut closed = match waited {
+            Waited::BadFd => self.reactor.find_closed_fds(),
+            _ => Vec::new(),
+        };
         self.reactor.collect(&mut woken);
-        // The clock is read only if a timer is armed.
-        if !self.timers.is_empty() {
-            let now = Instant::now();
-            self.timers.collect(now.into(), &mut woken);
-            if self
-                .last_audit
-                .is_none_or(|last| now.saturating_duration_since(last) >= AUDIT_PERIOD)
-            {
-                self.last_audit = Some(now);
-                closed.extend(self.reactor.audit());
-            }
+        // The clock is read only if a timer is armed, or now and then.
+        let is_look_due = self.reactor.wants_time();
+        let now = (is_look_due || !self.timers.is_empty()).then(Moment::now);
+        if let Some(now) = now {
+            self.timers.collect(now, &mut woken);
         }
-        (woken, closed)
+        let (found, is_idle) = self.reactor.look_if_due(now, &mut woken);
+        closed.extend(found);
+        (woken, closed, is_idle)
     }
 }

@@ -3,14 +3,13 @@
 //! Knows how to try a call and wait; knows neither sockets nor pipes, whose calls come from
 //! [`NonblockingIo`] or from the caller.
 
-use super::source::Source;
+use super::source::{Source, Waiter};
 use crate::event_loop::clock::Moment;
 use crate::event_loop::reactor::{Direction, RegisterError};
 use crate::event_loop::{context, with};
 use crate::sys::Trigger;
 use crate::sys::transfer::{MAX_BYTES, n_fitting};
 use std::fs::File;
-use std::future::poll_fn;
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::os::fd::AsFd;
 use std::task::{Context, Poll, ready};
@@ -67,6 +66,24 @@ impl<T: AsFd> Registered<T> {
         self.source.block(Direction::Read);
     }
 
+    /// Returns the maximum length of a write that does not block once there is room; `None` if the
+    /// descriptor never blocks.
+    pub(super) fn max_write(&self) -> Option<usize> {
+        self.source.max_write()
+    }
+
+    /// Begins to wait for something to read, as a future that leaves nothing behind when it is
+    /// dropped.
+    pub(crate) fn read_waiter(&self) -> Waiter<'_> {
+        Waiter::new(&self.source, Direction::Read)
+    }
+
+    /// Has the next write wait until the descriptor is ready to write. Always pending.
+    pub(super) fn poll_room<R>(&self, cx: &mut Context<'_>) -> Poll<R> {
+        self.source.block(Direction::Write);
+        self.source.poll_wait(Direction::Write, true, None, cx)
+    }
+
     /// Waits until the descriptor is ready to read. A hint: the read may still find nothing.
     pub(crate) async fn readable(&self) -> io::Result<()> {
         self.source.ready(Direction::Read).await
@@ -87,7 +104,7 @@ impl<T: AsFd> Registered<T> {
         &self,
         mut call: impl FnMut(&T) -> io::Result<R>,
     ) -> io::Result<R> {
-        poll_fn(|cx| self.poll_read_with(cx, &mut call, |_| false)).await
+        self.source.io(Direction::Read, || call(&self.io)).await
     }
 
     /// Makes `call`; while it returns `WouldBlock`, waits until the descriptor is ready to write.
@@ -95,7 +112,7 @@ impl<T: AsFd> Registered<T> {
         &self,
         mut call: impl FnMut(&T) -> io::Result<R>,
     ) -> io::Result<R> {
-        poll_fn(|cx| self.poll_write_with(cx, &mut call, |_| false)).await
+        self.source.io(Direction::Write, || call(&self.io)).await
     }
 
     /// One poll of [`read_with`](Registered::read_with). `is_drained` says of an outcome whether
@@ -331,6 +348,7 @@ mod tests {
     use super::*;
     use crate::sys::Errno;
     use std::cell::Cell;
+    use std::future::poll_fn;
     use std::os::fd::BorrowedFd;
     use std::os::unix::net::UnixStream;
     use std::time::Instant;

@@ -1,11 +1,17 @@
 //! The registration of one descriptor: tries calls, and registers interest when they would block.
 //!
-//! After a read or write on a socket that took less than was offered, the next one registers at
-//! once instead of asking the system for a `WouldBlock`: nothing can be there that no edge will
-//! tell of, and a request costs one wait, one read and one write.
+//! # The life of a read
+//! An operation tries its call, and on `WouldBlock` registers interest and returns `Pending`. After
+//! a TCP read or write that took less than was offered, the next one registers at once instead of
+//! asking the system for a `WouldBlock`, so that a request costs one wait, one read and one write.
+//! That is a guess, and the reactor looks at it once (see `event_loop::reactor`).
+//!
+//! **Invariant.** A future of this crate that is dropped while it waits leaves nothing behind.
 
-use crate::event_loop::reactor::{Advice, Direction, RegisterError, Token};
+use crate::event_loop::reactor::{Added, Advice, Direction, Owner, RegisterError, Token, WaitKey};
 use crate::event_loop::{boundary, context, with};
+use crate::sys::blocking::Blocking;
+use crate::sys::select::is_number_ready;
 use crate::sys::thread_bound::NotSend;
 use crate::sys::{self, Errno, Trigger};
 use std::future::poll_fn;
@@ -19,8 +25,10 @@ use std::task::{Context, Poll, ready};
 #[derive(Debug)]
 pub(crate) struct Source {
     token: Token,
-    /// The descriptor blocks, and is not ours to change: wait for `select` before every call.
+    /// The descriptor blocks, and is not ours to change: wait before every call.
     waits_first: bool,
+    /// Ask `select` right before every call as well, and how much a call may ask for.
+    blocking: Option<Blocking>,
     // The registration is in the table of this thread's loop.
     _not_send: NotSend,
 }
@@ -29,41 +37,41 @@ impl Source {
     /// Registers a non-blocking descriptor that the caller owns.
     #[track_caller]
     pub(crate) fn owned(fd: impl AsFd, trigger: Trigger) -> Result<Source, RegisterError> {
-        Source::register(fd.as_fd().as_raw_fd(), true, Some(trigger))
+        Source::register(fd.as_fd().as_raw_fd(), true, Some(trigger), false)
     }
 
     /// Registers any descriptor, once it is certain that it is open. Its flags are left alone.
     #[track_caller]
     pub(super) fn any(fd: impl AsFd) -> Result<Source, RegisterError> {
-        let fd = fd.as_fd();
-        let bad = RegisterError::BadFd { fd: fd.as_raw_fd() };
-        let nonblocking = sys::fd::is_nonblocking(fd).map_err(|_| bad)?;
-        // One call per readiness leaves something behind, of which no edge would tell.
-        let trigger = nonblocking.then_some(Trigger::Edge);
-        let mut source = Source::register(fd.as_raw_fd(), false, trigger)?;
-        source.waits_first = !nonblocking;
-        if source.waits_first {
-            source.block(Direction::Read);
-            source.block(Direction::Write);
-        }
+        let (fd, number) = (fd.as_fd(), fd.as_fd().as_raw_fd());
+        let blocking = Blocking::of(fd).map_err(|_| RegisterError::BadFd { fd: number })?;
+        // The queue is not for descriptors that block: one call per readiness leaves something
+        // behind, of which no edge would tell.
+        let trigger = blocking.is_none().then_some(Trigger::Edge);
+        let mut source = Source::register(number, false, trigger, blocking.is_some())?;
+        source.blocking = blocking;
         Ok(source)
     }
 
-    /// Registers a descriptor of ours that never leaves `select`, because it is shared with other
-    /// processes. One that `waits_first` blocks unless it is ready.
+    /// Returns the maximum length of a write that does not block once there is room.
+    pub(super) fn max_write(&self) -> Option<usize> {
+        self.blocking.map(Blocking::max_write)
+    }
+
+    /// Registers a descriptor that other processes have as well, so that it never leaves `select`.
+    /// One that `waits_first` blocks unless it is ready.
     #[track_caller]
     pub(crate) fn shared(fd: impl AsFd, waits_first: bool) -> Result<Source, RegisterError> {
-        let mut source = Source::register(fd.as_fd().as_raw_fd(), true, None)?;
-        source.waits_first = waits_first;
-        if waits_first {
-            source.block(Direction::Read);
-            source.block(Direction::Write);
-        }
-        Ok(source)
+        Source::register(fd.as_fd().as_raw_fd(), true, None, waits_first)
     }
 
     #[track_caller]
-    fn register(fd: RawFd, owned: bool, trigger: Option<Trigger>) -> Result<Source, RegisterError> {
+    fn register(
+        fd: RawFd,
+        owned: bool,
+        trigger: Option<Trigger>,
+        waits_first: bool,
+    ) -> Result<Source, RegisterError> {
         let place = Location::caller();
         let registered = with(|l| l.reactor.register(fd, owned, trigger, place));
         let (token, leftover) = registered.unwrap_or(Err(RegisterError::ThreadEnded))?;
@@ -74,29 +82,69 @@ impl Source {
             leftover.into_iter().for_each(boundary::wake);
         }
         boundary::trace!("register descriptor {fd}");
-        Ok(Source {
+        let source = Source {
             token,
-            waits_first: false,
+            waits_first,
+            blocking: None,
             _not_send: PhantomData,
-        })
+        };
+        if waits_first {
+            source.block(Direction::Read);
+            source.block(Direction::Write);
+        }
+        Ok(source)
     }
 
     /// Makes `call` until it no longer would block; registers interest when it does. `is_short`
-    /// says whether the next call is likely to block.
+    /// returns whether the next call is likely to block, because this one took less than it was
+    /// offered.
+    ///
+    /// The task is found again by its waker. Futures use [`io`](Source::io) instead, which leaves
+    /// nothing behind.
     pub(crate) fn poll_io<R>(
         &self,
         direction: Direction,
         cx: &mut Context<'_>,
+        call: impl FnMut() -> io::Result<R>,
+        is_short: impl FnOnce(&R) -> bool,
+    ) -> Poll<io::Result<R>> {
+        self.poll_io_of(direction, cx, None, call, is_short)
+    }
+
+    /// Makes `call` until it no longer would block. Dropped while it waits, the future takes its
+    /// interest with it.
+    pub(crate) async fn io<R>(
+        &self,
+        direction: Direction,
+        mut call: impl FnMut() -> io::Result<R>,
+    ) -> io::Result<R> {
+        let mut waiter = Waiter::new(self, direction);
+        poll_fn(|cx| waiter.poll_io(cx, &mut call, |_| false)).await
+    }
+
+    fn poll_io_of<R>(
+        &self,
+        direction: Direction,
+        cx: &mut Context<'_>,
+        owner: Option<&mut Option<WaitKey>>,
         mut call: impl FnMut() -> io::Result<R>,
         is_short: impl FnOnce(&R) -> bool,
     ) -> Poll<io::Result<R>> {
         ready!(context::poll_budget(cx));
         let advice = with(|l| l.reactor.advice(self.token, direction));
-        match advice {
-            Some(Advice::Try | Advice::TryTwice | Advice::TryHinted) => {}
-            Some(Advice::Wait) => return self.poll_wait(direction, false, cx),
+        let was_ready = match advice {
+            Some(Advice::Try | Advice::TryTwice) => false,
+            Some(Advice::TryHinted) => true,
+            Some(Advice::Wait) => return self.poll_wait(direction, false, owner, cx),
             Some(Advice::Dead) | None => return Poll::Ready(Err(Errno::EBADF.into())),
-        }
+        };
+        // The descriptor was ready when the loop last looked. Since then another task or process
+        // may have been faster, and then the call would block the thread.
+        let is_ready = || is_number_ready(self.token.fd, direction == Direction::Write);
+        let mut call = || match self.blocking.is_none() || is_ready() {
+            true => call(),
+            false => Err(io::ErrorKind::WouldBlock.into()),
+        };
         let mut outcome = sys::retry_io(&mut call);
         if advice == Some(Advice::TryTwice) && would_block(&outcome) {
             outcome = sys::retry_io(&mut call);
@@ -104,11 +152,15 @@ impl Source {
         match &outcome {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 boundary::trace!("descriptor {}: would block", self.token.fd);
-                with(|l| l.reactor.set_blocked(self.token, direction, true));
-                let level = advice == Some(Advice::TryHinted);
-                return self.poll_wait(direction, level, cx);
+                let needs_select =
+                    with(|l| l.reactor.note_would_block(self.token, direction, was_ready));
+                return self.poll_wait(direction, needs_select == Some(true), owner, cx);
             }
-            Ok(value) if self.waits_first || is_short(value) => self.block(direction),
+            // Whatever came of it, an error for one: the next call might block the thread.
+            _ if self.waits_first => self.block(direction),
+            Ok(value) if is_short(value) => {
+                with(|l| l.reactor.guess_blocked(self.token, direction));
+            }
             _ => {}
         }
         context::spend_budget();
@@ -116,30 +168,59 @@ impl Source {
     }
 
     /// Registers interest. Always pending, for the caller's convenience.
-    fn poll_wait<R>(&self, direction: Direction, level: bool, cx: &mut Context<'_>) -> Poll<R> {
-        let known = with(|l| l.reactor.knows(self.token, direction, cx.waker()));
-        if known == Some(false) {
-            let waker = cx.waker().clone();
-            let displaced = with(|l| l.reactor.add(self.token, direction, level, waker));
-            boundary::trace!(
-                "interest: descriptor {}, {direction}, {}",
-                self.token.fd,
-                context::current()
-            );
-            if let Some(displaced) = displaced.filter(|displaced| !displaced.is_empty()) {
-                displaced.into_iter().for_each(boundary::wake);
-            }
+    pub(super) fn poll_wait<R>(
+        &self,
+        direction: Direction,
+        needs_select: bool,
+        owner: Option<&mut Option<WaitKey>>,
+        cx: &mut Context<'_>,
+    ) -> Poll<R> {
+        let entry = owner
+            .as_deref()
+            .copied()
+            .map_or(Owner::Waker, Owner::Future);
+        let is_waiting = with(|l| {
+            let reactor = &l.reactor;
+            reactor.is_waiting(self.token, direction, needs_select, entry, cx.waker())
+        });
+        if is_waiting != Some(false) {
+            return Poll::Pending;
         }
+        // Cloned out here: a waker's clone, drop and wake are foreign code.
+        let waker = cx.waker().clone();
+        let added = with(|l| {
+            let reactor = &mut l.reactor;
+            reactor.add(self.token, direction, needs_select, entry, waker)
+        });
+        boundary::trace!(
+            "interest: descriptor {}, {direction}, {}",
+            self.token.fd,
+            context::current()
+        );
+        let Added {
+            key,
+            replaced,
+            woken,
+        } = added.unwrap_or_default();
+        if let Some(owner) = owner {
+            *owner = key;
+        }
+        if let Some(replaced) = replaced {
+            boundary::drop_value(replaced);
+        }
+        woken.into_iter().for_each(boundary::wake);
         Poll::Pending
     }
 
-    /// The next operation will probably block.
+    /// Has the next operation wait until the descriptor is ready.
     pub(crate) fn block(&self, direction: Direction) {
-        with(|l| l.reactor.set_blocked(self.token, direction, false));
+        with(|l| l.reactor.set_blocked(self.token, direction));
     }
 
-    /// Waits until `select` says that the descriptor is ready, whatever the last call said.
+    /// Waits until `select` reports the descriptor as ready, whatever the last call said. Dropped
+    /// while it waits, the future takes its interest with it.
     pub(crate) async fn ready(&self, direction: Direction) -> io::Result<()> {
+        let mut waiter = Waiter::new(self, direction);
         let mut before = None;
         poll_fn(|cx| {
             ready!(context::poll_budget(cx));
@@ -147,7 +228,7 @@ impl Source {
                 return Poll::Ready(Err(Errno::EBADF.into()));
             };
             if *before.get_or_insert(now) == now {
-                return self.poll_wait(direction, true, cx);
+                return self.poll_wait(direction, true, Some(&mut waiter.key), cx);
             }
             context::spend_budget();
             Poll::Ready(Ok(()))
@@ -167,11 +248,53 @@ impl Drop for Source {
         let mut waiters = Vec::new();
         with(|l| {
             l.reactor.deregister(self.token, &mut waiters);
-            waiters.append(&mut l.waiting_for_fd);
+            l.free_fds.take_all(&mut waiters);
             l.n_closed += 1;
         });
         boundary::trace!("deregister descriptor {}", self.token.fd);
-        // Nobody else would wake them: closing a descriptor does not end a `select` on it.
+        // Closing a descriptor does not end a `select` on it, so they are woken here.
         waiters.into_iter().for_each(boundary::wake);
+    }
+}
+
+/// A future of this crate that waits for a descriptor: owns its entry in the reactor, which is
+/// removed with it.
+#[derive(Debug)]
+pub(crate) struct Waiter<'a> {
+    source: &'a Source,
+    direction: Direction,
+    key: Option<WaitKey>,
+}
+
+impl<'a> Waiter<'a> {
+    pub(crate) fn new(source: &'a Source, direction: Direction) -> Waiter<'a> {
+        Waiter {
+            source,
+            direction,
+            key: None,
+        }
+    }
+
+    /// Makes `call` until it no longer would block. `is_short` is as in [`Source::poll_io`].
+    pub(crate) fn poll_io<R>(
+        &mut self,
+        cx: &mut Context<'_>,
+        call: impl FnMut() -> io::Result<R>,
+        is_short: impl FnOnce(&R) -> bool,
+    ) -> Poll<io::Result<R>> {
+        let owner = Some(&mut self.key);
+        self.source
+            .poll_io_of(self.direction, cx, owner, call, is_short)
+    }
+}
+
+impl Drop for Waiter<'_> {
+    fn drop(&mut self) {
+        let Some(key) = self.key else { return };
+        let token = self.source.token;
+        let waker = with(|l| l.reactor.remove(token, self.direction, key));
+        if let Some(Some(waker)) = waker {
+            boundary::drop_value(waker);
+        }
     }
 }

@@ -218,7 +218,8 @@ impl File {
     #[allow(clippy::missing_panics_doc, reason = "it cannot be absent")]
     pub async fn metadata(&mut self) -> io::Result<Metadata> {
         let metadata = self.call(|file| file.metadata().map(Some)).await?;
-        Ok(metadata.expect("this call returns metadata"))
+        // The call always returns metadata; without any, this is an error and no panic.
+        metadata.ok_or_else(|| io::ErrorKind::Other.into())
     }
 
     /// Makes `call` after all earlier operations.

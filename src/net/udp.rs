@@ -4,7 +4,6 @@ use super::addr::{self, ToSocketAddrs};
 use super::common::{impl_data_socket, impl_options, impl_socket};
 use crate::fd::Registered;
 use crate::sys::{Trigger, socket};
-use std::future::poll_fn;
 use std::io;
 use std::net::{self, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::task::{Context, Poll};
@@ -110,7 +109,8 @@ impl AsyncUdpSocket {
     /// # Cancel safety
     /// If the future is dropped before it is ready, nothing has been sent.
     pub async fn send(&self, bytes: &[u8]) -> io::Result<usize> {
-        poll_fn(|cx| self.poll_send(cx, bytes)).await
+        let call = |socket: &net::UdpSocket| socket::send(socket, bytes);
+        self.socket.write_with(call).await
     }
 
     /// [`send`](AsyncUdpSocket::send) for hand-written futures.
@@ -144,7 +144,8 @@ impl AsyncUdpSocket {
                 *fitting.unwrap_or(&first)
             }
         };
-        poll_fn(|cx| self.poll_send_to(cx, bytes, addr)).await
+        let call = |socket: &net::UdpSocket| socket.send_to(bytes, addr);
+        self.socket.write_with(call).await
     }
 
     /// [`send_to`](AsyncUdpSocket::send_to) for hand-written futures.
@@ -169,7 +170,7 @@ impl AsyncUdpSocket {
     /// # Cancel safety
     /// No datagram is lost by dropping the future.
     pub async fn recv(&self, bytes: &mut [u8]) -> io::Result<usize> {
-        poll_fn(|cx| self.poll_recv(cx, bytes)).await
+        self.socket.read_with(|socket| socket.recv(bytes)).await
     }
 
     /// [`recv`](AsyncUdpSocket::recv) for hand-written futures.
@@ -190,7 +191,9 @@ impl AsyncUdpSocket {
     /// # Cancel safety
     /// No datagram is lost by dropping the future.
     pub async fn recv_from(&self, bytes: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
-        poll_fn(|cx| self.poll_recv_from(cx, bytes)).await
+        self.socket
+            .read_with(|socket| socket.recv_from(bytes))
+            .await
     }
 
     /// [`recv_from`](AsyncUdpSocket::recv_from) for hand-written futures.
@@ -225,7 +228,9 @@ impl AsyncUdpSocket {
     /// # Cancel safety
     /// Nothing is lost by dropping the future.
     pub async fn peek_from(&self, bytes: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
-        poll_fn(|cx| self.poll_peek_from(cx, bytes)).await
+        self.socket
+            .read_with(|socket| socket.peek_from(bytes))
+            .await
     }
 
     /// [`peek_from`](AsyncUdpSocket::peek_from) for hand-written futures.

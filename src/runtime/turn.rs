@@ -142,13 +142,20 @@ pub fn interest() -> Interest {
         let forked = l.n_forks != fork::count();
         // First marked asleep, then a look at the inbox: a wake after the look writes to the pipe.
         let has_wakes = !l.inbox.fall_asleep();
+        let timer = l.timers.next_deadline();
+        // The reactor's own appointments: to watch a descriptor again, and to look at those that
+        // the kernel's queue is silent about.
+        let now = l.reactor.has_appointments().then(Moment::now);
+        let others = now.map(|now| [l.reactor.next_rest(now), l.reactor.next_look(now)]);
+        let others = others.unwrap_or_default();
+        let deadline = others.into_iter().chain([timer]).flatten().min();
         let mut read = l.reactor.interests(Direction::Read);
         read.extend(l.inbox.pipe_fd());
         Interest {
             read,
             write: l.reactor.interests(Direction::Write),
             except: l.reactor.interests(Direction::Except),
-            deadline: l.timers.next_deadline().and_then(Moment::instant),
+            deadline: deadline.and_then(Moment::instant),
             queued: has_wakes || no_pipe || forked || task::has_queued(),
         }
     });

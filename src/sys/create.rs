@@ -1,4 +1,8 @@
-//! Making descriptors that are non-blocking and close-on-exec from the start.
+//! Creates descriptors that are non-blocking and close-on-exec from the start, and never 0, 1 or 2.
+//!
+//! A program that was started with closed standard streams, or has closed them, must not find our
+//! pipe behind its `stdout()`: what it prints would wake the loop, or be read by it. So a number
+//! below 3 is exchanged for a higher one at once.
 //!
 //! Most systems take both flags along in the call that makes the descriptor. The others (macOS,
 //! AIX, Haiku, QNX) get them straight after, by [`plain`]; there, another thread's `fork` and
@@ -12,7 +16,7 @@ use super::Errno;
 use super::unix::if_atomic_flags;
 use nix::libc;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType};
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 #[allow(unused_imports, reason = "hidden where the flags come along")]
 pub(super) use plain::*;
@@ -23,12 +27,32 @@ pub(super) fn room_for_addr() -> libc::sockaddr_storage {
     unsafe { std::mem::zeroed() }
 }
 
+/// The first number that is no standard stream.
+const FIRST: RawFd = 3;
+
+/// Returns whether `fd` is none of the numbers of stdin, stdout and stderr.
+pub(super) fn is_above_stdio(fd: RawFd) -> bool {
+    fd >= FIRST
+}
+
+/// Exchanges a number below 3 for a higher one. The flags stay as they are: `O_NONBLOCK` belongs to
+/// the open file, and close-on-exec is set again.
+pub(super) fn above_stdio(fd: OwnedFd) -> nix::Result<OwnedFd> {
+    if is_above_stdio(fd.as_raw_fd()) {
+        return Ok(fd);
+    }
+    // std duplicates with F_DUPFD_CLOEXEC and a minimum of 3, for this very reason.
+    let error = |error: std::io::Error| Errno::from_raw(error.raw_os_error().unwrap_or(0));
+    fd.try_clone().map_err(error)
+}
+
 if_atomic_flags! {
     const FLAGS: libc::c_int = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
 
     /// A socket without an address.
     pub(super) fn socket(family: AddressFamily, kind: SockType) -> nix::Result<OwnedFd> {
-        nix::sys::socket::socket(family, kind, SockFlag::from_bits_retain(FLAGS), None)
+        let flags = SockFlag::from_bits_retain(FLAGS);
+        above_stdio(nix::sys::socket::socket(family, kind, flags, None)?)
     }
 
     /// The next connection, if one is waiting. The peer's address goes to `addr`, which has room
@@ -41,8 +65,8 @@ if_atomic_flags! {
         let addr = std::ptr::from_mut(addr).cast();
         // SAFETY: `addr` is a buffer of ours, and the callers give its size in `len`.
         let fd = Errno::result(unsafe { libc::accept4(listener.as_raw_fd(), addr, len, FLAGS) })?;
-        // SAFETY: the call above made this descriptor, and nobody else has its number.
-        Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+        // SAFETY: the call above made this descriptor, and no one else owns its number.
+        above_stdio(unsafe { OwnedFd::from_raw_fd(fd) })
     }
 
     /// The ends of a pipe, to read and to write.
@@ -51,7 +75,8 @@ if_atomic_flags! {
         match nix::unistd::pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK) {
             // Old kernels and translation layers know the symbol and not the call (SE5).
             Err(Errno::ENOSYS) => plain::pipe(),
-            other => other,
+            Ok((read, write)) => Ok((above_stdio(read)?, above_stdio(write)?)),
+            Err(errno) => Err(errno),
         }
     }
 }
@@ -64,6 +89,7 @@ mod plain {
 
     pub(in super::super) fn socket(family: AddressFamily, kind: SockType) -> nix::Result<OwnedFd> {
         let socket = nix::sys::socket::socket(family, kind, SockFlag::empty(), None)?;
+        let socket = above_stdio(socket)?;
         set_flags(&socket)?;
         Ok(socket)
     }
@@ -76,14 +102,15 @@ mod plain {
         let addr = std::ptr::from_mut(addr).cast();
         // SAFETY: `addr` is a buffer of ours, and the callers give its size in `len`.
         let fd = Errno::result(unsafe { libc::accept(listener.as_raw_fd(), addr, len) })?;
-        // SAFETY: the call above made this descriptor, and nobody else has its number.
-        let socket = unsafe { OwnedFd::from_raw_fd(fd) };
+        // SAFETY: the call above made this descriptor, and no one else owns its number.
+        let socket = above_stdio(unsafe { OwnedFd::from_raw_fd(fd) })?;
         set_flags(&socket)?;
         Ok(socket)
     }
 
     pub(in super::super) fn pipe() -> nix::Result<(OwnedFd, OwnedFd)> {
         let (read, write) = nix::unistd::pipe()?;
+        let (read, write) = (above_stdio(read)?, above_stdio(write)?);
         set_flags(&read)?;
         set_flags(&write)?;
         Ok((read, write))

@@ -1,16 +1,18 @@
 //! The kernel's queue on Linux and Android: `epoll(7)`.
 
+use super::create::above_stdio;
+use super::fd::lend;
 use super::select::Waited;
 use super::{Errno, Event, Trigger};
 use nix::libc;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
-use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsRawFd, RawFd};
 use std::time::Duration;
 
-/// So many events are taken in one call; more wait for the next tick.
-const MOST_EVENTS: usize = 256;
+/// Maximum number of events taken in one call; more wait for the next turn.
+const MAX_EVENTS: usize = 256;
 
-/// Descriptors that the kernel watches for us, and room for what it says.
+/// Descriptors that the kernel watches for us, and room for the events that it reports.
 #[derive(Debug)]
 pub(crate) struct Queue {
     epoll: Epoll,
@@ -23,7 +25,8 @@ pub(crate) struct Queue {
 impl Queue {
     pub(crate) fn new() -> nix::Result<Queue> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
-        let events = vec![EpollEvent::empty(); MOST_EVENTS];
+        let epoll = Epoll(above_stdio(epoll.0)?);
+        let events = vec![EpollEvent::empty(); MAX_EVENTS];
         Ok(Queue {
             epoll,
             events,
@@ -33,33 +36,44 @@ impl Queue {
         })
     }
 
-    /// The queue's own descriptor, which is readable when there are events.
+    /// Returns the queue's own descriptor, which is readable when there are events.
     pub(crate) fn fd(&self) -> RawFd {
         self.epoll.0.as_raw_fd()
     }
 
     /// Watches `fd`, in both directions with `Edge` and to read with `Level`.
     pub(crate) fn add(&self, fd: RawFd, generation: u32, trigger: Trigger) -> nix::Result<()> {
-        let flags = match trigger {
-            Trigger::Level => EpollFlags::EPOLLIN,
-            Trigger::Edge => {
-                let both = EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT | EpollFlags::EPOLLRDHUP;
-                both | EpollFlags::EPOLLET
-            }
-        };
-        let data = u64::from(generation) << 32 | u64::from(fd as u32);
-        self.epoll.add(borrow(&fd), EpollEvent::new(flags, data))
+        let mut event = EpollEvent::new(flags(trigger), data(fd, generation));
+        match self.epoll.add(lend(&fd, fd), event) {
+            // This very open file was closed behind this number without us, lived on in a
+            // duplicate, and is back. The old watch becomes the new one.
+            Err(Errno::EEXIST) => self.epoll.modify(lend(&fd, fd), &mut event),
+            outcome => outcome,
+        }
+    }
+
+    /// Returns whether this is still the queue that watches the wake-up pipe `pipe`: other code may
+    /// have closed its descriptor, and something else may have the number now. All epolls have one
+    /// inode, so the question is put to the queue itself: only one that watches `pipe` can change
+    /// how.
+    pub(crate) fn is_ours(&self, pipe: RawFd) -> bool {
+        let mut event = EpollEvent::new(flags(Trigger::Level), data(pipe, 0));
+        self.epoll.modify(lend(&pipe, pipe), &mut event).is_ok()
     }
 
     /// Gives up this process's share of a queue that belongs to its parent.
-    pub(crate) fn leave_to_parent(self) {
-        // Closing one of two descriptors of the same queue leaves the queue as it is.
-        drop(self);
+    pub(crate) fn leave_to_parent(self, pipe: RawFd) {
+        // Closing one of two descriptors of one queue leaves the queue as it is. If the number is
+        // something else by now, closing it would hit a stranger.
+        match self.is_ours(pipe) {
+            true => drop(self),
+            false => std::mem::forget(self),
+        }
     }
 
-    /// Stops watching `fd`. It may be gone already, when somebody else has closed it.
+    /// Stops watching `fd`, which may be closed already.
     pub(crate) fn remove(&self, fd: RawFd) {
-        let _ = self.epoll.delete(borrow(&fd));
+        let _ = self.epoll.delete(lend(&fd, fd));
     }
 
     /// Waits for events, for at most `wait`, and hands each to `each`.
@@ -131,21 +145,36 @@ impl Queue {
     }
 }
 
-/// Lends `fd` to one call of `epoll_ctl`.
-fn borrow(fd: &RawFd) -> BorrowedFd<'_> {
-    // SAFETY: a registration keeps `fd` open while it is added. If other code has closed it since,
-    // the kernel refuses the number. The borrow ends with the call.
-    unsafe { BorrowedFd::borrow_raw(*fd) }
+fn flags(trigger: Trigger) -> EpollFlags {
+    match trigger {
+        Trigger::Level => EpollFlags::EPOLLIN,
+        Trigger::Edge => {
+            EpollFlags::EPOLLIN
+                | EpollFlags::EPOLLOUT
+                | EpollFlags::EPOLLRDHUP
+                // Urgent data, which makes a read stop short of what follows.
+                | EpollFlags::EPOLLPRI
+                | EpollFlags::EPOLLET
+        }
+    }
+}
+
+fn data(fd: RawFd, generation: u32) -> u64 {
+    u64::from(generation) << 32 | u64::from(fd as u32)
 }
 
 fn event(event: &EpollEvent) -> Event {
     let flags = event.events();
     let broken = flags.intersects(EpollFlags::EPOLLHUP | EpollFlags::EPOLLERR);
+    let urgent = flags.contains(EpollFlags::EPOLLPRI);
+    let readable = EpollFlags::EPOLLIN | EpollFlags::EPOLLRDHUP | EpollFlags::EPOLLPRI;
     Event {
         fd: event.data() as u32 as RawFd,
         generation: (event.data() >> 32) as u32,
-        readable: broken || flags.intersects(EpollFlags::EPOLLIN | EpollFlags::EPOLLRDHUP),
+        readable: broken || flags.intersects(readable),
         writable: broken || flags.contains(EpollFlags::EPOLLOUT),
-        hung_up: broken || flags.contains(EpollFlags::EPOLLRDHUP),
+        // Not after an error alone: a datagram socket that reports one goes on.
+        hung_up: flags.intersects(EpollFlags::EPOLLHUP | EpollFlags::EPOLLRDHUP),
+        urgent,
     }
 }

@@ -2,14 +2,22 @@
 
 use super::{Errno, retry};
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
-use nix::libc;
-use std::os::fd::{AsFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, RawFd};
 
-/// Whether `fd` names an open descriptor of this process.
+/// Lends the descriptor with this number, which must not be -1, for as long as `owner` lives.
+///
+/// `owner` owns the descriptor, or knows of one that is registered. Other code may have closed it
+/// all the same; then the number is that of no file, or of another one.
+pub(super) fn lend<T>(_owner: &T, number: RawFd) -> BorrowedFd<'_> {
+    // SAFETY: the number is not -1. Who closes the descriptor of an owner breaks the owner's
+    // promise to others, but no memory depends on it here: a `BorrowedFd` is only ever handed to
+    // system calls, which check the number, and read and write the buffers that they are given.
+    unsafe { BorrowedFd::borrow_raw(number) }
+}
+
+/// Returns whether `fd` names an open descriptor of this process.
 pub(crate) fn is_open(fd: RawFd) -> bool {
-    // SAFETY: F_GETFD takes no third argument, touches no memory, and is defined for any number.
-    let flags = unsafe { libc::fcntl(fd, libc::F_GETFD) };
-    flags != -1 || Errno::last() != Errno::EBADF
+    fcntl(lend(&fd, fd), FcntlArg::F_GETFD) != Err(Errno::EBADF)
 }
 
 /// Whether reads and writes on `fd` return at once; an error if it is not open.

@@ -57,7 +57,15 @@ impl FdSet {
         self.words[word] |= bit;
     }
 
-    /// Whether `fd` is a member.
+    /// Removes `fd`, if it is a member.
+    pub(crate) fn remove(&mut self, fd: RawFd) {
+        let (word, bit) = position(fd);
+        if let Some(word) = self.words.get_mut(word) {
+            *word &= !bit;
+        }
+    }
+
+    /// Returns whether `fd` is a member.
     pub(crate) fn contains(&self, fd: RawFd) -> bool {
         let (word, bit) = position(fd);
         self.words.get(word).is_some_and(|w| w & bit != 0)
@@ -96,7 +104,7 @@ impl FdSet {
         self.words.as_mut_ptr().cast()
     }
 
-    /// How many descriptors there is room for.
+    /// Number of descriptors that there is room for.
     pub(crate) fn capacity(&self) -> usize {
         self.words.len() * BITS
     }
@@ -175,6 +183,11 @@ mod tests {
         for fd in 0..300 {
             assert_eq!(set.contains(fd), members.contains(&fd), "descriptor {fd}");
         }
+        for fd in [64, 65, 5_000] {
+            set.remove(fd);
+            assert!(!set.contains(fd));
+        }
+        assert!(set.contains(3) && set.contains(130));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //!
 //! Linux compiles this only with `--cfg fahrenheit_kqueue`, for tests, on a stand-in for the calls.
 
+use super::create::is_above_stdio;
 #[cfg(target_os = "linux")]
 use super::kqueue_stand_in::{EvFlags, EventFilter, FilterFlag, KEvent, Kqueue};
 use super::select::Waited;
@@ -14,10 +15,10 @@ use nix::sys::event::{EvFlags, EventFilter, FilterFlag, KEvent, Kqueue};
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::time::Duration;
 
-/// So many events are taken in one call; more wait for the next tick.
-const MOST_EVENTS: usize = 256;
+/// Maximum number of events taken in one call; more wait for the next turn.
+const MAX_EVENTS: usize = 256;
 
-/// Descriptors that the kernel watches for us, and room for what it says.
+/// Descriptors that the kernel watches for us, and room for the events that it reports.
 pub(crate) struct Queue {
     kqueue: Kqueue,
     events: Vec<KEvent>,
@@ -31,16 +32,25 @@ impl std::fmt::Debug for Queue {
 
 impl Queue {
     pub(crate) fn new() -> nix::Result<Queue> {
-        let kqueue = Kqueue::new()?;
+        // A queue cannot be moved to another number. Those that are too low are kept until there
+        // is one that is not.
+        let mut low = Vec::new();
+        let kqueue = loop {
+            let kqueue = Kqueue::new()?;
+            if is_above_stdio(kqueue.as_fd().as_raw_fd()) {
+                break kqueue;
+            }
+            low.push(kqueue);
+        };
         super::fd::set_cloexec(kqueue.as_fd())?;
         let empty = change(0, EventFilter::EVFILT_READ, EvFlags::empty(), 0);
         Ok(Queue {
             kqueue,
-            events: vec![empty; MOST_EVENTS],
+            events: vec![empty; MAX_EVENTS],
         })
     }
 
-    /// The queue's own descriptor, which is readable when there are events.
+    /// Returns the queue's own descriptor, which is readable when there are events.
     pub(crate) fn fd(&self) -> RawFd {
         self.kqueue.as_fd().as_raw_fd()
     }
@@ -66,13 +76,21 @@ impl Queue {
     }
 
     /// Gives up this process's share of a queue that belongs to its parent.
-    pub(crate) fn leave_to_parent(self) {
+    pub(crate) fn leave_to_parent(self, _pipe: RawFd) {
         // A child does not inherit the queue: there is nothing behind the number, or something
         // else.
         std::mem::forget(self);
     }
 
-    /// Stops watching `fd`. It may be gone already, when somebody else has closed it.
+    /// Returns whether this is still the queue that watches the wake-up pipe `pipe`: other code may
+    /// have closed its descriptor, and something else may have the number now.
+    pub(crate) fn is_ours(&self, pipe: RawFd) -> bool {
+        // Only a filter that is there can be enabled.
+        let enable = change(pipe, EventFilter::EVFILT_READ, EvFlags::EV_ENABLE, 0);
+        self.change(enable).is_ok()
+    }
+
+    /// Stops watching `fd`, which may be closed already.
     pub(crate) fn remove(&self, fd: RawFd) {
         for filter in [EventFilter::EVFILT_READ, EventFilter::EVFILT_WRITE] {
             let _ = self.change(change(fd, filter, EvFlags::EV_DELETE, 0));
@@ -99,7 +117,8 @@ impl Queue {
                 Waited::Ready(n_events)
             }
             Err(Errno::EINTR) => Waited::Ready(0),
-            Err(Errno::EBADF) => Waited::BadFd,
+            // The others if the number is something else by now.
+            Err(Errno::EBADF | Errno::EINVAL | Errno::ENOTTY) => Waited::BadFd,
             Err(errno) => Waited::Trouble(errno),
         }
     }
@@ -127,5 +146,7 @@ fn event(event: &KEvent) -> Option<Event> {
         readable: filter == EventFilter::EVFILT_READ,
         writable: filter == EventFilter::EVFILT_WRITE,
         hung_up: ended && filter == EventFilter::EVFILT_READ,
+        // Not watched: a look at the parked descriptors finds what comes behind urgent data.
+        urgent: false,
     })
 }

@@ -117,6 +117,17 @@ impl Filter {
         }
     }
 
+    /// Fails unless `fd` is registered, and `outer` is still the descriptor of this queue. Nothing
+    /// is ever disabled, so that is all.
+    fn enable(&self, fd: RawFd, outer: &Epoll) -> nix::Result<()> {
+        let knote = self.knotes.get(&fd).ok_or(Errno::ENOENT)?;
+        if file_of(fd)? != knote.file {
+            return Err(Errno::ENOENT);
+        }
+        let mut event = EpollEvent::new(EpollFlags::EPOLLIN, self.kind as u64);
+        outer.modify(&self.epoll.0, &mut event)
+    }
+
     /// Moves pending events to `room`. Returns their number, and whether the epoll reports files
     /// whose knote has ended.
     fn take_events(&mut self, room: &mut [KEvent]) -> nix::Result<(usize, bool)> {
@@ -139,7 +150,7 @@ impl Filter {
                 EventFilter::EVFILT_READ => EpollFlags::EPOLLHUP | EpollFlags::EPOLLRDHUP,
                 _ => EpollFlags::EPOLLHUP,
             };
-            let at_end = event.events().intersects(gone | EpollFlags::EPOLLERR);
+            let at_end = event.events().intersects(gone);
             let flags = [EvFlags::empty(), EvFlags::EV_EOF][usize::from(at_end)];
             room[n_events] = KEvent::new(fd as usize, self.kind, flags, FilterFlag, 0, knote.udata);
             n_events += 1;
@@ -227,6 +238,8 @@ impl Kqueue {
             let filter = &mut self.filters.borrow_mut()[change.kind() as usize];
             if change.flags().intersects(EvFlags::EV_DELETE) {
                 filter.delete(fd)?;
+            } else if change.flags().intersects(EvFlags::EV_ENABLE) {
+                filter.enable(fd, &self.outer)?;
             } else {
                 filter.add(fd, change.flags(), change.udata())?;
             }

@@ -1,4 +1,4 @@
-//! The kernel's queue where there is none that we use: everything stays in `select`.
+//! Stands for the kernel's queue where there is none that we use: everything stays in `select`.
 
 use super::select::Waited;
 use super::{Errno, Event, Trigger};
@@ -6,7 +6,7 @@ use std::convert::Infallible;
 use std::os::fd::RawFd;
 use std::time::Duration;
 
-/// Cannot be had.
+/// A queue that cannot be had.
 #[derive(Debug)]
 pub(crate) struct Queue(Infallible);
 
@@ -23,7 +23,11 @@ impl Queue {
         match self.0 {}
     }
 
-    pub(crate) fn leave_to_parent(self) {
+    pub(crate) fn leave_to_parent(self, _pipe: RawFd) {
+        match self.0 {}
+    }
+
+    pub(crate) fn is_ours(&self, _pipe: RawFd) -> bool {
         match self.0 {}
     }
 

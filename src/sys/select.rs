@@ -9,8 +9,9 @@ use nix::libc;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::time::Duration;
 
-/// No wait is longer than this; the loop simply asks again. Darwin refuses more than 10^8 s.
-const LONGEST_S: u64 = 86_400;
+/// Maximum length of one wait in seconds; the loop simply asks again. Darwin refuses more than
+/// 10^8 s.
+const MAX_WAIT_S: u64 = 86_400;
 
 /// The three sets that go into `select`, and come back as what is ready.
 #[derive(Debug, Default)]
@@ -21,10 +22,10 @@ pub(crate) struct Sets {
     bound: usize,
 }
 
-/// What became of a wait.
+/// How a wait has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Waited {
-    /// So many bits are set; zero after the time limit or a signal.
+    /// This many bits are set; zero after the time limit or a signal.
     Ready(usize),
     /// Some member is not an open descriptor. The sets are empty.
     BadFd,
@@ -73,10 +74,14 @@ impl Sets {
     }
 }
 
-/// Whether a call on `fd` would not wait now, perhaps because it would fail. May say no when a
-/// signal comes.
+/// Returns whether a call on `fd` would not block now, perhaps because it would fail. May say no
+/// when a signal comes.
 pub(crate) fn is_ready(fd: impl AsFd, to_write: bool) -> bool {
-    let fd = fd.as_fd().as_raw_fd();
+    is_number_ready(fd.as_fd().as_raw_fd(), to_write)
+}
+
+/// [`is_ready`] for a descriptor number, which counts as ready if it is not open.
+pub(crate) fn is_number_ready(fd: RawFd, to_write: bool) -> bool {
     let mut sets = Sets::default();
     sets.reset(fd);
     match to_write {
@@ -89,7 +94,7 @@ pub(crate) fn is_ready(fd: impl AsFd, to_write: bool) -> bool {
 /// Rounds up to a microsecond, so that no wait ends early, and clamps.
 fn timeval(wait: Duration) -> libc::timeval {
     let wait_us = wait.as_nanos().div_ceil(1_000);
-    let wait_us = wait_us.min(u128::from(LONGEST_S) * 1_000_000) as u64;
+    let wait_us = wait_us.min(u128::from(MAX_WAIT_S) * 1_000_000) as u64;
     libc::timeval {
         tv_sec: (wait_us / 1_000_000) as _,
         tv_usec: (wait_us % 1_000_000) as _,
@@ -142,7 +147,7 @@ mod tests {
             let (s, us) = parts(wait);
             assert!((0..1_000_000).contains(&us) && (0..=86_400).contains(&s));
             let given = Duration::from_micros((s * 1_000_000 + us) as u64);
-            assert!(given >= wait.min(Duration::from_secs(LONGEST_S)));
+            assert!(given >= wait.min(Duration::from_secs(MAX_WAIT_S)));
             assert!((s, us) >= last, "not monotone at {wait:?}");
             last = (s, us);
         }

@@ -28,9 +28,9 @@ use std::path::PathBuf;
 /// many; POSIX promises 512 everywhere.
 #[cfg(not(any(target_os = "hurd", target_os = "haiku")))]
 #[allow(clippy::unnecessary_cast, reason = "an `int` on Solaris and illumos")]
-const PIPE_BUF: usize = libc::PIPE_BUF as usize;
+pub(super) const PIPE_BUF: usize = libc::PIPE_BUF as usize;
 #[cfg(any(target_os = "hurd", target_os = "haiku"))]
-const PIPE_BUF: usize = 512;
+pub(super) const PIPE_BUF: usize = 512;
 
 /// Maximum number of bytes that one call of [`Shared::write`] writes to a terminal that is checked
 /// first. Each of them costs two system calls, during which the loop does nothing else.

@@ -254,6 +254,9 @@ pub(crate) fn send_vectored(socket: impl AsFd, slices: &[IoSlice<'_>]) -> io::Re
 
 /// Returns whether `error` of `accept` concerns one connection that is gone already (`accept(2)`,
 /// "Error handling"), so that the next one may be accepted at once.
+///
+/// Not EOPNOTSUPP, although the manual lists it: it is also what `accept` says for ever of a socket
+/// that cannot listen, such as a datagram socket.
 pub(crate) fn is_one_lost_connection(error: &io::Error) -> bool {
     let errno = error.raw_os_error().map(Errno::from_raw);
     matches!(
@@ -265,7 +268,6 @@ pub(crate) fn is_one_lost_connection(error: &io::Error) -> bool {
                 | Errno::ENOPROTOOPT
                 | Errno::EHOSTDOWN
                 | Errno::EHOSTUNREACH
-                | Errno::EOPNOTSUPP
                 | Errno::ENETUNREACH
                 | Errno::ETIMEDOUT
                 | Errno::ECONNRESET

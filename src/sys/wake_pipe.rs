@@ -1,24 +1,118 @@
 //! The self-pipe: how another thread ends the loop's wait.
 //!
-//! A doorbell, not a letter box: the byte says nothing but "look at the inbox". A pipe rather than
-//! an eventfd because every Unix has it, and rather than a socket pair because that fills up after
-//! 278 bytes on Linux. The idea is D. J. Bernstein's "self-pipe trick".
+//! The byte in it says nothing but "look at the inbox". A pipe rather than an eventfd because every
+//! Unix has it, and rather than a socket pair because that fills up after 278 bytes on Linux. The
+//! idea is D. J. Bernstein's "self-pipe trick".
+//!
+//! # Whose pipe
+//! Other code in the process may close all descriptors that it does not know, as a program does
+//! that becomes a daemon, and may then open files that get our numbers. So each end remembers what
+//! file it is (`fstat`: device, inode and type). The writing end is compared before every write,
+//! so that no byte lands in a stranger's file; that costs 0.1 microseconds where a wake across
+//! threads costs several. (Another thread can still close and reuse the number between the two
+//! calls.) The reading end is compared when something looks wrong.
 
+use super::fd::lend;
 use super::unix::SELECT_LIMIT;
 use super::{Errno, create, retry};
+use nix::sys::stat::fstat;
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
 
-/// How often a failed write is tried again before it is believed.
-const TRIES: usize = 8;
+/// Number of attempts to write before an error is believed.
+const MAX_TRIES: usize = 8;
+
+/// Number of bytes that a pipe usually holds, and so the most that is ever read at a time.
+const CAPACITY: usize = 64 * 1024;
 
 /// Both ends, non-blocking and close-on-exec.
 #[derive(Debug)]
 pub(crate) struct WakePipe {
-    // `None` only while dropping.
-    ends: Option<(OwnedFd, OwnedFd)>,
-    read: RawFd,
+    read: End,
+    write: End,
+}
+
+/// One end of the pipe: its number, and what file that was when the pipe was made.
+///
+/// Atomic, because the loop's thread may put a new pipe here while another thread writes. That one
+/// then finds a number and a file that do not belong together, which is an error as any other: the
+/// loop is awake.
+#[derive(Debug)]
+struct End {
+    number: AtomicI32,
+    file: AtomicUsize,
+}
+
+/// The number of an end that has been closed.
+const CLOSED: RawFd = -1;
+
+impl End {
+    fn new(fd: OwnedFd) -> nix::Result<End> {
+        Ok(End {
+            file: AtomicUsize::new(file_of(fd.as_fd())?),
+            number: AtomicI32::new(fd.into_raw_fd()),
+        })
+    }
+
+    fn number(&self) -> RawFd {
+        self.number.load(Ordering::Acquire)
+    }
+
+    /// Borrows what is behind the number, ours or not.
+    fn borrow(&self) -> nix::Result<BorrowedFd<'_>> {
+        match self.number() {
+            CLOSED => Err(Errno::EBADF),
+            number => Ok(lend(self, number)),
+        }
+    }
+
+    /// Returns whether the number still stands for this end of our pipe.
+    fn is_ours(&self) -> bool {
+        let file = self.borrow().and_then(file_of);
+        file == Ok(self.file.load(Ordering::Acquire))
+    }
+
+    /// Puts the end of a new pipe in the place of this one. Returns whether the number is another
+    /// one from now on: if what is behind the old number is not ours, it is left alone.
+    fn replace(&self, new: OwnedFd) -> nix::Result<bool> {
+        let file = file_of(new.as_fd())?;
+        let is_ours = self.is_ours();
+        if is_ours {
+            let old = self.borrow()?;
+            // SAFETY: this owns `old`, which stays open; only what stands behind its number
+            // changes. The second owner of that number that is returned is given up at once.
+            let duplicate = unsafe { nix::unistd::dup2_raw(new, old.as_raw_fd()) }?;
+            let _ = duplicate.into_raw_fd();
+            super::fd::set_cloexec(old)?;
+        } else {
+            self.number.store(new.into_raw_fd(), Ordering::Release);
+        }
+        self.file.store(file, Ordering::Release);
+        Ok(!is_ours)
+    }
+
+    /// Closes the end, unless other code has done that.
+    fn close(&self) -> nix::Result<()> {
+        let is_ours = self.is_ours();
+        match self.number.swap(CLOSED, Ordering::AcqRel) {
+            CLOSED => Ok(()),
+            // By number, because dropping an `OwnedFd` that is not open aborts a debug build.
+            number if is_ours => nix::unistd::close(number),
+            _ => Err(Errno::EBADF),
+        }
+    }
+}
+
+/// Identifies the open file behind `fd`, among all that are open. Some systems give every pipe the
+/// inode 0; there, only the type tells.
+fn file_of(fd: BorrowedFd<'_>) -> nix::Result<usize> {
+    let found = fstat(fd)?;
+    let kind = found.st_mode & nix::libc::S_IFMT;
+    // Spread so that device and type do not cancel out.
+    let file = (found.st_ino as usize).wrapping_mul(31);
+    Ok(file.wrapping_add(found.st_dev as usize).wrapping_mul(31) ^ kind as usize)
 }
 
 /// Why an event loop could not be created. Converts into [`io::Error`].
@@ -90,39 +184,45 @@ impl From<CreateError> for io::Error {
 impl WakePipe {
     pub(crate) fn new() -> Result<WakePipe, CreateError> {
         let (read, write) = create::pipe().map_err(CreateError::from_errno)?;
-        let number = read.as_raw_fd();
-        if !is_selectable(number, SELECT_LIMIT) {
+        if !is_selectable(read.as_raw_fd(), SELECT_LIMIT) {
             return Err(CreateError::TooManyOpenFiles);
         }
         Ok(WakePipe {
-            ends: Some((read, write)),
-            read: number,
+            read: End::new(read).map_err(CreateError::from_errno)?,
+            write: End::new(write).map_err(CreateError::from_errno)?,
         })
     }
 
-    /// The end that `select` watches.
+    /// Returns the end that `select` watches.
     pub(crate) fn read_fd(&self) -> RawFd {
-        self.read
+        self.read.number()
     }
 
-    /// The end that a signal handler writes to by itself.
+    /// Returns the end that a signal handler writes to by itself.
     pub(crate) fn write_fd(&self) -> RawFd {
-        self.ends
-            .as_ref()
-            .map_or(-1, |(_, write)| write.as_raw_fd())
+        self.write.number()
     }
 
-    /// Makes the read end ready. An error means that it certainly is not.
+    /// Returns the end to write to.
+    ///
+    /// # Panics
+    /// If the pipe was closed.
+    pub(crate) fn write_end(&self) -> BorrowedFd<'_> {
+        let borrowed = self.write.borrow();
+        borrowed.expect("a pipe has ends until it is dropped")
+    }
+
+    /// Makes the read end ready. An error means that it certainly is not. Async-signal-safe.
     ///
     /// The protocol allows one byte a sleep, so a pipe that says it is full is not believed at
     /// once; if it insists, then there are bytes in it, which is all that was wanted.
     pub(crate) fn ring(&self) -> io::Result<()> {
-        let Some((_, write)) = &self.ends else {
-            return Ok(());
-        };
+        if !self.write.is_ours() {
+            return Err(Errno::EBADF.into());
+        }
         let mut outcome = Ok(0);
-        for _ in 0..TRIES {
-            outcome = retry(|| nix::unistd::write(write, &[1]));
+        for _ in 0..MAX_TRIES {
+            outcome = retry(|| nix::unistd::write(self.write.borrow()?, &[1]));
             if outcome.is_ok() {
                 break;
             }
@@ -133,22 +233,13 @@ impl WakePipe {
         }
     }
 
-    /// The end to write to.
-    pub(crate) fn write_end(&self) -> BorrowedFd<'_> {
-        let (_, write) = self
-            .ends
-            .as_ref()
-            .expect("a pipe has ends until it is dropped");
-        write.as_fd()
-    }
-
-    /// Empties the pipe; `WouldBlock` if it was empty. Others may write pieces of any size as fast
-    /// as they like, so this stops at what a pipe usually holds.
+    /// Empties the pipe; `WouldBlock` if it was empty. Other processes may write pieces of any size
+    /// as fast as they like, so this stops at what a pipe usually holds.
     pub(crate) fn take(&self) -> io::Result<()> {
         let mut bytes = [0; 4096];
         let mut outcome = Err(Errno::EAGAIN);
-        for _ in 0..16 {
-            let read = retry(|| nix::unistd::read(self, &mut bytes));
+        for _ in 0..CAPACITY / bytes.len() {
+            let read = retry(|| nix::unistd::read(self.read.borrow()?, &mut bytes));
             match read {
                 Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
                 Err(Errno::EAGAIN) => break,
@@ -161,53 +252,65 @@ impl WakePipe {
         outcome.map(drop).map_err(io::Error::from)
     }
 
-    /// Puts a new pipe behind the same two numbers: in a child, the old one is its parent's.
+    /// Puts a new pipe behind the two numbers: in a child of `fork`, the old one is its parent's.
+    /// Fails with EBADF if other code has closed one of them.
     pub(crate) fn renew(&self) -> nix::Result<()> {
-        let Some((read, write)) = &self.ends else {
-            return Ok(());
-        };
-        let (new_read, new_write) = create::pipe()?;
-        for (new, old) in [(new_read, read), (new_write, write)] {
-            // SAFETY: `old` is ours and stays open; only what stands behind its number changes.
-            // What comes back is a second owner of that number, and is given up at once.
-            let same = unsafe { nix::unistd::dup2_raw(new, old.as_raw_fd()) }?;
-            let _ = same.into_raw_fd();
-            super::fd::set_cloexec(old)?;
+        if !self.is_ours() {
+            return Err(Errno::EBADF);
         }
-        Ok(())
+        self.replace().map(drop)
     }
 
-    /// Empties the pipe. Errors are no news: the read end stays ready, and the next tick tries
-    /// again.
-    pub(crate) fn drain(&self) {
-        let Some((read, _)) = &self.ends else { return };
+    /// Puts a new pipe in the place of this one. Returns whether a number has changed, because what
+    /// is behind it is not ours any more.
+    pub(crate) fn replace(&self) -> nix::Result<bool> {
+        let (read, write) = create::pipe()?;
+        let read_changed = self.read.replace(read)?;
+        Ok(self.write.replace(write)? || read_changed)
+    }
+
+    /// Returns whether both numbers still stand for our pipe.
+    pub(crate) fn is_ours(&self) -> bool {
+        self.read.is_ours() && self.write.is_ours()
+    }
+
+    /// Empties the pipe, after it was reported as ready. Returns false if what was found there
+    /// looks wrong; call [`is_ours`](WakePipe::is_ours) then.
+    pub(crate) fn drain(&self) -> bool {
         let mut bytes = [0; 64];
-        while retry(|| nix::unistd::read(read, &mut bytes)) == Ok(bytes.len()) {}
+        let mut read = || retry(|| nix::unistd::read(self.read.borrow()?, &mut bytes));
+        match read() {
+            Ok(1..64) => return true,
+            Ok(64..) => {}
+            // The end, or an error. Or nothing: `select` may err.
+            Ok(0) | Err(_) => return false,
+        }
+        // Never so much was written here by the protocol, unless wakes came from a process without
+        // atomics of its own. Read on only if it is ours.
+        if !self.is_ours() {
+            return false;
+        }
+        let n_reads = CAPACITY / 64;
+        let _ = (0..n_reads).find(|_| read() != Ok(64));
+        true
     }
-}
 
-/// As the read end.
-impl AsFd for WakePipe {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        let (read, _) = self
-            .ends
-            .as_ref()
-            .expect("a pipe has ends until it is dropped");
-        read.as_fd()
-    }
-}
-
-impl WakePipe {
     /// Closes both ends. Returns the ends that could not be closed: EBADF means that other code
     /// has closed a descriptor that was ours.
     pub(crate) fn close(&mut self) -> Vec<(RawFd, Errno)> {
-        let ends = self.ends.take().map(<[OwnedFd; 2]>::from);
-        let closed = ends.into_iter().flatten().map(|end| {
-            let fd = end.as_raw_fd();
-            // By hand, because dropping an `OwnedFd` that is not open aborts a debug build.
-            nix::unistd::close(end).map_err(|errno| (fd, errno))
+        let closed = [&self.read, &self.write].map(|end| {
+            let number = end.number();
+            end.close().map_err(|errno| (number, errno))
         });
-        closed.filter_map(Result::err).collect()
+        closed.into_iter().filter_map(Result::err).collect()
+    }
+}
+
+/// The read end.
+impl AsFd for WakePipe {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        let borrowed = self.read.borrow();
+        borrowed.expect("a pipe has ends until it is dropped")
     }
 }
 
@@ -217,7 +320,7 @@ impl Drop for WakePipe {
     }
 }
 
-/// Whether `select` can watch `fd`, if the first number that it cannot is `limit`.
+/// Returns whether `select` can watch `fd`, if the first number that it cannot watch is `limit`.
 fn is_selectable(fd: RawFd, limit: Option<usize>) -> bool {
     limit.is_none_or(|limit| usize::try_from(fd).is_ok_and(|fd| fd < limit))
 }
@@ -227,16 +330,60 @@ mod tests {
     use super::*;
 
     #[test]
-    fn b3_a_full_pipe_is_a_rung_bell() {
+    fn a_full_pipe_ends_the_next_wait_and_is_emptied_b3() {
         let pipe = WakePipe::new().unwrap();
         for _ in 0..70_000 {
             pipe.ring().unwrap();
         }
-        pipe.drain();
+        assert!(pipe.drain());
+        assert_eq!(nix::unistd::read(&pipe, &mut [0]), Err(Errno::EAGAIN));
+        assert!(!pipe.drain(), "it was not ready");
+    }
+
+    /// Puts `other` behind the numbers of `pipe`.
+    fn usurp(pipe: &WakePipe, other: &OwnedFd) {
+        for number in [pipe.read_fd(), pipe.write_fd()] {
+            // SAFETY: the pipe owns the number, and is made to believe that it has lost it; the
+            // owner that is returned is given up at once.
+            let duplicate = unsafe { nix::unistd::dup2_raw(other, number) };
+            let _ = duplicate.unwrap().into_raw_fd();
+        }
+    }
+
+    #[test]
+    fn a_pipe_whose_numbers_are_a_strangers_is_not_written_to_and_is_made_anew() {
+        let pipe = WakePipe::new().unwrap();
+        let (stranger, strange_write) = create::pipe().unwrap();
+        let before = (pipe.read_fd(), pipe.write_fd());
+        usurp(&pipe, &strange_write);
+        assert!(!pipe.is_ours());
         assert_eq!(
-            nix::unistd::read(&pipe.ends.as_ref().unwrap().0, &mut [0]),
-            Err(Errno::EAGAIN)
+            pipe.ring().unwrap_err().raw_os_error(),
+            Some(Errno::EBADF as i32)
         );
+        assert_eq!(nix::unistd::read(&stranger, &mut [0]), Err(Errno::EAGAIN));
+        assert_eq!(pipe.renew(), Err(Errno::EBADF));
+        assert_eq!(pipe.replace(), Ok(true));
+        assert!(pipe.read_fd() != before.0 && pipe.write_fd() != before.1);
+        pipe.ring().unwrap();
+        assert!(pipe.is_ours() && pipe.drain());
+        // What is a stranger's stays open.
+        for number in [before.0, before.1] {
+            assert!(super::super::fd::is_open(number));
+            nix::unistd::close(number).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_pipe_that_is_ours_keeps_its_numbers_when_it_is_renewed() {
+        let pipe = WakePipe::new().unwrap();
+        let numbers = (pipe.read_fd(), pipe.write_fd());
+        pipe.ring().unwrap();
+        pipe.renew().unwrap();
+        assert_eq!(numbers, (pipe.read_fd(), pipe.write_fd()));
+        assert!(!pipe.drain(), "it is another pipe");
+        pipe.ring().unwrap();
+        assert!(pipe.drain());
     }
 
     #[test]

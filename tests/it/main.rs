@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod blocking;
+mod blocking_fds;
 mod connect;
 mod drop_all;
 mod event;

@@ -1,5 +1,6 @@
-//! The words in which the rest of the crate talks to the reactor.
+//! The types in which the rest of the crate talks to the reactor.
 
+use super::waiters::WaitKey;
 use std::fmt;
 use std::os::fd::RawFd;
 use std::panic::Location;
@@ -22,10 +23,16 @@ pub enum Poller {
 /// What a task waits for on a descriptor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Direction {
+    /// Until there is something to read.
     Read,
+    /// Until there is room to write.
     Write,
-    /// Urgent data on a socket, packet mode of a pty.
+    /// Until there is urgent data on a socket, or a pty in packet mode has changed.
     Except,
+}
+
+impl Direction {
+    pub(super) const ALL: [Direction; 3] = [Direction::Read, Direction::Write, Direction::Except];
 }
 
 impl fmt::Display for Direction {
@@ -50,22 +57,43 @@ pub(crate) struct Token {
 pub(crate) enum Advice {
     /// Make the call.
     Try,
-    /// Make the call, and if it would block, once more: the kernel's queue tells of a change once,
-    /// so a `WouldBlock` must not be believed lightly.
+    /// Make the call, and if it would block, once more: the kernel's queue reports a change once,
+    /// so a single `WouldBlock` is confirmed by a second call.
     TryTwice,
-    /// Make the call, the first since the queue said that the descriptor is ready. If it would
-    /// block all the same, no edge need follow: wait in `select`, which looks at the state.
+    /// Make the call, the first since the descriptor was reported as ready.
     TryHinted,
-    /// Wait first: the call would.
+    /// Wait first: the call would block.
     Wait,
-    /// Fail with EBADF.
+    /// Fail with EBADF: the descriptor was closed, or is no longer registered.
     Dead,
 }
 
-/// A descriptor that was closed behind the loop.
+/// How the entry of a waiting task is found again.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Owner {
+    /// A future owns its entry, and has this one already.
+    Future(Option<WaitKey>),
+    /// A trait method has nothing that could own an entry: it is found by the waker.
+    Waker,
+}
+
+/// What became of an interest.
+#[derive(Debug, Default)]
+pub(crate) struct Added {
+    /// Names the new entry.
+    pub(crate) key: Option<WaitKey>,
+    /// The waker of the entry that it replaces, to be dropped.
+    pub(crate) replaced: Option<Waker>,
+    /// Wakers to be woken, so that live ones register again.
+    pub(crate) woken: Vec<Waker>,
+}
+
+/// A descriptor that was closed by other code.
 #[derive(Debug)]
 pub(crate) struct ClosedFd {
     pub(crate) fd: RawFd,
+    /// Where the user registered it.
     pub(crate) place: &'static Location<'static>,
+    /// Who waited for it.
     pub(crate) waiters: Vec<Waker>,
 }

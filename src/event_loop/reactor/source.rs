@@ -1,42 +1,158 @@
-//! What the reactor knows of one registered descriptor, and who waits for it.
+//! What the reactor knows of one registered descriptor.
 
-use super::waiters::Waiters;
+use super::waiters::List;
 use crate::sys::Trigger;
 use std::panic::Location;
 
+/// Maximum number of reads in a row that are made to find out that a socket is empty, before it is
+/// assumed again.
+const MAX_DOUBTS: u8 = 31;
+
+/// Number of times in a row that a descriptor may be ready while the call says `WouldBlock`, before
+/// the reactor backs off. The first times are other readers that were faster, or an edge that had
+/// passed already.
+pub(super) const MAX_FALSE: u8 = 3;
+
+/// After this many, a tenured descriptor waits for its next edge, and is not looked at any more.
+pub(super) const MAX_FALSE_LOOKS: u8 = 12;
+
 /// Where the interests of a descriptor live.
+///
+/// ```text
+///            MAX_SELECTS waits             the queue accepts it
+///   Young ------------------------> asked ----------------------> Tenured
+///     ^                               | the queue refuses it         |
+///     |                               v                              |
+///     |                            Refused <-------------------------+
+///     |                                      the descriptor is closed
+///     +--------------------------------------------------------------+
+///        the queue is given up, or reports a listener without accept
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Tenure {
-    /// In the maps, and so in the sets of `select`, of which it has taken part in so many.
+    /// In the maps, and so in the sets of `select`, of which it has been a member this many times.
     Young(u8),
     /// With the source itself: the kernel's queue watches the descriptor.
     Tenured,
-    /// In the maps for good: the queue does not take it, or must not have it.
+    /// In the maps for good: the queue does not accept it, or must not have it.
     Refused,
+}
+
+/// What is believed about the next call in one direction.
+///
+/// ```text
+///              the call said WouldBlock                    it is ready
+///   Unknown ------------------------------------> Blocked ------------> Unknown
+///      |                                             ^
+///      | a TCP call took less than was offered       | a look: not ready
+///      v                                             |
+///   Guessed -------------------------------------> Doubted
+///      |           time passes, no edge              |
+///      |                                             | a look: it is ready
+///      +---------------- it is ready ----------------+---------------> Unknown
+/// ```
+///
+/// A guess may be wrong: urgent data cuts a read short, and so may a protocol below that we know
+/// nothing of. So a guess that a task waits on is looked at once, by one `select` for all of them,
+/// and then it is knowledge. Only tenured descriptors are guessed about. For a young one, and for a
+/// listener, "wait first" is harmless: what watches them goes by their state, not by changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Belief {
+    /// Make the call.
+    Unknown,
+    /// Wait first: the last call said `WouldBlock`, and an edge will follow.
+    Blocked,
+    /// Wait first: the last call took less than was offered, so the socket is probably empty (or,
+    /// for writes, full).
+    Guessed,
+    /// A guess that is older than the last look.
+    Doubted,
+}
+
+/// One direction of a registered descriptor, to read or to write.
+#[derive(Debug)]
+pub(super) struct Way {
+    pub(super) belief: Belief,
+    /// The descriptor was said to be ready, and no call has been made since.
+    pub(super) is_hinted: bool,
+    /// The last call took less than was offered. A single `WouldBlock` is then believed.
+    pub(super) was_short: bool,
+    /// Number of times in a row that it was ready and the call said `WouldBlock`.
+    pub(super) n_false: u8,
+    /// Number of guesses still to be left out, because looks at earlier guesses were in vain.
+    n_doubts: u8,
+    /// What `n_doubts` began with; doubles with each look in vain.
+    last_doubts: u8,
+    /// Who waits, while the descriptor is tenured.
+    pub(super) parked: List,
+}
+
+impl Way {
+    const NEW: Way = Way {
+        belief: Belief::Unknown,
+        is_hinted: false,
+        was_short: false,
+        n_false: 0,
+        n_doubts: 0,
+        last_doubts: 0,
+        parked: List::EMPTY,
+    };
+
+    /// Assumes that the next call would block, unless such guesses have cost more than they saved.
+    ///
+    /// A peer that answers at once ends the guess before it is looked at, which saves a call. With
+    /// a slow one each guess would cost a look, so a second call is made instead.
+    pub(super) fn guess(&mut self) {
+        self.was_short = true;
+        match self.n_doubts.checked_sub(1) {
+            None => self.belief = Belief::Guessed,
+            Some(n_doubts) => self.n_doubts = n_doubts,
+        }
+    }
+
+    /// Notes that a look has found a guess to be right.
+    pub(super) fn confirm_guess(&mut self) {
+        self.belief = Belief::Blocked;
+        self.last_doubts = (2 * self.last_doubts + 1).min(MAX_DOUBTS);
+        self.n_doubts = self.last_doubts;
+    }
+
+    /// True if the next call is not made before the descriptor is ready, only because of a guess.
+    pub(super) fn is_guess(&self) -> bool {
+        matches!(self.belief, Belief::Guessed | Belief::Doubted)
+    }
+
+    fn note_ready(&mut self) {
+        if self.is_guess() {
+            self.last_doubts = 0;
+        }
+        self.belief = Belief::Unknown;
+        self.is_hinted = true;
+    }
 }
 
 /// What the reactor knows of a registered descriptor.
 #[derive(Debug)]
 pub(super) struct Source {
+    /// Tells this registration from earlier ones of the same number.
     pub(super) generation: u64,
     /// Where the user registered it, for the log.
     pub(super) place: &'static Location<'static>,
     pub(super) tenure: Tenure,
+    /// How the kernel's queue watches it, if it does.
     pub(super) trigger: Trigger,
     /// It turned out to be closed; every operation through this registration fails.
-    pub(super) dead: bool,
+    pub(super) is_dead: bool,
     /// The peer has closed its end, so an edge may stand for data *and* the end: `select`, which
-    /// looks at the state and not at changes, serves the reads from here on.
+    /// goes by the state and not by changes, serves the reads from here on.
     pub(super) hung_up: bool,
-    /// By direction: the last call would have waited, or took less than was offered. The next waits
-    /// until the descriptor is ready before it asks the system again.
-    pub(super) blocked: [bool; 2],
-    /// By direction: it was said to be ready, and no call has been made since.
-    pub(super) hinted: [bool; 2],
+    /// Urgent data has come. A read stops before it, with more to read behind it, so nothing is
+    /// guessed about this connection from here on.
+    pub(super) is_urgent: bool,
+    /// To read and to write.
+    pub(super) ways: [Way; 2],
     /// By direction: how often it has been ready.
     pub(super) n_ready: [u32; 3],
-    /// By direction: who waits, while it is tenured.
-    pub(super) parked: [Option<Waiters>; 2],
 }
 
 impl Source {
@@ -54,26 +170,24 @@ impl Source {
                 Tenure::Refused
             },
             trigger: trigger.unwrap_or(Trigger::Level),
-            dead: false,
+            is_dead: false,
             hung_up: false,
-            blocked: [false; 2],
-            hinted: [false; 2],
+            is_urgent: false,
+            ways: [Way::NEW, Way::NEW],
             n_ready: [0; 3],
-            parked: [None, None],
         }
     }
 
-    /// Whether somebody waits for it in the kernel's queue.
+    /// Returns whether a task waits for it in the kernel's queue.
     pub(super) fn has_parked(&self) -> bool {
-        self.parked.iter().any(Option::is_some)
+        self.ways.iter().any(|way| !way.parked.is_empty())
     }
 
     /// Notes that it is ready in the direction of this number.
     pub(super) fn note_ready(&mut self, direction: usize) {
         self.n_ready[direction] = self.n_ready[direction].wrapping_add(1);
-        if direction < self.blocked.len() {
-            self.blocked[direction] = false;
-            self.hinted[direction] = true;
+        if let Some(way) = self.ways.get_mut(direction) {
+            way.note_ready();
         }
     }
 }

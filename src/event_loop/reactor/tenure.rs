@@ -1,64 +1,54 @@
-//! Which descriptors are given to the kernel's queue, and the queue itself.
+//! The kernel's queue, and which descriptors are given to it.
 
-use super::source::Tenure;
-use super::waiters::Waiters;
-use super::{Poller, RENT, Reactor};
-use crate::sys::Trigger;
-use crate::sys::fork;
+use super::source::{Belief, Tenure};
+use super::waiters::List;
+use super::{Poller, Reactor};
 use crate::sys::queue::Queue;
+use crate::sys::{Errno, Trigger, fork};
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::os::fd::RawFd;
 
+/// Number of selects that a descriptor takes part in before it is tenured.
+const MAX_SELECTS: u8 = 4;
+
+/// Number of turns until it is tried again to make a queue; doubles up to the maximum.
+const MIN_RETRY: u32 = 16;
+const MAX_RETRY: u32 = 256;
+
+/// When to try again to make a queue.
+#[derive(Debug, Default)]
+pub(super) struct QueueRetry {
+    /// The delay that is running, and the turn in which it ends.
+    pending: Option<(u32, u32)>,
+}
+
+impl QueueRetry {
+    fn is_due(&self, turn: u32) -> bool {
+        // The turn in which it ends is ahead for as long as the distance is small.
+        self.pending
+            .is_none_or(|(delay, end)| end.wrapping_sub(turn).wrapping_sub(1) >= delay)
+    }
+
+    fn postpone(&mut self, turn: u32) {
+        let delay = self
+            .pending
+            .map_or(MIN_RETRY, |(delay, _)| (2 * delay).min(MAX_RETRY));
+        self.pending = Some((delay, turn.wrapping_add(delay)));
+    }
+}
+
 impl Reactor {
-    /// Prepares the reactor of a child of `fork` for its first wait.
-    pub(crate) fn after_fork(&mut self) {
-        self.close_queue();
-        self.n_forks = fork::count();
-    }
-
-    /// The queue, unless this process was forked after it was made: then it is the parent's.
-    ///
-    /// Between a fork and the child's next turn, tasks, destructors and the host run as usual, so
-    /// whatever they can reach has to ask for the queue here.
-    pub(super) fn own_queue(&self) -> Option<&Queue> {
-        let queue = self.queue.as_ref();
-        queue.filter(|_| self.n_forks == fork::count())
-    }
-
-    /// Moves all waiters back into `select` and closes the queue, or leaves it to the parent.
-    pub(super) fn close_queue(&mut self) {
-        let is_own = self.own_queue().is_some();
-        match self.dissolve_queue() {
-            // A kqueue is not inherited: its number is closed in the child, or another file's.
-            Some(queue) if !is_own => queue.leave_to_parent(),
-            queue => drop(queue),
-        }
-    }
-
-    /// Stops the queue from watching `fd`, unless the queue is the parent's.
-    pub(super) fn unwatch(&self, fd: RawFd) {
-        if let Some(queue) = self.own_queue() {
-            queue.remove(fd);
-        }
-    }
-
-    /// Somebody has closed the queue's descriptor. Closing it again would hit whoever has the
-    /// number now.
-    pub(super) fn give_queue_up(&mut self) {
-        std::mem::forget(self.dissolve_queue());
-    }
-
-    /// Counts the selects that young descriptors take part in, and tenures those that have paid.
+    /// Counts the selects that young descriptors take part in, and tenures those that have had
+    /// their share.
     pub(super) fn promote(&mut self, pipe: RawFd) {
         let mut candidates = std::mem::take(&mut self.candidates);
-        for (&fd, waiters) in self.reads.iter().chain(&self.writes) {
-            let Some(Some(source)) = self.sources.get_mut(fd as usize) else {
+        for (&fd, list) in self.reads.iter().chain(&self.writes) {
+            let Some(source) = self.sources.get_mut(fd) else {
                 continue;
             };
-            if let Tenure::Young(age) = &mut source.tenure {
-                *age = age.saturating_add(1);
-                if *age > RENT && !waiters.level {
+            if let Tenure::Young(n_selects) = &mut source.tenure {
+                *n_selects = n_selects.saturating_add(1);
+                if *n_selects > MAX_SELECTS && !list.needs_select() {
                     candidates.push(fd);
                 }
             }
@@ -69,60 +59,164 @@ impl Reactor {
         self.candidates = candidates;
     }
 
-    /// Gives `fd` to the queue, unless somebody waits for it who must stay in `select`.
+    /// Gives `fd` to the queue, unless a task waits for it that must stay in `select`.
     fn tenure(&mut self, fd: RawFd, pipe: RawFd) {
-        let level = |map: &BTreeMap<RawFd, Waiters>| map.get(&fd).is_some_and(|w| w.level);
-        if level(&self.reads) || level(&self.writes) {
+        let stays = |map: &BTreeMap<RawFd, List>| map.get(&fd).is_some_and(List::needs_select);
+        if stays(&self.reads) || stays(&self.writes) {
             return;
         }
         if self.queue.is_none() {
-            self.queue = new_queue(pipe);
-            if self.queue.is_none() {
-                self.poller = Poller::Select;
-            }
+            self.make_queue(pipe);
         }
-        let (Some(queue), Some(Some(source))) = (&self.queue, self.sources.get_mut(fd as usize))
-        else {
+        let (Some(queue), Some(source)) = (&self.queue, self.sources.get_mut(fd)) else {
             return;
         };
         if source.tenure == Tenure::Tenured {
             return;
         }
-        // Regular files are refused, and anything at all when the kernel is short of memory.
         source.tenure = match queue.add(fd, source.generation as u32, source.trigger) {
             Ok(()) => Tenure::Tenured,
+            // The kernel is short of memory, or the user may not watch more at present. And of a
+            // closed descriptor `select` will tell.
+            Err(Errno::ENOMEM | Errno::ENOSPC | Errno::EBADF) => Tenure::Young(0),
+            // Regular files, and devices that cannot be watched.
             Err(_) => Tenure::Refused,
         };
-        if source.tenure == Tenure::Tenured {
-            source.parked = [self.reads.remove(&fd), self.writes.remove(&fd)];
+        if source.tenure != Tenure::Tenured {
+            return;
+        }
+        let lists = [self.reads.remove(&fd), self.writes.remove(&fd)];
+        for (way, list) in source.ways.iter_mut().zip(lists) {
+            if let Some(list) = list {
+                self.waiters.set_parked(&list, true);
+                self.n_parked += 1;
+                way.parked = list;
+            }
+            if way.is_guess() {
+                // If it was wrong, the queue reports the descriptor at once: adding one counts as
+                // an edge if it is ready.
+                way.belief = Belief::Blocked;
+            }
         }
     }
 
-    /// Takes everybody back into `select`, and returns the queue, to be closed or forgotten.
-    pub(super) fn dissolve_queue(&mut self) -> Option<Queue> {
-        for (index, source) in self.sources.iter_mut().enumerate() {
-            let Some(source) = source.as_mut().filter(|s| s.tenure == Tenure::Tenured) else {
-                continue;
-            };
-            source.tenure = Tenure::Young(0);
-            let fd = index as RawFd;
-            let [reads, writes] = std::mem::take(&mut source.parked);
-            for (map, waiters) in [(&mut self.reads, reads), (&mut self.writes, writes)] {
-                if let Some(waiters) = waiters {
-                    match map.entry(fd) {
-                        Entry::Vacant(entry) => drop(entry.insert(waiters)),
-                        Entry::Occupied(entry) => entry.into_mut().append(waiters),
-                    }
-                }
-            }
+    /// Makes a queue that watches the pipe. If it cannot be had, all stay in `select` for a while.
+    fn make_queue(&mut self, pipe: RawFd) {
+        if !self.queue_retry.is_due(self.turn) {
+            return;
         }
+        let queue = Queue::new().and_then(|queue| {
+            queue.add(pipe, 0, Trigger::Level)?;
+            Ok(queue)
+        });
+        match queue {
+            Ok(queue) => {
+                self.queue = Some(queue);
+                self.queue_retry = QueueRetry::default();
+            }
+            // This system has none, and never will.
+            Err(Errno::ENOSYS) => self.poller = Poller::Select,
+            Err(_) => self.queue_retry.postpone(self.turn),
+        }
+    }
+
+    /// Returns the queue, unless this process was forked after it was made: then it is the
+    /// parent's.
+    ///
+    /// Between a fork and the child's next turn, tasks, destructors and the host run as usual, so
+    /// whatever they can reach has to ask for the queue here.
+    pub(super) fn own_queue(&self) -> Option<&Queue> {
+        let queue = self.queue.as_ref();
+        queue.filter(|_| self.n_forks == fork::count())
+    }
+
+    /// Stops the queue from watching `fd`, unless the queue is the parent's.
+    pub(super) fn unwatch(&self, fd: RawFd) {
+        if let Some(queue) = self.own_queue() {
+            queue.remove(fd);
+        }
+    }
+
+    /// Prepares the reactor of a child of `fork` for its first wait, before the wake-up pipe is
+    /// renewed.
+    pub(crate) fn after_fork(&mut self) {
+        self.close_queue();
+        self.n_forks = fork::count();
+    }
+
+    /// Gives the queue up if other code has closed it, or put something else behind its number.
+    pub(crate) fn check_queue(&mut self) {
+        let pipe = self.pipe;
+        if self
+            .queue
+            .as_ref()
+            .is_some_and(|queue| !queue.is_ours(pipe))
+        {
+            self.give_queue_up();
+        }
+    }
+
+    /// Moves all waiters back into `select` and closes the queue, or leaves it to the parent.
+    pub(super) fn close_queue(&mut self) {
+        let is_own = self.own_queue().is_some();
+        match self.dissolve_queue() {
+            // A kqueue is not inherited: its number is closed in the child, or another file's.
+            Some(queue) if !is_own => queue.leave_to_parent(self.pipe),
+            // Closing the number of a queue that is gone would hit whoever has it now.
+            Some(queue) if !queue.is_ours(self.pipe) => std::mem::forget(queue),
+            queue => drop(queue),
+        }
+    }
+
+    /// Forgets a queue whose descriptor was closed by other code. Closing it again would hit
+    /// whoever has the number now.
+    pub(super) fn give_queue_up(&mut self) {
+        std::mem::forget(self.dissolve_queue());
+    }
+
+    /// Moves all waiters back into `select`, and returns the queue, to be closed or forgotten.
+    fn dissolve_queue(&mut self) -> Option<Queue> {
+        let (reads, writes) = (&mut self.reads, &mut self.writes);
+        let waiters = &mut self.waiters;
+        self.sources.for_each_mut(|fd, source| {
+            if source.tenure != Tenure::Tenured {
+                return;
+            }
+            source.tenure = Tenure::Young(0);
+            for (map, way) in [&mut *reads, &mut *writes]
+                .into_iter()
+                .zip(&mut source.ways)
+            {
+                let parked = &mut way.parked;
+                if parked.is_empty() {
+                    continue;
+                }
+                waiters.set_parked(parked, false);
+                let list = map.entry(fd).or_insert(List::EMPTY);
+                waiters.append(list, parked);
+            }
+        });
+        self.n_parked = 0;
         self.queue.take()
     }
 }
 
-/// A queue that watches the pipe; `None` if it cannot be had, and all stay in `select`.
-fn new_queue(pipe: RawFd) -> Option<Queue> {
-    let queue = Queue::new().ok()?;
-    queue.add(pipe, 0, Trigger::Level).ok()?;
-    Some(queue)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_queue_that_could_not_be_had_is_tried_again_after_a_while_and_at_bounded_intervals() {
+        let begin = u32::MAX - 100;
+        let (mut retry, mut tries) = (QueueRetry::default(), Vec::new());
+        for n in 0..3_000 {
+            let turn = begin.wrapping_add(n);
+            if retry.is_due(turn) {
+                tries.push(n);
+                retry.postpone(turn);
+            }
+        }
+        assert_eq!(tries[..6], [0, 16, 48, 112, 240, 496]);
+        assert!(tries.windows(2).all(|pair| pair[1] - pair[0] <= MAX_RETRY));
+    }
 }

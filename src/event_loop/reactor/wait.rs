@@ -1,61 +1,86 @@
-//! Waiting for the registered descriptors, and what became of them.
+//! One wait: the sets are rebuilt from the maps, the thread sleeps, and what became ready leaves
+//! its place.
 
-use super::Poller;
 use super::source::Tenure;
-use super::waiters::Waiters;
-use super::{Direction, Reactor, take};
+use super::{Direction, Poller, Reactor};
 use crate::sys::fd::is_open;
 use crate::sys::queue::Queue;
 use crate::sys::select::Waited;
 use crate::sys::{Event, Trigger};
-use std::collections::BTreeMap;
 use std::os::fd::RawFd;
 use std::task::Waker;
 use std::time::Duration;
 
 impl Reactor {
-    /// Waits until something is ready, for at most `wait`. What was is then in
-    /// [`ready`](Reactor::ready); the flag says whether the pipe was.
-    pub(crate) fn wait(&mut self, pipe: RawFd, wait: Option<Duration>) -> (Waited, bool) {
+    /// Waits until something is ready, for at most `limit`, or less if parked descriptors are to be
+    /// looked at before. [`ready`](Reactor::ready) then lists what became ready. Also returns
+    /// whether the wake-up pipe was among it.
+    pub(crate) fn wait(&mut self, pipe: RawFd, limit: Option<Duration>) -> (Waited, bool) {
+        self.turn = self.turn.wrapping_add(1);
+        self.pipe = pipe;
         self.ready.clear();
         self.events.clear();
         if self.poller == Poller::Auto {
             self.promote(pipe);
         }
-        let nobody_young =
-            self.reads.is_empty() && self.writes.is_empty() && self.excepts.is_empty();
-        match &self.queue {
-            Some(_) if nobody_young => self.wait_in_queue(pipe, wait),
-            queue => {
-                // The pipe is in the queue, if there is one.
-                let bell = queue.as_ref().map_or(pipe, Queue::fd);
-                let (waited, rung) = self.wait_in_select(bell, wait);
-                match (waited, rung, &self.queue) {
-                    (Waited::Ready(_), true, Some(_)) => {
-                        self.wait_in_queue(pipe, Some(Duration::ZERO))
-                    }
-                    (Waited::BadFd, _, Some(_)) if !is_open(bell) => {
-                        self.give_queue_up();
-                        (waited, rung)
-                    }
-                    _ => (waited, rung),
-                }
+        let patience = self.patience();
+        let is_before = |wait: Option<Duration>, other: Option<Duration>| {
+            wait.is_some_and(|wait| other.is_none_or(|other| wait < other))
+        };
+        let looks_next = is_before(patience, limit);
+        let timeout = if looks_next { patience } else { limit };
+        let probe = self
+            .probe()
+            .filter(|&probe| is_before(Some(probe), timeout));
+        let (waited, pipe_ready) = self.wait_in_any(pipe, probe.or(timeout));
+        let is_quiet = waited == Waited::Ready(0) && !pipe_ready;
+        if probe.is_some() && is_quiet {
+            self.note_slow();
+        } else {
+            self.note_wait(looks_next && is_quiet, is_quiet);
+        }
+        (waited, pipe_ready)
+    }
+
+    fn wait_in_any(&mut self, pipe: RawFd, timeout: Option<Duration>) -> (Waited, bool) {
+        let Some(queue) = &self.queue else {
+            return self.wait_in_select(pipe, timeout);
+        };
+        if self.has_no_young() {
+            return self.wait_in_queue(pipe, timeout);
+        }
+        // The pipe is in the queue, whose own descriptor stands for both.
+        let queue_fd = queue.fd();
+        match self.wait_in_select(queue_fd, timeout) {
+            (Waited::Ready(_), true) => self.wait_in_queue(pipe, Some(Duration::ZERO)),
+            (Waited::BadFd, is_ready) if !is_open(queue_fd) => {
+                self.give_queue_up();
+                (Waited::BadFd, is_ready)
             }
+            outcome => outcome,
         }
     }
 
-    /// Rebuilds the sets from the maps, adds `bell`, and waits.
-    fn wait_in_select(&mut self, bell: RawFd, wait: Option<Duration>) -> (Waited, bool) {
-        let last = |map: &BTreeMap<RawFd, Waiters>| map.last_key_value().map(|(&fd, _)| fd);
-        let highest = [last(&self.reads), last(&self.writes), last(&self.excepts)];
-        let highest = highest.into_iter().flatten().fold(bell, RawFd::max);
+    /// Rebuilds the sets from the maps, adds `wake_fd`, and waits. Also returns whether `wake_fd`
+    /// is readable.
+    fn wait_in_select(&mut self, wake_fd: RawFd, timeout: Option<Duration>) -> (Waited, bool) {
+        let maps = [&self.reads, &self.writes, &self.excepts];
+        let highest = maps.map(|map| map.last_key_value().map(|(&fd, _)| fd));
+        let highest = highest.into_iter().flatten().fold(wake_fd, RawFd::max);
         let sets = &mut self.sets;
         sets.reset(highest);
-        sets.read.insert(bell);
+        sets.read.insert(wake_fd);
         self.reads.keys().for_each(|&fd| sets.read.insert(fd));
         self.writes.keys().for_each(|&fd| sets.write.insert(fd));
         self.excepts.keys().for_each(|&fd| sets.except.insert(fd));
-        let waited = sets.wait(wait);
+        for rest in &self.resting {
+            match rest.direction {
+                Direction::Read => sets.read.remove(rest.fd),
+                Direction::Write => sets.write.remove(rest.fd),
+                Direction::Except => sets.except.remove(rest.fd),
+            }
+        }
+        let waited = sets.wait(timeout);
         let ready = &mut self.ready;
         if let Waited::Ready(1..) = waited {
             let from = self.scan_from;
@@ -66,25 +91,25 @@ impl Reactor {
             sets.except
                 .for_each_from(from, |fd| ready.push((fd, Direction::Except)));
         }
-        let rung = sets.read.contains(bell);
-        if rung {
-            ready.retain(|&entry| entry != (bell, Direction::Read));
+        let is_ready = sets.read.contains(wake_fd);
+        if is_ready {
+            ready.retain(|&entry| entry != (wake_fd, Direction::Read));
         }
         self.scan_from = ready.first().map_or(0, |&(fd, _)| fd.saturating_add(1));
-        (waited, rung)
+        (waited, is_ready)
     }
 
     /// Waits in the kernel's queue, which watches the pipe as well.
-    fn wait_in_queue(&mut self, pipe: RawFd, wait: Option<Duration>) -> (Waited, bool) {
+    fn wait_in_queue(&mut self, pipe: RawFd, timeout: Option<Duration>) -> (Waited, bool) {
         let events = &mut self.events;
         let Some(queue) = &mut self.queue else {
             return (Waited::Ready(0), false);
         };
-        let mut rung = false;
-        let waited = queue.wait(wait, |event| {
+        let mut pipe_ready = false;
+        let waited = queue.wait(timeout, |event| {
             // No registration has generation 0.
             if event.fd == pipe && event.generation == 0 {
-                rung = true;
+                pipe_ready = true;
             } else {
                 events.push(event);
             }
@@ -92,10 +117,10 @@ impl Reactor {
         if waited == Waited::BadFd {
             self.give_queue_up();
         }
-        (waited, rung)
+        (waited, pipe_ready)
     }
 
-    /// What was ready in the last wait, in the order in which it will be served.
+    /// Lists what was ready in the last wait, in the order in which it will be served.
     pub(crate) fn ready(&self) -> impl Iterator<Item = (RawFd, Direction)> {
         let queued = self.events.iter().flat_map(|event| {
             let read = event.readable.then_some((event.fd, Direction::Read));
@@ -105,43 +130,71 @@ impl Reactor {
         self.ready.iter().copied().chain(queued)
     }
 
+    /// Returns the descriptors that a host would have to wait for in `direction` instead of the
+    /// loop. The queue's own descriptor stands for all that is tenured.
+    pub(crate) fn interests(&self, direction: Direction) -> Vec<RawFd> {
+        let (map, queue) = match direction {
+            Direction::Read => (&self.reads, self.own_queue().map(Queue::fd)),
+            Direction::Write => (&self.writes, None),
+            Direction::Except => (&self.excepts, None),
+        };
+        let is_resting = |&fd: &RawFd| {
+            let mut resting = self.resting.iter();
+            resting.any(|rest| (rest.fd, rest.direction) == (fd, direction))
+        };
+        let young = map.keys().copied().filter(|fd| !is_resting(fd));
+        young.chain(queue).collect()
+    }
+
     /// Takes the fired interests out of their places and moves their wakers to `woken`.
     pub(crate) fn collect(&mut self, woken: &mut Vec<Waker>) {
         for index in 0..self.ready.len() {
             let (fd, direction) = self.ready[index];
-            if let Some(Some(source)) = self.sources.get_mut(fd as usize) {
+            if let Some(source) = self.sources.get_mut(fd) {
                 source.note_ready(direction as usize);
             }
-            take(self.map(direction), fd, woken);
+            if let Some(mut list) = self.map(direction).remove(&fd) {
+                self.waiters.take_all(&mut list, woken);
+            }
         }
+        let mut has_stale = false;
         for index in 0..self.events.len() {
-            self.collect_event(self.events[index], woken);
+            has_stale |= !self.collect_event(self.events[index], woken);
+        }
+        if has_stale {
+            // The descriptor of an event was closed without us, and its open file lives on in a
+            // duplicate or in another process. The kernel goes on watching that file, perhaps
+            // level-triggered, and there is no number left by which it could be told to stop.
+            self.close_queue();
         }
     }
 
-    fn collect_event(&mut self, event: Event, woken: &mut Vec<Waker>) {
-        let Some(Some(source)) = self.sources.get_mut(event.fd as usize) else {
-            return;
+    /// Serves one event of the queue. Returns false if no tenured descriptor belongs to it.
+    fn collect_event(&mut self, event: Event, woken: &mut Vec<Waker>) -> bool {
+        let Some(source) = self.sources.get_mut(event.fd) else {
+            return false;
         };
         if source.generation as u32 != event.generation || source.tenure != Tenure::Tenured {
-            return;
+            return false;
         }
         source.hung_up |= event.hung_up;
-        for (direction, ready) in [event.readable, event.writable].into_iter().enumerate() {
-            if !ready {
+        source.is_urgent |= event.urgent;
+        for (direction, is_ready) in [event.readable, event.writable].into_iter().enumerate() {
+            if !is_ready {
                 continue;
             }
             source.note_ready(direction);
-            match source.parked[direction].take() {
-                Some(waiters) => waiters.move_to(woken),
-                None if source.trigger == Trigger::Edge => {}
-                None => {
-                    // A listener that nobody accepts from would be reported for ever.
-                    source.tenure = Tenure::Young(0);
-                    self.unwatch(event.fd);
-                    return;
-                }
+            let parked = &mut source.ways[direction].parked;
+            if !parked.is_empty() {
+                self.n_parked -= 1;
+                self.waiters.take_all(parked, woken);
+            } else if source.trigger == Trigger::Level {
+                // A listener that no task accepts from would be reported again and again.
+                source.tenure = Tenure::Young(0);
+                self.unwatch(event.fd);
+                return true;
             }
         }
+        true
     }
 }

@@ -5,7 +5,6 @@ use crate::net::accept::Acceptor;
 use crate::net::addr::{self, ToSocketAddrs};
 use crate::net::common::{impl_options, impl_socket};
 use crate::sys::socket;
-use std::future::poll_fn;
 use std::io;
 use std::net::{self, SocketAddr};
 use std::task::{Context, Poll, ready};
@@ -68,7 +67,9 @@ impl AsyncTcpListener {
     /// # Cancel safety
     /// No connection is lost by dropping the future.
     pub async fn accept(&self) -> io::Result<(AsyncTcpStream, SocketAddr)> {
-        poll_fn(|cx| self.poll_accept(cx)).await
+        let accept = |io: &net::TcpListener| socket::accept(io);
+        let (fd, peer) = self.acceptor.accept(accept).await?;
+        Ok((AsyncTcpStream::new_connection(fd)?, peer))
     }
 
     /// [`accept`](AsyncTcpListener::accept) for hand-written futures.

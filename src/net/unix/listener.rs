@@ -4,7 +4,6 @@ use super::AsyncUnixStream;
 use crate::net::accept::Acceptor;
 use crate::net::common::impl_socket;
 use crate::sys::socket;
-use std::future::poll_fn;
 use std::io;
 use std::os::unix::net::{self, SocketAddr};
 use std::path::Path;
@@ -110,7 +109,9 @@ impl AsyncUnixListener {
     /// # Cancel safety
     /// No connection is lost by dropping the future.
     pub async fn accept(&self) -> io::Result<(AsyncUnixStream, SocketAddr)> {
-        poll_fn(|cx| self.poll_accept(cx)).await
+        let accept = |io: &net::UnixListener| socket::unix::accept(io);
+        let (fd, peer) = self.acceptor.accept(accept).await?;
+        Ok((AsyncUnixStream::new_connection(fd)?, peer))
     }
 
     /// [`accept`](AsyncUnixListener::accept) for hand-written futures.

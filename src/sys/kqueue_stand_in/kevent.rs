@@ -8,6 +8,7 @@ pub(crate) struct EvFlags(u16);
 impl EvFlags {
     pub(crate) const EV_ADD: EvFlags = EvFlags(0x1);
     pub(crate) const EV_DELETE: EvFlags = EvFlags(0x2);
+    pub(crate) const EV_ENABLE: EvFlags = EvFlags(0x4);
     pub(crate) const EV_ONESHOT: EvFlags = EvFlags(0x10);
     pub(crate) const EV_CLEAR: EvFlags = EvFlags(0x20);
     pub(crate) const EV_ERROR: EvFlags = EvFlags(0x4000);

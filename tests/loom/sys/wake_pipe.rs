@@ -45,8 +45,12 @@ impl WakePipe {
         0
     }
 
-    pub(crate) fn renew(&self) -> io::Result<()> {
-        Ok(())
+    pub(crate) fn replace(&self) -> io::Result<bool> {
+        Ok(false)
+    }
+
+    pub(crate) fn is_ours(&self) -> bool {
+        true
     }
 
     pub(crate) fn ring(&self) -> io::Result<()> {
@@ -62,8 +66,8 @@ impl WakePipe {
         Vec::new()
     }
 
-    pub(crate) fn drain(&self) {
-        self.state.n_bytes.swap(0, Ordering::Relaxed);
+    pub(crate) fn drain(&self) -> bool {
+        self.state.n_bytes.swap(0, Ordering::Relaxed) > 0
     }
 }
 

@@ -1,0 +1,215 @@
+//! Interests: which task waits for which registered descriptor, and where its entry is.
+
+use super::source::{MAX_FALSE, Tenure};
+use super::waiters::{List, WaitKey};
+use super::{Added, Direction, Owner, Reactor, Token};
+use crate::sys::Trigger;
+use std::collections::BTreeMap;
+use std::os::fd::RawFd;
+use std::task::Waker;
+
+impl Reactor {
+    /// Returns how often the descriptor has been ready; `None` if the registration has ended or is
+    /// dead.
+    pub(crate) fn n_ready(&self, token: Token, direction: Direction) -> Option<u32> {
+        let source = self.source(token).filter(|source| !source.is_dead)?;
+        Some(source.n_ready[direction as usize])
+    }
+
+    /// Returns whether `waker` waits already, in a place where it will be woken.
+    pub(crate) fn is_waiting(
+        &self,
+        token: Token,
+        direction: Direction,
+        needs_select: bool,
+        owner: Owner,
+        waker: &Waker,
+    ) -> bool {
+        let key = match owner {
+            Owner::Future(key) => key,
+            Owner::Waker => self.find(token, direction, waker),
+        };
+        key.is_some_and(|key| {
+            self.waiters.holds(key, waker) && self.waiters.is_well_placed(key, needs_select)
+        })
+    }
+
+    /// Finds the entry without an owner that wakes what `waker` wakes.
+    fn find(&self, token: Token, direction: Direction, waker: &Waker) -> Option<WaitKey> {
+        let way = self.source(token)?.ways.get(direction as usize);
+        let parked = way.and_then(|way| self.waiters.find(&way.parked, waker));
+        parked.or_else(|| {
+            let map = match direction {
+                Direction::Read => &self.reads,
+                Direction::Write => &self.writes,
+                Direction::Except => &self.excepts,
+            };
+            self.waiters.find(map.get(&token.fd)?, waker)
+        })
+    }
+
+    /// Registers interest: `waker` is woken once, when the descriptor is ready, closed, or no
+    /// longer registered. With `needs_select`, an edge may already have passed, so that only
+    /// level-triggered `select` can wake it. It replaces the entry that `owner` has already.
+    pub(crate) fn add(
+        &mut self,
+        token: Token,
+        direction: Direction,
+        needs_select: bool,
+        owner: Owner,
+        waker: Waker,
+    ) -> Added {
+        if self.source(token).is_none_or(|source| source.is_dead) {
+            // The task finds out when it is polled.
+            let woken = vec![waker];
+            return Added {
+                key: None,
+                replaced: None,
+                woken,
+            };
+        }
+        let (old, is_owned) = match owner {
+            Owner::Future(key) => (key, true),
+            Owner::Waker => (self.find(token, direction, &waker), false),
+        };
+        let replaced = old.and_then(|key| self.remove(token, direction, key));
+        let (key, is_purged) = self.push(token, direction, needs_select, is_owned, waker);
+        let mut woken = Vec::new();
+        if is_purged {
+            self.take_direction(token.fd, direction, &mut woken);
+        }
+        Added {
+            key: Some(key),
+            replaced,
+            woken,
+        }
+    }
+
+    /// Adds an entry. Returns also whether the list has doubled, and all of it is to be woken.
+    fn push(
+        &mut self,
+        token: Token,
+        direction: Direction,
+        needs_select: bool,
+        is_owned: bool,
+        waker: Waker,
+    ) -> (WaitKey, bool) {
+        let turn = self.turn;
+        let number = direction as usize;
+        let mut n_false = 0;
+        if let Some(source) = self.sources.get_mut(token.fd) {
+            // After the peer has hung up, one edge may have stood for the data and for the end.
+            let end_may_follow = direction == Direction::Read && source.hung_up;
+            let parks = source.tenure == Tenure::Tenured && !needs_select && !end_may_follow;
+            if let (true, Some(way)) = (parks, source.ways.get_mut(number)) {
+                self.n_parked += usize::from(way.parked.is_empty());
+                self.looks.has_guesses |= way.is_guess();
+                let key = self.waiters.push(&mut way.parked, waker, is_owned, false);
+                self.waiters.park(key);
+                let list = &way.parked;
+                return (key, self.purges.is_due(token.fd, number, list, turn));
+            }
+            let way = source.ways.get(number);
+            if source.trigger == Trigger::Edge || source.tenure == Tenure::Refused {
+                n_false = way.map_or(0, |way| way.n_false);
+            }
+        }
+        if n_false >= MAX_FALSE {
+            self.rest(token.fd, direction, n_false - MAX_FALSE);
+        }
+        let map = match direction {
+            Direction::Read => &mut self.reads,
+            Direction::Write => &mut self.writes,
+            Direction::Except => &mut self.excepts,
+        };
+        let list = map.entry(token.fd).or_insert(List::EMPTY);
+        let key = self.waiters.push(list, waker, is_owned, needs_select);
+        (key, self.purges.is_due(token.fd, number, list, turn))
+    }
+
+    /// Removes the entry of a future that no longer waits. Returns its waker, unless it was woken.
+    pub(crate) fn remove(
+        &mut self,
+        token: Token,
+        direction: Direction,
+        key: WaitKey,
+    ) -> Option<Waker> {
+        if self.waiters.is_parked(key)? {
+            let source = self.sources.get_mut(token.fd)?;
+            let list = &mut source.ways.get_mut(direction as usize)?.parked;
+            let waker = self.waiters.remove(list, key);
+            self.n_parked -= usize::from(list.is_empty());
+            return waker;
+        }
+        let map = match direction {
+            Direction::Read => &mut self.reads,
+            Direction::Write => &mut self.writes,
+            Direction::Except => &mut self.excepts,
+        };
+        let list = map.get_mut(&token.fd)?;
+        let waker = self.waiters.remove(list, key);
+        if list.is_empty() {
+            map.remove(&token.fd);
+        }
+        waker
+    }
+
+    /// Takes all who wait for `fd` in one direction.
+    pub(super) fn take_direction(
+        &mut self,
+        fd: RawFd,
+        direction: Direction,
+        wakers: &mut Vec<Waker>,
+    ) {
+        if let Some(mut list) = self.map(direction).remove(&fd) {
+            self.waiters.take_all(&mut list, wakers);
+        }
+        let source = self.sources.get_mut(fd);
+        let way = source.and_then(|source| source.ways.get_mut(direction as usize));
+        if let Some(way) = way.filter(|way| !way.parked.is_empty()) {
+            self.n_parked -= 1;
+            self.waiters.take_all(&mut way.parked, wakers);
+        }
+    }
+
+    /// Takes all who wait for `fd`.
+    pub(super) fn take_all(&mut self, fd: RawFd, wakers: &mut Vec<Waker>) {
+        for direction in Direction::ALL {
+            self.take_direction(fd, direction, wakers);
+        }
+    }
+
+    /// Takes all who wait for anything, for the end of the loop.
+    pub(crate) fn drain(&mut self) -> Vec<Waker> {
+        let mut wakers = Vec::new();
+        let fds: Vec<_> = self.sources.iter().map(|(fd, _)| fd).collect();
+        fds.into_iter()
+            .for_each(|fd| self.take_all(fd, &mut wakers));
+        wakers
+    }
+
+    /// Returns how many descriptors are waited for in `select`, by direction, and how many
+    /// directions of descriptors in the queue.
+    pub(crate) fn n_interests(&self) -> ([usize; 3], usize) {
+        let n_young = [self.reads.len(), self.writes.len(), self.excepts.len()];
+        (n_young, self.n_parked)
+    }
+
+    /// Returns true if no task is waiting for a descriptor.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.has_no_young() && self.n_parked == 0
+    }
+
+    /// Returns true if no task is waiting for a descriptor in `select`.
+    pub(super) fn has_no_young(&self) -> bool {
+        self.reads.is_empty() && self.writes.is_empty() && self.excepts.is_empty()
+    }
+
+    pub(super) fn map(&mut self, direction: Direction) -> &mut BTreeMap<RawFd, List> {
+        match direction {
+            Direction::Read => &mut self.reads,
+            Direction::Write => &mut self.writes,
+            Direction::Except => &mut self.excepts,
+        }
+    }
+}
