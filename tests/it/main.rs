@@ -1,5 +1,5 @@
 //! The behaviour of the crate, seen from outside. What a test's name claims, it proves; the ids in
-//! front name the hazard or capability. Tests that need a process of their own are files beside
+//! front are explained in `tests/ids.md`. Tests that need a process of their own are files beside
 //! this folder.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
