@@ -3,7 +3,12 @@
 //! [`spawn`] is all that most programs need. A task belongs to the thread that spawned
 //! it; only an [`AbortHandle`] may cross threads.
 
+mod abort_on_drop;
+mod join_set;
+
 pub use crate::event_loop::join_error::{Id, JoinError};
+pub use abort_on_drop::AbortOnDrop;
+pub use join_set::JoinSet;
 
 use crate::event_loop::body::Stage;
 use crate::event_loop::boundary::{self, drop_value};
@@ -37,7 +42,7 @@ const LARGE: usize = 2 * 1024;
 ///     assert_eq!(task.await.unwrap(), 42);
 /// });
 /// ```
-#[must_use = "dropping the handle detaches the task; say so with `drop`"]
+#[must_use = "dropping the handle detaches the task; say so with `detach`"]
 pub struct JoinHandle<T> {
     /// `None` once the output was taken: then the memory of the task need not be kept.
     handle: Option<Handle<Result<T, JoinError>>>,
@@ -55,6 +60,11 @@ impl<T> JoinHandle<T> {
         if let Some(handle) = &self.handle {
             handle.task().abort();
         }
+    }
+
+    /// Lets the task go on by itself. Its output is dropped, and a panic is logged.
+    pub fn detach(self) {
+        drop(self);
     }
 
     /// Returns a handle that aborts the task from any thread.

@@ -13,6 +13,7 @@ mod fd;
 mod fs;
 mod hostile;
 mod io;
+mod join_set;
 mod local;
 mod net_util;
 mod order;
