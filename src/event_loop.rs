@@ -26,7 +26,7 @@ pub(crate) mod tick;
 pub(crate) mod timers;
 
 use crate::sys::fork;
-use crate::sys::task::{self, Task};
+use crate::sys::task::{self, Ended, Task};
 use free_fds::FreeFds;
 use inbox::Inbox;
 use pool::Pool;
@@ -46,7 +46,7 @@ const MAX_DROP_ROUNDS: usize = 100;
 
 /// The event loop of one thread.
 pub(crate) struct EventLoop {
-    /// How many tasks the loop waits for, and what tasks are called.
+    /// The ids of tasks, and what they are called.
     pub(crate) tasks: Tasks,
     /// Which tasks wait for which descriptors.
     pub(crate) reactor: Reactor,
@@ -168,12 +168,18 @@ impl Drop for EventLoop {
         for task in task::all() {
             if let Some(mut running) = task.seize() {
                 running.cancel();
+                // The output is dropped below, where the name is known.
                 let ended = running.finish();
-                let name = self.tasks.note_end(&ended);
-                conclude(ended, name);
+                conclude(
+                    Ended {
+                        unclaimed: None,
+                        ..ended
+                    },
+                    None,
+                );
             }
             // The output, although a handle may be left: this is the thread to drop it on.
-            let name = self.tasks.take_name(&task);
+            let name = self.tasks.take_name(task.id());
             task.discard(name.as_deref());
         }
         task::clear_queue();

@@ -119,8 +119,9 @@ impl<T> Future for JoinHandle<T> {
         }
         context::spend_budget();
         let output = self.handle.take().and_then(|handle| {
+            // Most tasks have no name, so the loop need not be borrowed for them.
             if handle.task().is_named() {
-                with(|l| l.tasks.take_name(handle.task()));
+                with(|l| l.tasks.take_name(handle.task().id()));
             }
             handle.join()
         });
@@ -137,7 +138,7 @@ impl<T> Drop for JoinHandle<T> {
         // The joiner is dropped, not woken: a task that was awaiting this handle does so no longer.
         let joiner = handle.task().replace_joiner(None);
         if let Some(ended) = handle.detach() {
-            let name = with(|l| l.tasks.take_name(&ended)).flatten();
+            let name = with(|l| l.tasks.take_name(ended.id())).flatten();
             ended.discard(name.as_deref());
         }
         drop_value(joiner);

@@ -1,4 +1,4 @@
-//! What the loop knows of its tasks as a whole: how many it waits for, and what they are called.
+//! What the loop knows of its tasks as a whole: their ids, and what they are called.
 //!
 //! The tasks themselves are in a list that `sys::task` keeps for each thread, and are woken, polled
 //! and dropped where they are. This table knows no clock and no descriptor.
@@ -13,14 +13,12 @@ use std::collections::BTreeMap;
 use std::panic::Location;
 use std::task::Waker;
 
-/// Counts and names the tasks of one loop.
+/// Numbers and names the tasks of one loop.
 pub(crate) struct Tasks {
     /// The names of tasks by their ids. Most tasks have none, so this is not part of a task.
     names: BTreeMap<u64, Box<str>>,
     /// The id of the next task. Zero stands for a task that was spawned on an ending thread.
     next_id: u64,
-    /// Number of tasks that have not ended and are not daemons: `run` waits for them.
-    n_awaited: usize,
 }
 
 /// A task that can never be woken again.
@@ -36,16 +34,10 @@ impl Tasks {
         Tasks {
             names: BTreeMap::new(),
             next_id: 1,
-            n_awaited: 0,
         }
     }
 
-    /// Number of tasks that have not ended and are not daemons.
-    pub(crate) fn n_awaited(&self) -> usize {
-        self.n_awaited
-    }
-
-    /// Counts a task that is about to be spawned.
+    /// Numbers and names a task that is about to be spawned.
     pub(crate) fn admit(
         &mut self,
         inbox: &Inbox,
@@ -58,7 +50,6 @@ impl Tasks {
         if let Some(name) = name {
             self.names.insert(id, name);
         }
-        self.n_awaited += usize::from(!is_daemon);
         Birth {
             id,
             place,
@@ -80,20 +71,9 @@ impl Tasks {
         })
     }
 
-    /// Notes that a task has ended. Returns its name if no handle is left, for the report of a
-    /// panic.
-    pub(crate) fn note_end(&mut self, ended: &Ended) -> Option<Box<str>> {
-        self.n_awaited -= usize::from(!ended.is_daemon);
-        if !ended.is_named || ended.unclaimed.is_none() {
-            return None;
-        }
-        self.names.remove(&ended.id)
-    }
-
     /// Forgets the name of a task whose output is about to be gone, and returns it.
-    pub(crate) fn take_name(&mut self, task: &Task) -> Option<Box<str>> {
-        // Most tasks have none, so no map is searched for them.
-        task.is_named().then(|| self.names.remove(&task.id()))?
+    pub(crate) fn take_name(&mut self, id: u64) -> Option<Box<str>> {
+        self.names.remove(&id)
     }
 
     /// Describes `task`: its id, its name, and where it was spawned.

@@ -36,7 +36,7 @@ use super::tasks::conclude;
 use super::{EventLoop, with};
 use crate::sys::fork;
 use crate::sys::select::Waited;
-use crate::sys::task::{Batch, MainTask, Running};
+use crate::sys::task::{self, Batch, MainTask, Running};
 use std::mem;
 use std::task::{Context, Waker};
 use std::time::Duration;
@@ -203,7 +203,11 @@ fn poll_task(mut running: Running) -> usize {
 /// Marks a task whose future is gone as finished, and tells whoever waits for that.
 pub(super) fn end_task(running: Running) {
     let ended = running.finish();
-    let name = with(|l| l.tasks.note_end(&ended)).flatten();
+    let mut name = None;
+    // A name is needed for the report of a panic that no handle returns.
+    if ended.is_named && ended.unclaimed.is_some() {
+        name = with(|l| l.tasks.take_name(ended.id)).flatten();
+    }
     conclude(ended, name);
 }
 
@@ -215,7 +219,7 @@ fn is_finished(main: &Main<'_>) -> bool {
     let stops_now = !main.waits_for_tasks || main.future.has_panicked();
     let finished = with(|l| {
         l.main = None;
-        stops_now || l.tasks.n_awaited() == 0
+        stops_now || task::n_awaited() == 0
     });
     finished.unwrap_or(true)
 }

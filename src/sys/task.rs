@@ -28,7 +28,9 @@ mod state;
 
 pub(crate) use local::{Birth, Ended, MainTask, Running, Task};
 pub(crate) use mailbox::{Alarm, Mailbox, Message};
-pub(crate) use queue::{Batch, all, clear_queue, has_queued, n_unfinished, rebuild_after_fork};
+pub(crate) use queue::{
+    Batch, all, clear_queue, has_queued, n_awaited, n_unfinished, rebuild_after_fork,
+};
 
 use super::sync::{Arc, AtomicUsize, Cell, Ordering};
 use queue::HERE;
@@ -296,8 +298,11 @@ fn allocate<B: Body + 'static>(body: B, birth: Birth, state: usize, is_listed: b
 /// If the mailbox is not the one of this thread's loop.
 pub(crate) fn spawn<B: Body + 'static>(body: B, birth: Birth) -> Handle<B::Output> {
     assert!(birth.mailbox.is_here(), "a task belongs to its own thread");
+    let is_awaited = !birth.is_daemon;
     let task = allocate(body, birth, QUEUED + REFERENCE, true);
     HERE.with(|here| {
+        here.n_awaited
+            .set(here.n_awaited.get() + usize::from(is_awaited));
         here.list(task.link());
         here.queue.push(task.link());
     });

@@ -202,10 +202,12 @@ impl Running {
         let ended = Ended {
             joiner: header.joiner.take(),
             id: self.task.id(),
-            is_daemon: header.has(DAEMON),
             is_named: header.has(NAMED),
             unclaimed: header.has(DETACHED).then(|| Task::clone(&self.task)),
         };
+        if header.has(LISTED) && !header.has(DAEMON) {
+            HERE.with(|here| here.n_awaited.set(here.n_awaited.get() - 1));
+        }
         self.task.finish();
         ended
     }
@@ -224,7 +226,6 @@ pub(crate) struct Ended {
     /// The task itself, if there is no handle that could take its output.
     pub(crate) unclaimed: Option<Task>,
     pub(crate) id: u64,
-    pub(crate) is_daemon: bool,
     pub(crate) is_named: bool,
 }
 

@@ -25,6 +25,8 @@ pub(super) struct Here {
     /// Number of tasks in that list, and the most there have been since memory was given back.
     n_listed: Cell<usize>,
     max_listed: Cell<usize>,
+    /// Number of tasks that have not ended and are not daemons: `run` waits for them.
+    pub(super) n_awaited: Cell<usize>,
 }
 
 /// If there were this many tasks and seven eighths of them are gone, memory is given back.
@@ -41,6 +43,7 @@ thread_local! {
             last: Cell::new(Link::NULL),
             n_listed: Cell::new(0),
             max_listed: Cell::new(0),
+            n_awaited: Cell::new(0),
         }
     };
 }
@@ -205,6 +208,11 @@ pub(crate) fn all() -> Vec<Task> {
         });
     });
     found
+}
+
+/// The number of tasks of this thread that have not ended and are not daemons.
+pub(crate) fn n_awaited() -> usize {
+    HERE.with(|here| here.n_awaited.get())
 }
 
 /// The number of tasks of this thread that have not ended.
