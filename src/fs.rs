@@ -18,10 +18,12 @@
 
 mod dir;
 mod file;
+mod links;
 mod options;
 
 pub use dir::{DirEntry, ReadDir, read_dir};
 pub use file::File;
+pub use links::{hard_link, read_link, set_permissions, symlink, try_exists};
 pub use options::OpenOptions;
 
 use crate::blocking::{self, Kind};

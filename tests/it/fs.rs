@@ -374,3 +374,29 @@ fn h1_without_threads_everything_here_is_an_error_that_says_so() {
         assert_eq!(std::fs::read_to_string(scratch.path("a")).unwrap(), "text");
     });
 }
+
+#[test]
+fn links_and_permissions_are_made_changed_and_read() {
+    scratch(async |scratch| {
+        let [file, hard, soft] = ["file", "hard", "soft"].map(|name| scratch.path(name));
+        assert!(!fs::try_exists(&file).await.unwrap());
+        fs::symlink("file", &soft).await.unwrap();
+        assert!(!fs::try_exists(&soft).await.unwrap(), "it leads nowhere");
+        fs::write(&file, "text").await.unwrap();
+        assert!(fs::try_exists(&soft).await.unwrap());
+        fs::hard_link(&file, &hard).await.unwrap();
+        let error = fs::hard_link(&file, &hard).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::AlreadyExists);
+        fs::remove_file(&file).await.unwrap();
+        assert_eq!(fs::read_to_string(&hard).await.unwrap(), "text");
+        assert_eq!(fs::read_link(&soft).await.unwrap(), PathBuf::from("file"));
+        let error = fs::read_link(&hard).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+        let mut permissions = fs::metadata(&hard).await.unwrap().permissions();
+        permissions.set_readonly(true);
+        fs::set_permissions(&hard, permissions).await.unwrap();
+        assert!(std::fs::metadata(&hard).unwrap().permissions().readonly());
+        let error = fs::try_exists(hard.join("below")).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotADirectory);
+    });
+}
