@@ -1,6 +1,7 @@
 //! [`OpenOptions`]: how a file is opened.
 
 use super::{File, on_pool};
+use crate::sys::fd::above_stdio;
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -54,7 +55,8 @@ impl OpenOptions {
     /// The file may have been created or emptied if the future is dropped.
     pub async fn open(&self, path: impl AsRef<Path>) -> io::Result<File> {
         let (options, path) = (self.0.clone(), path.as_ref().to_owned());
-        Ok(File::from_std(on_pool(move || options.open(path)).await?))
+        let open = move || Ok(above_stdio(options.open(path)?)?);
+        Ok(File::from_std(on_pool(open).await?))
     }
 }
 

@@ -3,6 +3,7 @@
 use super::addr::{self, ToSocketAddrs};
 use super::common::{impl_data_socket, impl_options, impl_socket};
 use crate::fd::Registered;
+use crate::sys::fd::above_stdio;
 use crate::sys::{Trigger, socket};
 use std::io;
 use std::net::{self, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -65,7 +66,7 @@ impl AsyncUdpSocket {
         if addrs.is_empty() {
             return Err(addr::no_address());
         }
-        AsyncUdpSocket::from_std(net::UdpSocket::bind(&addrs[..])?)
+        AsyncUdpSocket::from_std(above_stdio(net::UdpSocket::bind(&addrs[..])?)?)
     }
 
     /// Registers a socket that is non-blocking already.

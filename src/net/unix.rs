@@ -10,6 +10,7 @@ use super::common::{impl_data_socket, impl_socket};
 use super::stream::Duplex;
 use crate::event_loop::boundary;
 use crate::fd::{Registered, impl_async_io};
+use crate::sys::fd::above_stdio;
 use crate::sys::socket::unix::Connecting;
 use crate::sys::{Trigger, socket};
 use crate::time::sleep;
@@ -163,6 +164,7 @@ impl AsyncUnixStream {
     #[track_caller]
     pub fn pair() -> io::Result<(AsyncUnixStream, AsyncUnixStream)> {
         let (a, b) = net::UnixStream::pair()?;
+        let [a, b] = [above_stdio(a)?, above_stdio(b)?];
         Ok((AsyncUnixStream::from_std(a)?, AsyncUnixStream::from_std(b)?))
     }
 

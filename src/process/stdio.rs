@@ -15,7 +15,7 @@ type Pipe = Registered<File>;
 
 #[track_caller]
 fn register(end: impl Into<OwnedFd>) -> io::Result<Pipe> {
-    let end = end.into();
+    let end = sys::fd::above_stdio(end.into())?;
     sys::fd::set_flags(&end)?;
     Ok(Registered::new(File::from(end), Trigger::Edge)?)
 }

@@ -1,8 +1,8 @@
 //! Flags of descriptors, and whether one is open at all.
 
-use super::{Errno, retry};
+use super::{Errno, create, retry};
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
-use std::os::fd::{AsFd, BorrowedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 
 /// Lends the descriptor with this number, which must not be -1, for as long as `owner` lives.
 ///
@@ -36,6 +36,14 @@ pub(crate) fn set_flags(fd: impl AsFd) -> nix::Result<()> {
     let flags = OFlag::from_bits_retain(retry(|| fcntl(&fd, FcntlArg::F_GETFL))?);
     retry(|| fcntl(&fd, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK)))?;
     Ok(())
+}
+
+/// Moves what std has made to a number that is none of the standard streams'.
+///
+/// Where the program has closed one of these, the next descriptor gets its number. What other code
+/// of the program prints would then be sent to a peer.
+pub(crate) fn above_stdio<T: From<OwnedFd> + Into<OwnedFd>>(io: T) -> nix::Result<T> {
+    create::above_stdio(io.into()).map(T::from)
 }
 
 /// Has reads and writes on `fd` wait, as a program expects it that gets `fd` from us.

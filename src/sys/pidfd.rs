@@ -1,6 +1,7 @@
 //! Opening pidfds.
 
 use super::Errno;
+use super::create::above_stdio;
 use nix::libc;
 use std::os::fd::{FromRawFd, OwnedFd};
 
@@ -9,5 +10,5 @@ pub(super) fn open(pid: u32) -> nix::Result<OwnedFd> {
     // SAFETY: takes a number and no flags; touches no memory.
     let fd = Errno::result(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })?;
     // SAFETY: the call above made this descriptor, and nothing else owns it.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+    above_stdio(unsafe { OwnedFd::from_raw_fd(fd as i32) })
 }

@@ -3,6 +3,7 @@
 use super::{MAX_DELAY, MIN_DELAY};
 use crate::fd::Registered;
 use crate::net::common::{impl_data_socket, impl_socket};
+use crate::sys::fd::above_stdio;
 use crate::sys::{Trigger, socket};
 use crate::time::sleep;
 use std::io;
@@ -72,7 +73,7 @@ impl AsyncUnixDatagram {
     #[track_caller]
     pub fn bind_addr(addr: &SocketAddr) -> io::Result<AsyncUnixDatagram> {
         let addr = socket::unix::named(addr)?;
-        AsyncUnixDatagram::from_std(net::UnixDatagram::bind_addr(addr)?)
+        AsyncUnixDatagram::from_std(above_stdio(net::UnixDatagram::bind_addr(addr)?)?)
     }
 
     /// Makes a socket without a name. It can send, but the receiver has no address to reply to.
@@ -82,7 +83,7 @@ impl AsyncUnixDatagram {
     /// the descriptor is beyond what this system's `select` takes.
     #[track_caller]
     pub fn unbound() -> io::Result<AsyncUnixDatagram> {
-        AsyncUnixDatagram::from_std(net::UnixDatagram::unbound()?)
+        AsyncUnixDatagram::from_std(above_stdio(net::UnixDatagram::unbound()?)?)
     }
 
     /// Makes two sockets that are connected to each other and have no name.
@@ -93,6 +94,7 @@ impl AsyncUnixDatagram {
     #[track_caller]
     pub fn pair() -> io::Result<(AsyncUnixDatagram, AsyncUnixDatagram)> {
         let (a, b) = net::UnixDatagram::pair()?;
+        let [a, b] = [above_stdio(a)?, above_stdio(b)?];
         let a = AsyncUnixDatagram::from_std(a)?;
         Ok((a, AsyncUnixDatagram::from_std(b)?))
     }

@@ -3,6 +3,7 @@
 use super::AsyncUnixStream;
 use crate::net::accept::Acceptor;
 use crate::net::common::impl_socket;
+use crate::sys::fd::above_stdio;
 use crate::sys::socket;
 use std::io;
 use std::os::unix::net::{self, SocketAddr};
@@ -85,7 +86,7 @@ impl AsyncUnixListener {
     #[track_caller]
     pub fn bind_addr(addr: &SocketAddr) -> io::Result<AsyncUnixListener> {
         let addr = socket::unix::named(addr)?;
-        AsyncUnixListener::from_std(net::UnixListener::bind_addr(addr)?)
+        AsyncUnixListener::from_std(above_stdio(net::UnixListener::bind_addr(addr)?)?)
     }
 
     /// Registers a listener that is non-blocking already.

@@ -1,6 +1,7 @@
 //! An epoll of pidfds, on Linux.
 
 use super::MAX_EXITS;
+use crate::sys::create::above_stdio;
 use crate::sys::{Errno, fd, fork, pidfd, retry, signal};
 use nix::libc;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
@@ -30,6 +31,7 @@ impl ExitQueue {
     pub(crate) fn new() -> io::Result<ExitQueue> {
         fork::watch();
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+        let epoll = Epoll(above_stdio(epoll.0)?);
         // Changes nothing for an epoll, but lets the loop watch it edge-triggered.
         fd::set_flags(&epoll.0)?;
         Ok(ExitQueue {
