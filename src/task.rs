@@ -1,4 +1,4 @@
-//! Tasks: handles to await, abort and name them.
+//! Tasks: spawning, awaiting, aborting and naming them.
 //!
 //! [`spawn`] is all that most programs need. A task belongs to the thread that spawned
 //! it; only an [`AbortHandle`] may cross threads.
@@ -218,12 +218,12 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// What [`spawn`] does.
+    /// Returns a builder of tasks that have no name and are not daemons.
     pub fn new() -> Builder {
         Builder::default()
     }
 
-    /// Names the task in the log.
+    /// Sets the name of the task for the log.
     pub fn name(mut self, name: impl Into<String>) -> Builder {
         self.name = Some(name.into().into_boxed_str());
         self
@@ -235,7 +235,7 @@ impl Builder {
         self
     }
 
-    /// As [`spawn`].
+    /// Starts `future` as a task of this thread with these settings; see [`spawn`].
     #[track_caller]
     pub fn spawn<F>(self, future: F) -> JoinHandle<F::Output>
     where

@@ -1,11 +1,11 @@
-//! What a task is called, and why it may end without a value.
+//! The ids of tasks, and why a task may end without a value.
 
 use std::any::Any;
 use std::fmt;
 use std::io;
 use std::sync::Mutex;
 
-/// Names a task for as long as the program runs; never used twice.
+/// Identifies a task of its thread. No two tasks of one thread have the same id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Id(pub(crate) u64);
 
@@ -18,7 +18,8 @@ impl fmt::Display for Id {
 /// Why a task ended without a value: it was aborted, it panicked, or it could not be started.
 pub struct JoinError {
     id: Id,
-    // `None` if it was aborted. Boxed, because every task has room for an output or an error.
+    // `None` if the task was aborted. Boxed, because every task has room for an output or an error,
+    // and should not grow for an error that it never has.
     why: Option<Box<Why>>,
 }
 
@@ -47,25 +48,25 @@ impl JoinError {
         }
     }
 
-    /// The task that ended.
+    /// Returns the id of the task that ended.
     pub fn id(&self) -> Id {
         self.id
     }
 
-    /// Whether the task was aborted, or dropped with its loop.
+    /// Returns true if the task was aborted, or was dropped with its loop.
     pub fn is_cancelled(&self) -> bool {
         self.why.is_none()
     }
 
-    /// Whether the task, or its destructor, panicked.
+    /// Returns true if the task panicked, or its destructor did.
     pub fn is_panic(&self) -> bool {
         matches!(self.why.as_deref(), Some(Why::Panicked(_)))
     }
 
-    /// The panic's payload, for [`std::panic::resume_unwind`].
+    /// Returns the payload of the panic, for [`std::panic::resume_unwind`].
     ///
     /// # Panics
-    /// If the task did not panic; [`try_into_panic`](JoinError::try_into_panic) asks first.
+    /// If the task did not panic. Then [`try_into_panic`](JoinError::try_into_panic) is an error.
     #[track_caller]
     pub fn into_panic(self) -> Box<dyn Any + Send> {
         match self.try_into_panic() {
@@ -74,7 +75,7 @@ impl JoinError {
         }
     }
 
-    /// The panic's payload, or the error itself if it was not a panic.
+    /// Returns the payload of the panic, or the error itself if it was not a panic.
     ///
     /// # Errors
     /// `self`, unchanged, if the task did not panic.
@@ -90,7 +91,7 @@ impl JoinError {
         }
     }
 
-    /// The message of the panic, if it was a string, as nearly all are.
+    /// Returns the message of the panic if it is a string, as `panic!` makes it.
     fn message(&self) -> Option<String> {
         let Some(Why::Panicked(payload)) = self.why.as_deref() else {
             return None;

@@ -62,6 +62,7 @@ impl Task {
         }
     }
 
+    /// The id by which the log and errors name the task.
     pub(crate) fn id(&self) -> u64 {
         self.header().local.get() >> ID_SHIFT
     }
@@ -71,19 +72,22 @@ impl Task {
         self.header().place
     }
 
+    /// True if the loop has a name for the task.
     pub(crate) fn is_named(&self) -> bool {
         self.header().has(NAMED)
     }
 
-    /// Whether no handle will ask for the output.
+    /// True if no handle will ask for the output.
     pub(crate) fn is_detached(&self) -> bool {
         self.header().has(DETACHED)
     }
 
+    /// True if the task is in the run queue or in the mailbox, or on the way there.
     pub(crate) fn is_queued(&self) -> bool {
         self.header().state.load(Ordering::Relaxed) & QUEUED != 0
     }
 
+    /// Number of references: of wakers, of handles, of the list of all tasks.
     pub(crate) fn n_references(&self) -> usize {
         self.header().state.load(Ordering::Relaxed) / REFERENCE
     }
@@ -170,11 +174,12 @@ impl Running {
         Some(Running { task, is_aborted })
     }
 
+    /// The task that is running.
     pub(crate) fn task(&self) -> &Task {
         &self.task
     }
 
-    /// Whether the task is to be dropped instead of polled.
+    /// True if the task is to be dropped instead of polled.
     pub(crate) fn is_aborted(&self) -> bool {
         self.is_aborted
     }
@@ -184,6 +189,7 @@ impl Running {
         self.task.with_waker(f)
     }
 
+    /// Polls the future with a waker of the task.
     pub(crate) fn poll(&mut self) -> Poll<()> {
         let id = self.task.id();
         let task = ManuallyDrop::new(TaskRef(self.task.0));
