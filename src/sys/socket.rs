@@ -177,8 +177,10 @@ fn peer(addr: &libc::sockaddr_storage, len: libc::socklen_t) -> nix::Result<Sock
         // macOS and some BSDs return connections that the peer has reset already, without address.
         return Err(Errno::ECONNABORTED);
     }
-    // SAFETY: the storage is ours and initialised, and `len` is at most its size: a larger address
-    // has been cut off.
+    // The length is that of the whole address, also if not all of it had room. Addresses of the
+    // families that are listened to always have.
+    let len = len.min(size_of_val(addr) as libc::socklen_t);
+    // SAFETY: the storage is ours and initialised, and `len` is at most its size.
     let addr = unsafe { SockaddrStorage::from_raw(std::ptr::from_ref(addr).cast(), Some(len)) };
     addr.as_ref().and_then(std_addr).ok_or(Errno::EINVAL)
 }
