@@ -1,4 +1,7 @@
 //! TCP, UDP and Unix sockets, and the look-up of host names.
+//!
+//! Each type also has its name without `Async`: [`TcpStream`] is [`AsyncTcpStream`]. So a program
+//! that uses the names of tokio or smol only has to name this crate instead.
 
 mod accept;
 mod addr;
@@ -13,6 +16,15 @@ mod unix;
 pub use addr::{ToSocketAddrs, lookup_host};
 pub use incoming::Incoming;
 pub use split::{OwnedReadHalf, OwnedWriteHalf, ReuniteError};
-pub use tcp::{AsyncTcpListener, AsyncTcpStream};
+pub use tcp::{AsyncTcpListener, AsyncTcpStream, TcpSocket};
 pub use udp::AsyncUdpSocket;
 pub use unix::{AsyncUnixDatagram, AsyncUnixListener, AsyncUnixStream, ReceivedFds, UCred};
+
+#[doc(no_inline)]
+pub use tcp::{AsyncTcpListener as TcpListener, AsyncTcpStream as TcpStream};
+#[doc(no_inline)]
+pub use udp::AsyncUdpSocket as UdpSocket;
+#[doc(no_inline)]
+pub use unix::AsyncUnixStream as UnixStream;
+#[doc(no_inline)]
+pub use unix::{AsyncUnixDatagram as UnixDatagram, AsyncUnixListener as UnixListener};

@@ -3,8 +3,8 @@
 //! Each macro takes a type and its field: a `Registered` socket of std, or what has its `get_ref`
 //! and `into_inner`.
 
-/// Implements what every socket type has, listeners included: `from_std`, `into_std`, `local_addr`,
-/// `Debug`, `TryFrom`, `AsFd` and `AsRawFd`.
+/// Implements what every socket type has, listeners included: `from_std`, `into_std`,
+/// `into_blocking_std`, `local_addr`, `Debug`, `TryFrom`, `AsFd` and `AsRawFd`.
 ///
 /// `$type::adopt` registers a socket of std that is non-blocking already.
 macro_rules! impl_socket {
@@ -25,6 +25,16 @@ macro_rules! impl_socket {
             /// Converts into a socket of std, which is still non-blocking.
             pub fn into_std(self) -> $std {
                 self.$field.into_inner()
+            }
+
+            /// Converts into a socket of std that blocks, as std itself makes them.
+            ///
+            /// # Errors
+            /// `fcntl(2)` fails only if other code closed the descriptor.
+            pub fn into_blocking_std(self) -> std::io::Result<$std> {
+                let socket = self.into_std();
+                socket.set_nonblocking(false)?;
+                Ok(socket)
             }
 
             /// Returns the address that this socket is bound to, with the port that the system

@@ -4,15 +4,17 @@ mod connect;
 #[cfg(test)]
 mod limit_tests;
 mod listener;
+mod socket;
 
 pub use listener::AsyncTcpListener;
+pub use socket::TcpSocket;
 
 use super::addr::{self, ToSocketAddrs};
 use super::common::{impl_data_socket, impl_options, impl_socket};
 use super::stream::Duplex;
 use crate::event_loop::boundary;
 use crate::fd::{Registered, impl_async_io};
-use crate::sys::{Trigger, socket};
+use crate::sys::{Trigger, socket as sys_socket};
 use crate::time::{self, sleep};
 use std::future::Future;
 use std::io;
@@ -101,11 +103,16 @@ impl AsyncTcpStream {
 
     async fn connect_one(addr: SocketAddr) -> io::Result<AsyncTcpStream> {
         boundary::debug!("connect to {addr}");
-        let (fd, mut connected) = socket::connect(&addr)?;
+        let (fd, connected) = sys_socket::connect(&addr)?;
+        AsyncTcpStream::finish_connecting(fd, connected).await
+    }
+
+    /// Waits until the socket `fd`, which is connecting, is connected.
+    async fn finish_connecting(fd: OwnedFd, mut connected: bool) -> io::Result<AsyncTcpStream> {
         let stream = AsyncTcpStream::new_connection(fd)?;
         while !connected {
             stream.writable().await?;
-            connected = socket::connect_outcome(&stream)?;
+            connected = sys_socket::connect_outcome(&stream)?;
             if !connected {
                 // The socket is writable but not connected, so `select` would report it again at
                 // once: without a pause, this loop would take a whole core.
@@ -166,7 +173,7 @@ impl AsyncTcpStream {
     /// # Errors
     /// `getsockopt(2)` fails only if the system is short of memory.
     pub fn linger(&self) -> io::Result<Option<Duration>> {
-        Ok(socket::linger(self)?.map(Duration::from_secs))
+        Ok(sys_socket::linger(self)?.map(Duration::from_secs))
     }
 
     /// Sets how long closing waits for unsent data (`SO_LINGER`).
@@ -179,11 +186,7 @@ impl AsyncTcpStream {
     /// # Errors
     /// macOS returns `InvalidInput` if the peer has reset the connection.
     pub fn set_linger(&self, linger: Option<Duration>) -> io::Result<()> {
-        let whole_seconds = |linger: Duration| {
-            let part = u64::from(linger.subsec_nanos() > 0);
-            linger.as_secs().saturating_add(part)
-        };
-        socket::set_linger(self, linger.map(whole_seconds))
+        sys_socket::set_linger(self, linger.map(whole_seconds))
     }
 
     /// Returns whether TCP keepalive probes are enabled (`SO_KEEPALIVE`).
@@ -191,7 +194,7 @@ impl AsyncTcpStream {
     /// # Errors
     /// `getsockopt(2)` fails only if the system is short of memory.
     pub fn keepalive(&self) -> io::Result<bool> {
-        socket::keepalive(self)
+        sys_socket::keepalive(self)
     }
 
     /// Enables or disables TCP keepalive probes (`SO_KEEPALIVE`), by which the system notices that
@@ -200,8 +203,14 @@ impl AsyncTcpStream {
     /// # Errors
     /// macOS returns `InvalidInput` if the peer has reset the connection.
     pub fn set_keepalive(&self, on: bool) -> io::Result<()> {
-        socket::set_keepalive(self, on)
+        sys_socket::set_keepalive(self, on)
     }
+}
+
+/// Returns `linger` in whole seconds, rounded up: zero would discard unsent data.
+fn whole_seconds(linger: Duration) -> u64 {
+    let part = u64::from(linger.subsec_nanos() > 0);
+    linger.as_secs().saturating_add(part)
 }
 
 impl_options! {

@@ -1,6 +1,6 @@
 //! Sockets: listening, connecting, accepting, and moving bytes without `SIGPIPE`.
 
-mod options;
+pub(crate) mod options;
 pub(crate) mod unix;
 
 pub(crate) use options::{keepalive, linger, set_keepalive, set_linger};
@@ -80,7 +80,7 @@ fn with_raw_addr<R>(addr: &SocketAddr, call: impl FnOnce(&dyn SockaddrLike) -> R
 }
 
 /// Makes a TCP socket of the address family of `addr`.
-fn tcp(addr: &SocketAddr) -> io::Result<OwnedFd> {
+pub(crate) fn tcp(addr: &SocketAddr) -> io::Result<OwnedFd> {
     let family = match addr {
         SocketAddr::V4(_) => AddressFamily::Inet,
         SocketAddr::V6(_) => AddressFamily::Inet6,
@@ -94,22 +94,42 @@ fn tcp(addr: &SocketAddr) -> io::Result<OwnedFd> {
 pub(crate) fn listen(addr: &SocketAddr) -> io::Result<OwnedFd> {
     let socket = tcp(addr)?;
     setsockopt(&socket, sockopt::ReuseAddr, &true)?;
-    with_raw_addr(addr, |addr| socket::bind(socket.as_raw_fd(), addr))?;
+    bind(&socket, addr)?;
+    start_listening(&socket, BACKLOG.unsigned_abs())?;
+    Ok(socket)
+}
+
+/// Gives `socket` the local address `addr`.
+pub(crate) fn bind(socket: impl AsFd, addr: &SocketAddr) -> io::Result<()> {
+    let fd = socket.as_fd().as_raw_fd();
+    Ok(with_raw_addr(addr, |addr| socket::bind(fd, addr))?)
+}
+
+/// Has the kernel accept connections to `socket`, of which up to `backlog` wait for [`accept`].
+pub(crate) fn start_listening(socket: impl AsFd, backlog: u32) -> io::Result<()> {
+    let backlog = libc::c_int::try_from(backlog).unwrap_or(libc::c_int::MAX);
     // `nix` refuses more than the header's SOMAXCONN, which is 128 with musl, on macOS and the
     // BSDs, although their kernels allow more. A number that is too large is cut by the kernel.
     // SAFETY: `listen` touches no memory of ours.
-    Errno::result(unsafe { libc::listen(socket.as_raw_fd(), BACKLOG) })?;
-    Ok(socket)
+    Errno::result(unsafe { libc::listen(socket.as_fd().as_raw_fd(), backlog) })?;
+    Ok(())
 }
 
 /// Makes a socket and begins to connect it to `addr`. Also returns whether it is connected already.
 pub(crate) fn connect(addr: &SocketAddr) -> io::Result<(OwnedFd, bool)> {
     let socket = tcp(addr)?;
+    let is_connected = start_connecting(&socket, addr)?;
+    Ok((socket, is_connected))
+}
+
+/// Begins to connect `socket` to `addr`. Returns whether it is connected already.
+pub(crate) fn start_connecting(socket: impl AsFd, addr: &SocketAddr) -> io::Result<bool> {
+    let fd = socket.as_fd().as_raw_fd();
     // A call that is repeated after a signal fails with EALREADY: the connection is under way.
-    let connect = |addr: &dyn SockaddrLike| retry(|| socket::connect(socket.as_raw_fd(), addr));
+    let connect = |addr: &dyn SockaddrLike| retry(|| socket::connect(fd, addr));
     match with_raw_addr(addr, connect) {
-        Ok(()) => Ok((socket, true)),
-        Err(errno) if is_connecting(errno) => Ok((socket, false)),
+        Ok(()) => Ok(true),
+        Err(errno) if is_connecting(errno) => Ok(false),
         Err(errno) => Err(HERE.connect_error(errno).into()),
     }
 }

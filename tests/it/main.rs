@@ -24,6 +24,7 @@ mod stuck;
 mod tasks;
 mod tcp;
 mod tcp_faults;
+mod tcp_socket;
 mod timers;
 mod turn;
 mod udp;

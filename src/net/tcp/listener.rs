@@ -49,7 +49,7 @@ impl AsyncTcpListener {
 
     /// Registers a listener that is non-blocking already.
     #[track_caller]
-    fn adopt(listener: net::TcpListener) -> io::Result<AsyncTcpListener> {
+    pub(super) fn adopt(listener: net::TcpListener) -> io::Result<AsyncTcpListener> {
         let acceptor = Acceptor::new(listener)?;
         Ok(AsyncTcpListener { acceptor })
     }

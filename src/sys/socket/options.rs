@@ -40,3 +40,74 @@ pub(crate) fn set_keepalive(socket: impl AsFd, on: bool) -> io::Result<()> {
 pub(crate) fn keepalive(socket: impl AsFd) -> io::Result<bool> {
     Ok(getsockopt(&socket, sockopt::KeepAlive)?)
 }
+
+/// Sets whether the address can be bound while connections of an earlier socket linger.
+pub(crate) fn set_reuseaddr(socket: impl AsFd, on: bool) -> io::Result<()> {
+    Ok(setsockopt(&socket, sockopt::ReuseAddr, &on)?)
+}
+
+/// Returns whether the address can be bound while connections of an earlier socket linger.
+pub(crate) fn reuseaddr(socket: impl AsFd) -> io::Result<bool> {
+    Ok(getsockopt(&socket, sockopt::ReuseAddr)?)
+}
+
+/// Sets whether several sockets may be bound to one address.
+pub(crate) fn set_reuseport(socket: impl AsFd, on: bool) -> io::Result<()> {
+    reuseport::set(socket, on)
+}
+
+/// Returns whether several sockets may be bound to one address.
+pub(crate) fn reuseport(socket: impl AsFd) -> io::Result<bool> {
+    reuseport::get(socket)
+}
+
+/// Sets the size of the buffer for data that has not been read yet.
+pub(crate) fn set_recv_buffer_size(socket: impl AsFd, n_bytes: u32) -> io::Result<()> {
+    let n_bytes = usize::try_from(n_bytes).unwrap_or(usize::MAX);
+    Ok(setsockopt(&socket, sockopt::RcvBuf, &n_bytes)?)
+}
+
+/// Returns the size of the buffer for data that has not been read yet.
+pub(crate) fn recv_buffer_size(socket: impl AsFd) -> io::Result<u32> {
+    let n_bytes = getsockopt(&socket, sockopt::RcvBuf)?;
+    Ok(u32::try_from(n_bytes).unwrap_or(u32::MAX))
+}
+
+/// Sets the size of the buffer for data that has not been sent yet.
+pub(crate) fn set_send_buffer_size(socket: impl AsFd, n_bytes: u32) -> io::Result<()> {
+    let n_bytes = usize::try_from(n_bytes).unwrap_or(usize::MAX);
+    Ok(setsockopt(&socket, sockopt::SndBuf, &n_bytes)?)
+}
+
+/// Returns the size of the buffer for data that has not been sent yet.
+pub(crate) fn send_buffer_size(socket: impl AsFd) -> io::Result<u32> {
+    let n_bytes = getsockopt(&socket, sockopt::SndBuf)?;
+    Ok(u32::try_from(n_bytes).unwrap_or(u32::MAX))
+}
+
+/// `SO_REUSEPORT`, which `nix` does not offer on every system.
+#[cfg(not(any(target_os = "solaris", target_os = "illumos", target_os = "cygwin")))]
+mod reuseport {
+    use super::{AsFd, getsockopt, io, setsockopt, sockopt};
+
+    pub(super) fn set(socket: impl AsFd, on: bool) -> io::Result<()> {
+        Ok(setsockopt(&socket, sockopt::ReusePort, &on)?)
+    }
+
+    pub(super) fn get(socket: impl AsFd) -> io::Result<bool> {
+        Ok(getsockopt(&socket, sockopt::ReusePort)?)
+    }
+}
+
+#[cfg(any(target_os = "solaris", target_os = "illumos", target_os = "cygwin"))]
+mod reuseport {
+    use super::{AsFd, io};
+
+    pub(super) fn set(_socket: impl AsFd, _on: bool) -> io::Result<()> {
+        Err(nix::errno::Errno::ENOPROTOOPT.into())
+    }
+
+    pub(super) fn get(_socket: impl AsFd) -> io::Result<bool> {
+        Err(nix::errno::Errno::ENOPROTOOPT.into())
+    }
+}
