@@ -13,6 +13,9 @@ use std::task::{Poll, ready};
 /// Minimum number of bytes that a read is given room for, unless less of the capacity is left.
 const MIN_ROOM: usize = 8 * 1024;
 
+/// Maximum number of bytes that a read is given room for: more than a socket or a pipe usually has.
+const MAX_ROOM: usize = 256 * 1024;
+
 /// Reads from `reader` until its end, and appends what was read to `bytes`. Returns the number of
 /// bytes that were read.
 ///
@@ -123,10 +126,10 @@ impl Filling<'_> {
                 // At least doubles the capacity, so that bytes are seldom copied.
                 self.bytes.reserve(MIN_ROOM);
             }
-            // In proportion to what was read, because zeroing all of the capacity that a caller has
-            // provided for the worst case would cost more than reading a few bytes.
+            // Not all of the capacity: half may never be needed, and zeroing that much to find
+            // out that the reader is at its end would cost more than reading did.
             let max_room = self.bytes.capacity() - self.n_filled;
-            let room = self.n_filled.max(MIN_ROOM).min(max_room);
+            let room = self.n_filled.clamp(MIN_ROOM, MAX_ROOM).min(max_room);
             self.bytes.resize(self.n_filled + room, 0);
         }
         &mut self.bytes[self.n_filled..]
