@@ -1,20 +1,20 @@
-//! Files: whole ones, streams, and directories.
+//! Files: whole files, files as streams, and directories.
 //!
-//! `select` says that a regular file is always ready, and then the disk takes its time. So
-//! everything here runs on the blocking pool, see [`spawn_blocking`](crate::spawn_blocking): on
-//! threads that are started when they are first needed.
+//! `select` reports a regular file as always ready, and a read then blocks for as long as the disk
+//! takes. So every system call of this module runs on a thread of the blocking pool, which is
+//! started when it is first needed: see [`spawn_blocking`](crate::spawn_blocking).
 //!
-//! All functions take paths as those of [`std::fs`] do. Knows the pool, and neither the reactor nor
-//! a task.
+//! All functions take paths as those of [`std::fs`] do. This module knows the pool, and neither the
+//! reactor nor a task.
 //!
 //! # Errors
-//! Those of the system, and one more: if there is no thread to be had, or
-//! [`Builder::blocking_threads`](crate::Builder::blocking_threads) is 0, nothing has happened, and
-//! the error says so.
+//! In addition to the errors that each function names, each returns an error if no thread can be
+//! started, or if [`Builder::blocking_threads`](crate::Builder::blocking_threads) is 0. Nothing was
+//! done then.
 //!
 //! # Cancel safety
-//! What is dropped before its thread has begun with it never happens; what has begun goes on to its
-//! end.
+//! A call whose future is dropped before a thread has begun with it is not made. A call that has
+//! begun is completed, and its result is dropped.
 
 mod dir;
 mod file;
@@ -31,7 +31,7 @@ use std::fs::Metadata;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Runs `job` on the pool.
+/// Runs `job` on a thread of the pool, and returns its result.
 async fn on_pool<T, F>(job: F) -> io::Result<T>
 where
     F: FnOnce() -> io::Result<T> + Send + 'static,
@@ -40,66 +40,72 @@ where
     blocking::submit(Kind::Work, job).await?
 }
 
-/// Returns the absolute path, without symbolic links and dots.
+/// Returns the absolute path, without symbolic links, `.` and `..` (`realpath(3)`).
 ///
 /// # Errors
-/// If there is nothing at `path`, or a part of it is not a directory.
+/// The error of `realpath(3)`: NotFound if `path` or a directory on the way does not exist,
+/// NotADirectory if a part of it is not a directory, and ELOOP for links that lead in a circle.
 ///
 /// # Cancel safety
-/// That of the [module](self).
+/// Nothing is lost if the future is dropped.
 pub async fn canonicalize(path: impl AsRef<Path>) -> io::Result<PathBuf> {
     let path = path.as_ref().to_owned();
     on_pool(move || std::fs::canonicalize(path)).await
 }
 
-/// Copies the contents and the permissions of a file; returns how many bytes that were.
+/// Copies the contents and the permissions of a file, and returns the number of bytes copied.
 ///
-/// What was at `to` is overwritten. The kernel copies by itself where it can, and memory stays flat
-/// however long the file is.
+/// A file at `to` is overwritten. Where the system can, it copies without passing the contents
+/// through this process. The memory needed does not depend on the length.
 ///
 /// # Errors
-/// If `from` is no file or cannot be read, or `to` cannot be written.
+/// InvalidInput if `from` is not a regular file. Otherwise the error of `open(2)`, `read(2)` or
+/// `write(2)`: usually NotFound, PermissionDenied or StorageFull. A part may have been copied then.
 ///
 /// # Cancel safety
-/// That of the [module](self).
+/// If the future is dropped, the copy may still be made. `to` may be incomplete until then.
 pub async fn copy(from: impl AsRef<Path>, to: impl AsRef<Path>) -> io::Result<u64> {
     let from = from.as_ref().to_owned();
     let to = to.as_ref().to_owned();
     on_pool(move || std::fs::copy(from, to)).await
 }
 
-/// Makes a directory.
+/// Creates a directory (`mkdir(2)`).
 ///
 /// # Errors
-/// If there is something at `path`, or its parent is not there.
+/// The error of `mkdir(2)`: AlreadyExists if there is anything at `path`, NotFound if its parent
+/// does not exist, PermissionDenied if its parent may not be written.
 ///
 /// # Cancel safety
-/// That of the [module](self).
+/// The directory may be created even if the future is dropped.
 pub async fn create_dir(path: impl AsRef<Path>) -> io::Result<()> {
     let path = path.as_ref().to_owned();
     on_pool(move || std::fs::create_dir(path)).await
 }
 
-/// Makes a directory and all its parents, as far as they are not there.
+/// Creates a directory and those of its parents that do not exist. It is no error if the directory
+/// exists.
 ///
 /// # Errors
-/// If one of them cannot be made. Those before it stay.
+/// The error of `mkdir(2)` for the first directory that cannot be created: usually
+/// PermissionDenied, or NotADirectory if a part of the path is a file. The parents created before
+/// it stay.
 ///
 /// # Cancel safety
-/// That of the [module](self).
+/// The directories may be created even if the future is dropped.
 pub async fn create_dir_all(path: impl AsRef<Path>) -> io::Result<()> {
     let path = path.as_ref().to_owned();
     on_pool(move || std::fs::create_dir_all(path)).await
 }
 
-/// Returns what the system knows about a file: its length, times, permissions. Follows symbolic
-/// links.
+/// Returns the length, times, permissions and so on of a file (`stat(2)`). Follows symbolic links.
 ///
 /// # Errors
-/// If there is nothing at `path`, or a directory on the way may not be searched.
+/// The error of `stat(2)`: NotFound if `path` or the target of a link does not exist,
+/// PermissionDenied if a directory on the way may not be searched.
 ///
 /// # Cancel safety
-/// That of the [module](self).
+/// Nothing is lost if the future is dropped.
 pub async fn metadata(path: impl AsRef<Path>) -> io::Result<Metadata> {
     let path = path.as_ref().to_owned();
     on_pool(move || std::fs::metadata(path)).await
@@ -108,10 +114,11 @@ pub async fn metadata(path: impl AsRef<Path>) -> io::Result<Metadata> {
 /// Reads a whole file.
 ///
 /// # Errors
-/// If it cannot be opened or read.
+/// The error of `open(2)` or `read(2)`: usually NotFound or PermissionDenied, and IsADirectory for
+/// a directory.
 ///
 /// # Cancel safety
-/// That of the [module](self).
+/// Nothing is lost if the future is dropped, because the next call begins at the start of the file.
 ///
 /// # Examples
 /// ```
@@ -133,83 +140,93 @@ pub async fn read(path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
 /// Reads a whole file of text.
 ///
 /// # Errors
-/// If it cannot be opened or read, or is not UTF-8.
+/// InvalidData if the file is not UTF-8. Otherwise the error of `open(2)` or `read(2)`: usually
+/// NotFound or PermissionDenied.
 ///
 /// # Cancel safety
-/// That of the [module](self).
+/// Nothing is lost if the future is dropped, because the next call begins at the start of the file.
 pub async fn read_to_string(path: impl AsRef<Path>) -> io::Result<String> {
     let path = path.as_ref().to_owned();
     on_pool(move || std::fs::read_to_string(path)).await
 }
 
-/// Removes an empty directory.
+/// Removes an empty directory (`rmdir(2)`).
 ///
 /// # Errors
-/// If it is not there, not empty, or no directory.
+/// The error of `rmdir(2)`: DirectoryNotEmpty, NotFound, NotADirectory, or PermissionDenied if its
+/// parent may not be written.
 ///
 /// # Cancel safety
-/// That of the [module](self).
+/// The directory may be removed even if the future is dropped.
 pub async fn remove_dir(path: impl AsRef<Path>) -> io::Result<()> {
     let path = path.as_ref().to_owned();
     on_pool(move || std::fs::remove_dir(path)).await
 }
 
-/// Removes a directory with all that is in it. Symbolic links are removed, and not followed.
+/// Removes a directory and everything in it. Symbolic links are removed, and not followed.
 ///
 /// # Errors
-/// If something in it cannot be removed. What was removed before stays removed.
+/// The error of `unlink(2)` or `rmdir(2)` for the first entry that cannot be removed: usually
+/// PermissionDenied. What was removed before it stays removed. NotFound if there is nothing at
+/// `path`.
 ///
 /// # Cancel safety
-/// That of the [module](self).
+/// The directory may be removed even if the future is dropped.
 pub async fn remove_dir_all(path: impl AsRef<Path>) -> io::Result<()> {
     let path = path.as_ref().to_owned();
     on_pool(move || std::fs::remove_dir_all(path)).await
 }
 
-/// Removes a file.
+/// Removes a file (`unlink(2)`). A symbolic link is removed, and not followed.
 ///
 /// # Errors
-/// If it is not there, or is a directory.
+/// The error of `unlink(2)`: NotFound, PermissionDenied if the directory of the file may not be
+/// written, and for a directory IsADirectory on Linux and PermissionDenied on other systems.
 ///
 /// # Cancel safety
-/// That of the [module](self).
+/// The file may be removed even if the future is dropped.
 pub async fn remove_file(path: impl AsRef<Path>) -> io::Result<()> {
     let path = path.as_ref().to_owned();
     on_pool(move || std::fs::remove_file(path)).await
 }
 
-/// Gives a file or directory another name. What was at `to` is replaced, in one step.
+/// Renames a file or directory (`rename(2)`). A file at `to` is replaced atomically.
 ///
 /// # Errors
-/// If `from` is not there, or `to` is in another file system.
+/// The error of `rename(2)`: NotFound if `from` does not exist, CrossesDevices if `to` is in
+/// another file system, PermissionDenied, and DirectoryNotEmpty if `to` is a directory with
+/// entries.
 ///
 /// # Cancel safety
-/// That of the [module](self).
+/// The file may be renamed even if the future is dropped.
 pub async fn rename(from: impl AsRef<Path>, to: impl AsRef<Path>) -> io::Result<()> {
     let from = from.as_ref().to_owned();
     let to = to.as_ref().to_owned();
     on_pool(move || std::fs::rename(from, to)).await
 }
 
-/// [`metadata`], without following a symbolic link at the end of `path`.
+/// Returns the [`metadata`] of `path` without following a symbolic link at its end (`lstat(2)`).
 ///
 /// # Errors
-/// As [`metadata`].
+/// The error of `lstat(2)`: NotFound if `path` does not exist, PermissionDenied if a directory on
+/// the way may not be searched.
 ///
 /// # Cancel safety
-/// That of the [module](self).
+/// Nothing is lost if the future is dropped.
 pub async fn symlink_metadata(path: impl AsRef<Path>) -> io::Result<Metadata> {
     let path = path.as_ref().to_owned();
     on_pool(move || std::fs::symlink_metadata(path)).await
 }
 
-/// Writes a whole file. What was there is overwritten; `contents` is copied.
+/// Writes a whole file. Creates it if it does not exist, and replaces what is in it if it does.
+/// `contents` is copied for the thread that writes it.
 ///
 /// # Errors
-/// If it cannot be opened or written; a part may have been written then.
+/// The error of `open(2)` or `write(2)`: usually NotFound if the directory does not exist,
+/// PermissionDenied or StorageFull. A part may have been written then.
 ///
 /// # Cancel safety
-/// That of the [module](self).
+/// If the future is dropped, the file may still be written, all of it or none.
 pub async fn write(path: impl AsRef<Path>, contents: impl AsRef<[u8]>) -> io::Result<()> {
     let path = path.as_ref().to_owned();
     let contents = contents.as_ref().to_vec();

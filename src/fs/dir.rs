@@ -1,4 +1,9 @@
-//! Reading directories.
+//! [`read_dir`]: the entries of a directory as a stream.
+//!
+//! A job fetches many entries at once, because submitting a job costs more than reading an entry.
+//!
+//! **Invariant.** Either `rest` or `job` of a [`ReadDir`] holds the open directory until the last
+//! entry was read, so an entry is neither lost nor returned twice if a future is dropped.
 
 use super::on_pool;
 use crate::blocking::{self, Kind, Pending};
@@ -12,16 +17,17 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-/// So many entries are fetched by one job.
-const BATCH: usize = 64;
+/// Maximum number of entries that one job fetches.
+const MAX_BATCH: usize = 64;
 
 /// Returns the entries of a directory as a stream, in no particular order, without `.` and `..`.
 ///
 /// # Errors
-/// If it is not there, is no directory, or may not be read.
+/// The error of `opendir(3)`: NotFound, NotADirectory or PermissionDenied. The stream itself
+/// returns the errors of `readdir(3)`, which are rare.
 ///
 /// # Cancel safety
-/// That of the [module](super).
+/// Nothing is lost if the future is dropped.
 ///
 /// # Examples
 /// ```
@@ -49,24 +55,28 @@ pub async fn read_dir(path: impl AsRef<Path>) -> io::Result<ReadDir> {
 }
 
 type Entries = VecDeque<io::Result<std::fs::DirEntry>>;
-/// What one job returns: some entries, and where the others come from unless these were the last.
+/// What one job returns: entries, and the open directory unless these were the last.
 type Batch = (Entries, Option<std::fs::ReadDir>);
 
+/// Reads the next entries. Runs on a thread of the pool.
 fn batch(mut from: std::fs::ReadDir) -> Batch {
-    let entries: Entries = from.by_ref().take(BATCH).collect();
-    let rest = (entries.len() == BATCH).then_some(from);
+    let entries: Entries = from.by_ref().take(MAX_BATCH).collect();
+    let rest = (entries.len() == MAX_BATCH).then_some(from);
     (entries, rest)
 }
 
-/// The entries of a directory: a stream, made by [`read_dir`].
+/// The entries of a directory, as a stream: see [`read_dir`].
 ///
 /// # Cancel safety
-/// No entry is lost by dropping the future of `next`.
+/// No entry is lost if the future of `next` is dropped.
 #[derive(Debug)]
 #[must_use = "streams do nothing unless polled"]
 pub struct ReadDir {
+    /// Entries that were fetched and not returned yet.
     entries: Entries,
+    /// The open directory, unless a job has it or all of it was read.
     rest: Option<std::fs::ReadDir>,
+    /// The job that fetches the next entries.
     job: Option<Pending<Batch>>,
 }
 
@@ -78,6 +88,7 @@ impl Stream for ReadDir {
             if let Some(entry) = self.entries.pop_front() {
                 return Poll::Ready(Some(entry.map(|entry| DirEntry(Arc::new(entry)))));
             }
+            // Kept in `self`, so that a later poll gets the result if this future is dropped.
             if let Some(rest) = self.rest.take() {
                 self.job = Some(blocking::submit(Kind::Work, move || batch(rest)));
             }
@@ -99,36 +110,37 @@ impl Stream for ReadDir {
 pub struct DirEntry(Arc<std::fs::DirEntry>);
 
 impl DirEntry {
-    /// The path of the directory, as it was given to [`read_dir`], and the name.
+    /// Returns the path that was given to [`read_dir`], joined with the name of the entry.
     pub fn path(&self) -> PathBuf {
         self.0.path()
     }
 
-    /// The name alone.
+    /// Returns the name of the entry, without the directory.
     pub fn file_name(&self) -> OsString {
         self.0.file_name()
     }
 
-    /// What it is: a file, a directory, a symbolic link. Links are not followed. Most file systems
-    /// need not be asked for it again.
+    /// Returns whether the entry is a file, a directory, a symbolic link and so on. Links are not
+    /// followed. On most file systems this needs no further system call.
     ///
     /// # Errors
-    /// If it has gone meanwhile.
+    /// The error of `lstat(2)`: NotFound if the entry was removed in the meantime.
     ///
     /// # Cancel safety
-    /// That of the [module](super).
+    /// Nothing is lost if the future is dropped.
     pub async fn file_type(&self) -> io::Result<FileType> {
         let entry = Arc::clone(&self.0);
         on_pool(move || entry.file_type()).await
     }
 
-    /// As [`symlink_metadata`](super::symlink_metadata).
+    /// Returns the length, times, permissions and so on of the entry (`lstat(2)`). Does not follow
+    /// the entry if it is a symbolic link.
     ///
     /// # Errors
-    /// If it has gone meanwhile.
+    /// The error of `lstat(2)`: NotFound if the entry was removed in the meantime.
     ///
     /// # Cancel safety
-    /// That of the [module](super).
+    /// Nothing is lost if the future is dropped.
     pub async fn metadata(&self) -> io::Result<Metadata> {
         let entry = Arc::clone(&self.0);
         on_pool(move || entry.metadata()).await
