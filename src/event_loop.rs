@@ -17,6 +17,7 @@ pub(crate) mod free_fds;
 pub(crate) mod inbox;
 pub(crate) mod join_error;
 pub(crate) mod log_lines;
+pub(crate) mod not_running;
 pub(crate) mod pool;
 pub(crate) mod reactor;
 mod repair;
@@ -81,6 +82,9 @@ pub(crate) struct EventLoop {
     pub(crate) n_forks: usize,
     /// Whether `run`, `block_on` or `turn` is executing on this thread.
     pub(crate) is_running: bool,
+    /// Whether futures may wait although the loop is not running: the program turns it by itself,
+    /// or a warning was logged.
+    pub(crate) expects_turns: bool,
 }
 
 thread_local! {
@@ -132,6 +136,7 @@ impl EventLoop {
             on_run_end: None,
             n_forks: fork::count(),
             is_running: false,
+            expects_turns: false,
         }
     }
 

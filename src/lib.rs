@@ -37,7 +37,7 @@
 //! `run` ends when its future **and all tasks** have ended; `block_on` ends with its future. A
 //! program that has a loop of its own drives this one with [`turn`] and [`interest`]. The futures
 //! of this crate need this loop: polled by another executor, on a thread that calls none of these
-//! functions, they never become ready.
+//! functions, they never become ready, which is logged as a warning, once per thread.
 //!
 //! # One turn of the loop
 //! 1. **Run** the tasks that were woken, batch after batch, up to about 200 polls.

@@ -12,6 +12,7 @@ pub use join_set::JoinSet;
 
 use crate::event_loop::body::Stage;
 use crate::event_loop::boundary::{self, drop_value};
+use crate::event_loop::not_running::warn_if_not_running;
 use crate::event_loop::{context, with};
 use crate::sys::task::{self, Birth, Handle, TaskRef};
 use std::fmt;
@@ -114,6 +115,7 @@ impl<T> Future for JoinHandle<T> {
             }
             // Such code may even have turned the loop, and the task may have ended meanwhile.
             if !task.is_finished() {
+                warn_if_not_running();
                 return Poll::Pending;
             }
         }

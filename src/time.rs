@@ -8,6 +8,7 @@
 //! A deadline more than 292 years away never comes. Nothing in this module panics.
 
 use crate::event_loop::clock::{Moment, Span};
+use crate::event_loop::not_running::warn_if_not_running;
 use crate::event_loop::timers::{Armed, Serial, TimerKey};
 use crate::event_loop::{context, with};
 use crate::sys::thread_bound::NotSend;
@@ -125,6 +126,7 @@ impl Sleep {
             let waker = cx.waker().clone();
             self.armed = with(|l| l.timers.insert(self.deadline, waker));
         }
+        warn_if_not_running();
     }
 
     /// Polls without spending from the budget of the task.

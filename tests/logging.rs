@@ -321,3 +321,60 @@ fn a_slow_poll_is_logged_with_its_task_if_that_was_asked_for() {
         assert_eq!(lines.iter().filter(of_task).count(), 1, "{lines:?}");
     });
 }
+
+/// Polls `future` once, as another executor would. It has to wait.
+fn poll_elsewhere(future: impl Future) {
+    let mut future = std::pin::pin!(future);
+    let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+    assert!(future.as_mut().poll(&mut cx).is_pending());
+}
+
+#[test]
+fn a_future_that_waits_without_a_running_loop_says_so_once_per_thread() {
+    use fahrenheit::{spawn, time::sleep, turn};
+    use std::thread::spawn as thread;
+    use std::time::Duration;
+    let long = Duration::from_secs(3_600);
+    let name = "a_future_that_waits_without_a_running_loop_says_so_once_per_thread";
+    alone(name, || {
+        record(LevelFilter::Warn);
+        let n_lines = || lines(log::Level::Warn).len();
+        // Each kind of wait, on a thread of its own.
+        let waits: [fn(Duration); 3] = [
+            |long| poll_elsewhere(sleep(long)),
+            |long| poll_elsewhere(spawn(sleep(long))),
+            |_| {
+                let (ours, _theirs) = pair();
+                poll_elsewhere(ours.readable());
+            },
+        ];
+        for (n_before, wait) in waits.into_iter().enumerate() {
+            assert_eq!(n_lines(), n_before);
+            thread(move || (0..3).for_each(|_| wait(long)))
+                .join()
+                .unwrap();
+        }
+        assert_eq!(n_lines(), 3);
+        for line in lines(log::Level::Warn) {
+            assert!(
+                line.contains("`fahrenheit::run`, `block_on` or `turn`"),
+                "{line}"
+            );
+        }
+        // Not where the loop runs, nor where the program turns it.
+        thread(move || {
+            fahrenheit::block_on(async { poll_elsewhere(sleep(long)) });
+            turn(Some(Duration::ZERO)).unwrap();
+            poll_elsewhere(sleep(long));
+        })
+        .join()
+        .unwrap();
+        thread(move || {
+            let _interest = fahrenheit::interest();
+            poll_elsewhere(sleep(long));
+        })
+        .join()
+        .unwrap();
+        assert_eq!(n_lines(), 3);
+    });
+}

@@ -8,6 +8,7 @@
 //!
 //! **Invariant.** A future of this crate that is dropped while it waits leaves nothing behind.
 
+use crate::event_loop::not_running::warn_if_not_running;
 use crate::event_loop::reactor::{Added, Advice, Direction, Owner, RegisterError, Token, WaitKey};
 use crate::event_loop::{boundary, context, with};
 use crate::sys::blocking::Blocking;
@@ -209,6 +210,7 @@ impl Source {
             boundary::drop_value(replaced);
         }
         woken.into_iter().for_each(boundary::wake);
+        warn_if_not_running();
         Poll::Pending
     }
 

@@ -67,6 +67,7 @@ pub fn turn(limit: Option<Duration>) -> io::Result<usize> {
             "`turn` was called from inside a task of the same thread",
         ));
     };
+    with(|l| l.expects_turns = true);
     // `interest` has marked the loop asleep on behalf of the host.
     entered.inbox.wake_up();
     let turn = tick::turn(&entered.inbox, None, |n_polls| match n_polls {
@@ -136,6 +137,7 @@ impl Interest {
 /// ```
 pub fn interest() -> Interest {
     let interest = with(|l| {
+        l.expects_turns = true;
         // Without a pipe no other thread could end the host's wait; `turn` will return the reason.
         // A forked child has to turn once before the pipe and the queue are its own.
         let no_pipe = l.inbox.open_pipe().is_err();
