@@ -17,6 +17,9 @@ pub enum Poller {
     Auto,
     /// `select` for all: no kernel object but the wake-up pipe. The environment variable
     /// `FAHRENHEIT_POLLER=select` does the same to every loop that starts after.
+    ///
+    /// A descriptor that other code closes while the loop sleeps is noticed when something else
+    /// ends that sleep: a `select` that is under way does not see it.
     Select,
 }
 
