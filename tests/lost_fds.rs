@@ -88,6 +88,13 @@ fn lose_all(has_queue: bool, then: impl FnOnce(&[RawFd])) {
         "two waits without the descriptors",
         Duration::from_millis(20),
     );
+    // What a host would wait for is open.
+    let open = open_fds();
+    let read = fahrenheit::interest().read;
+    assert!(
+        read.iter().all(|fd| open.contains(fd)),
+        "{read:?} of {open:?}"
+    );
     // The loop does all else as before.
     go(net_util::exchange(3, 3)).unwrap();
     // Their numbers are not closed a second time.

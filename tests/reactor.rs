@@ -373,9 +373,9 @@ fn exhaust() -> Vec<std::fs::File> {
     std::iter::from_fn(|| std::fs::File::open("/dev/null").ok()).collect()
 }
 
-/// Runs `wait` in two tasks at the limit of descriptors. The first gives up; descriptors become
-/// free without the crate; the second must accept.
-async fn second_accepts<F>(wait: impl Fn(Rc<AsyncTcpListener>) -> F)
+/// Runs `wait` in two tasks at the limit of descriptors. One gives up, the earlier or the later;
+/// descriptors become free without the crate; the other one must accept.
+async fn the_other_accepts<F>(is_later: bool, wait: impl Fn(Rc<AsyncTcpListener>) -> F)
 where
     F: Future<Output = ()> + 'static,
 {
@@ -391,25 +391,31 @@ where
     let second = fahrenheit::spawn(wait(Rc::clone(&listener)));
     sleep(Duration::from_millis(100)).await;
     assert!(!first.is_finished() && !second.is_finished());
-    first.abort();
+    let (leaves, stays) = if is_later {
+        (second, first)
+    } else {
+        (first, second)
+    };
+    leaves.abort();
     sleep(Duration::from_millis(20)).await;
     files.truncate(files.len() - 50);
     let start = Instant::now();
-    timeout(SOON, second).await.expect("it accepts").unwrap();
+    timeout(SOON, stays).await.expect("it accepts").unwrap();
     println!(
         "accepted {:?} after descriptors became free",
         start.elapsed()
     );
-    drop(files);
 }
 
 #[test]
 fn a_task_that_gives_up_accepting_takes_no_other_tasks_timer_with_it() {
     let name = "a_task_that_gives_up_accepting_takes_no_other_tasks_timer_with_it";
     alone(name, || {
-        go(second_accepts(|listener| async move {
-            listener.accept().await.unwrap();
-        }));
+        for is_later in [false, true] {
+            go(the_other_accepts(is_later, |listener| async move {
+                listener.accept().await.unwrap();
+            }));
+        }
     });
 }
 
@@ -417,8 +423,10 @@ fn a_task_that_gives_up_accepting_takes_no_other_tasks_timer_with_it() {
 fn a_hand_written_future_that_gives_up_accepting_takes_no_timer_with_it() {
     let name = "a_hand_written_future_that_gives_up_accepting_takes_no_timer_with_it";
     alone(name, || {
-        go(second_accepts(|listener| {
-            std::future::poll_fn(move |cx| listener.poll_accept(cx).map(|r| drop(r.unwrap())))
-        }));
+        for is_later in [false, true] {
+            go(the_other_accepts(is_later, |listener| {
+                std::future::poll_fn(move |cx| listener.poll_accept(cx).map(|r| drop(r.unwrap())))
+            }));
+        }
     });
 }
