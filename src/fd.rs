@@ -198,6 +198,80 @@ impl<T: AsFd> AsyncFd<T> {
     ) -> Poll<io::Result<R>> {
         self.registered.poll_write_with(cx, call, |_| false)
     }
+
+    /// Ready if the descriptor is ready to read right now: there is data, the end, or an error.
+    /// Otherwise the task is woken once it is.
+    ///
+    /// Each call asks `select` about this descriptor. For a future, see
+    /// [`readable`](AsyncFd::readable).
+    ///
+    /// # Errors
+    /// EBADF if other code closed the descriptor.
+    pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.registered.poll_readable(cx)
+    }
+
+    /// Ready if the descriptor is ready to write right now, or a write would fail at once.
+    /// Otherwise the task is woken once it is.
+    ///
+    /// Each call asks `select` about this descriptor. For a future, see
+    /// [`writable`](AsyncFd::writable).
+    ///
+    /// # Errors
+    /// EBADF if other code closed the descriptor.
+    pub fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.registered.poll_writable(cx)
+    }
+
+    /// Makes `call`, which reads, without waiting. `Interrupted` is retried.
+    ///
+    /// If the descriptor blocks, `call` is made only if `select` has just reported that there is
+    /// something to read; it should then make one system call.
+    ///
+    /// # Errors
+    /// Those of `call`: `WouldBlock` if there is nothing to read. EBADF if other code closed the
+    /// descriptor.
+    pub fn try_read_with<R>(&self, call: impl FnMut(&T) -> io::Result<R>) -> io::Result<R> {
+        self.registered.try_read_with(call)
+    }
+
+    /// Makes `call`, which writes, without waiting. `Interrupted` is retried.
+    ///
+    /// If the descriptor blocks, `call` is made only if `select` has just reported room, which may
+    /// be as little as `PIPE_BUF`: a call that writes more may block.
+    /// [`try_write`](AsyncFd::try_write) never does.
+    ///
+    /// # Errors
+    /// Those of `call`: `WouldBlock` if there is no room. EBADF if other code closed the
+    /// descriptor.
+    pub fn try_write_with<R>(&self, call: impl FnMut(&T) -> io::Result<R>) -> io::Result<R> {
+        self.registered.try_write_with(call)
+    }
+
+    /// Reads what is there, without waiting, by the `Read` of `&T`. Returns 0 at the end.
+    ///
+    /// # Errors
+    /// `WouldBlock` if there is nothing to read; the errors of a read.
+    pub fn try_read(&self, bytes: &mut [u8]) -> io::Result<usize>
+    where
+        for<'a> &'a T: Read,
+    {
+        self.try_read_with(|mut io| io.read(bytes))
+    }
+
+    /// Writes what there is room for, without waiting, by the `Write` of `&T`. Returns the number
+    /// of bytes.
+    ///
+    /// # Errors
+    /// `WouldBlock` if there is no room; the errors of a write.
+    pub fn try_write(&self, bytes: &[u8]) -> io::Result<usize>
+    where
+        for<'a> &'a T: Write,
+    {
+        let max_len = self.registered.max_write().unwrap_or(usize::MAX);
+        let bytes = &bytes[..bytes.len().min(max_len)];
+        self.try_write_with(|mut io| io.write(bytes))
+    }
 }
 
 impl<T: AsFd> AsFd for AsyncFd<T> {

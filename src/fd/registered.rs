@@ -94,6 +94,32 @@ impl<T: AsFd> Registered<T> {
         self.source.ready(Direction::Write).await
     }
 
+    /// Ready if the descriptor is ready to read right now. Otherwise the task is woken once it is.
+    pub(crate) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.source.poll_ready(Direction::Read, cx)
+    }
+
+    /// Ready if the descriptor is ready to write right now. Otherwise the task is woken once it is.
+    pub(crate) fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.source.poll_ready(Direction::Write, cx)
+    }
+
+    /// Makes `call`, which reads, once and without waiting.
+    pub(crate) fn try_read_with<R>(
+        &self,
+        mut call: impl FnMut(&T) -> io::Result<R>,
+    ) -> io::Result<R> {
+        self.source.try_io(Direction::Read, || call(&self.io))
+    }
+
+    /// Makes `call`, which writes, once and without waiting.
+    pub(crate) fn try_write_with<R>(
+        &self,
+        mut call: impl FnMut(&T) -> io::Result<R>,
+    ) -> io::Result<R> {
+        self.source.try_io(Direction::Write, || call(&self.io))
+    }
+
     /// Waits for an exceptional condition, such as urgent data.
     pub(crate) async fn exceptional(&self) -> io::Result<()> {
         self.source.ready(Direction::Except).await
@@ -193,6 +219,16 @@ impl NonblockingIo for File {
 }
 
 impl<T: NonblockingIo> Registered<T> {
+    pub(crate) fn try_read(&self, bytes: &mut [u8]) -> io::Result<usize> {
+        let n_offered = bytes.len().min(MAX_BYTES);
+        self.try_read_with(|io| io.read(&mut bytes[..n_offered]))
+    }
+
+    pub(crate) fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        let bytes = &bytes[..bytes.len().min(MAX_BYTES)];
+        self.try_write_with(|io| io.write(bytes))
+    }
+
     pub(crate) fn poll_read(
         &self,
         cx: &mut Context<'_>,

@@ -214,6 +214,53 @@ impl Source {
         Poll::Pending
     }
 
+    /// Makes `call` once, and never waits.
+    ///
+    /// It changes nothing that is known about the descriptor: a `WouldBlock` here is no reason for
+    /// the next operation to wait, as an edge may have come before it that the loop has seen.
+    pub(super) fn try_io<R>(
+        &self,
+        direction: Direction,
+        call: impl FnMut() -> io::Result<R>,
+    ) -> io::Result<R> {
+        self.check_open(direction)?;
+        let may_block = self.waits_first || self.blocking.is_some();
+        if may_block && !is_number_ready(self.token.fd, direction == Direction::Write) {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let outcome = sys::retry_io(call);
+        if self.waits_first {
+            self.block(direction);
+        }
+        outcome
+    }
+
+    /// Ready if the descriptor is ready right now, by a call of `select`. Otherwise registers
+    /// interest.
+    ///
+    /// The state is asked for because the caller may use the descriptor by calls of its own, of
+    /// which nothing is known here. A readiness that was kept from earlier would then make it spin.
+    pub(super) fn poll_ready(
+        &self,
+        direction: Direction,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        ready!(context::poll_budget(cx));
+        self.check_open(direction)?;
+        if !is_number_ready(self.token.fd, direction == Direction::Write) {
+            return self.poll_wait(direction, true, None, cx);
+        }
+        context::spend_budget();
+        Poll::Ready(Ok(()))
+    }
+
+    /// Fails with EBADF if other code has closed the descriptor, so that its number may by now
+    /// belong to another file.
+    fn check_open(&self, direction: Direction) -> io::Result<()> {
+        let n_ready = with(|l| l.reactor.n_ready(self.token, direction)).flatten();
+        n_ready.map(drop).ok_or(Errno::EBADF.into())
+    }
+
     /// Has the next operation wait until the descriptor is ready.
     pub(crate) fn block(&self, direction: Direction) {
         with(|l| l.reactor.set_blocked(self.token, direction));

@@ -77,9 +77,9 @@ macro_rules! impl_socket {
 }
 
 /// Implements what the sockets have that data is sent and received through: `readable`,
-/// `writable`, `peer_addr` and `take_error`.
+/// `writable`, `peer_addr`, `take_error`, and trying a call without waiting.
 macro_rules! impl_data_socket {
-    ($type:ident { $field:ident }, $addr:ty) => {
+    ($type:ident { $field:ident }, $std:ty, $addr:ty) => {
         impl $type {
             /// Waits until there is something to receive: data, the end, or an error.
             ///
@@ -108,6 +108,62 @@ macro_rules! impl_data_socket {
                 self.$field.writable().await
             }
 
+            /// Ready if there is something to receive right now: data, the end, or an error.
+            /// Otherwise the task is woken once there is.
+            ///
+            /// Each call asks `select` about this socket. For a future, see
+            /// [`readable`](Self::readable).
+            ///
+            /// # Errors
+            /// EBADF if other code closed the descriptor.
+            pub fn poll_readable(
+                &self,
+                cx: &mut std::task::Context<'_>,
+            ) -> std::task::Poll<std::io::Result<()>> {
+                self.$field.poll_readable(cx)
+            }
+
+            /// Ready if the system has room for something to send right now, or sending would fail.
+            /// Otherwise the task is woken once it has.
+            ///
+            /// Each call asks `select` about this socket. For a future, see
+            /// [`writable`](Self::writable).
+            ///
+            /// # Errors
+            /// EBADF if other code closed the descriptor.
+            pub fn poll_writable(
+                &self,
+                cx: &mut std::task::Context<'_>,
+            ) -> std::task::Poll<std::io::Result<()>> {
+                self.$field.poll_writable(cx)
+            }
+
+            /// Makes `call`, which receives from the socket, without waiting. `Interrupted` is
+            /// retried.
+            ///
+            /// # Errors
+            /// Those of `call`: `WouldBlock` if there is nothing to receive. EBADF if other code
+            /// closed the descriptor.
+            pub fn try_read_with<R>(
+                &self,
+                call: impl FnMut(&$std) -> std::io::Result<R>,
+            ) -> std::io::Result<R> {
+                self.$field.try_read_with(call)
+            }
+
+            /// Makes `call`, which sends through the socket, without waiting. `Interrupted` is
+            /// retried.
+            ///
+            /// # Errors
+            /// Those of `call`: `WouldBlock` if the system has no room. EBADF if other code closed
+            /// the descriptor.
+            pub fn try_write_with<R>(
+                &self,
+                call: impl FnMut(&$std) -> std::io::Result<R>,
+            ) -> std::io::Result<R> {
+                self.$field.try_write_with(call)
+            }
+
             /// Returns the address of the peer that this socket is connected to. A Unix socket that
             /// connected usually has no name.
             ///
@@ -125,6 +181,29 @@ macro_rules! impl_data_socket {
             /// `getsockopt(2)` fails only if the system is short of memory.
             pub fn take_error(&self) -> std::io::Result<Option<std::io::Error>> {
                 self.$field.get_ref().take_error()
+            }
+        }
+    };
+}
+
+/// Implements reading and writing bytes without waiting, for connections.
+macro_rules! impl_try_io {
+    ($type:ident { $field:ident }) => {
+        impl $type {
+            /// Reads what has arrived, without waiting. Returns 0 at the end.
+            ///
+            /// # Errors
+            /// `WouldBlock` if nothing has arrived; the errors of a read.
+            pub fn try_read(&self, bytes: &mut [u8]) -> std::io::Result<usize> {
+                self.$field.try_read(bytes)
+            }
+
+            /// Writes what the system has room for, without waiting. Returns the number of bytes.
+            ///
+            /// # Errors
+            /// `WouldBlock` if there is no room; the errors of a write.
+            pub fn try_write(&self, bytes: &[u8]) -> std::io::Result<usize> {
+                self.$field.try_write(bytes)
             }
         }
     };
@@ -159,4 +238,4 @@ macro_rules! impl_options {
     };
 }
 
-pub(super) use {impl_data_socket, impl_options, impl_socket};
+pub(super) use {impl_data_socket, impl_options, impl_socket, impl_try_io};

@@ -10,7 +10,7 @@ pub use listener::AsyncTcpListener;
 pub use socket::TcpSocket;
 
 use super::addr::{self, ToSocketAddrs};
-use super::common::{impl_data_socket, impl_options, impl_socket};
+use super::common::{impl_data_socket, impl_options, impl_socket, impl_try_io};
 use super::stream::Duplex;
 use crate::event_loop::boundary;
 use crate::fd::{Registered, impl_async_io};
@@ -232,7 +232,8 @@ impl Duplex for AsyncTcpStream {
 }
 
 impl_socket!(AsyncTcpStream { socket }, net::TcpStream, SocketAddr);
-impl_data_socket!(AsyncTcpStream { socket }, SocketAddr);
+impl_data_socket!(AsyncTcpStream { socket }, net::TcpStream, SocketAddr);
+impl_try_io!(AsyncTcpStream { socket });
 impl_async_io!(
     AsyncRead for [AsyncTcpStream, &AsyncTcpStream],
     stream => stream.socket

@@ -318,4 +318,4 @@ impl_options! {
 }
 
 impl_socket!(AsyncUdpSocket { socket }, net::UdpSocket, SocketAddr);
-impl_data_socket!(AsyncUdpSocket { socket }, SocketAddr);
+impl_data_socket!(AsyncUdpSocket { socket }, net::UdpSocket, SocketAddr);

@@ -6,7 +6,7 @@ mod listener;
 pub use datagram::AsyncUnixDatagram;
 pub use listener::AsyncUnixListener;
 
-use super::common::{impl_data_socket, impl_socket};
+use super::common::{impl_data_socket, impl_socket, impl_try_io};
 use super::stream::Duplex;
 use crate::event_loop::boundary;
 use crate::fd::{Registered, impl_async_io};
@@ -292,7 +292,8 @@ impl Duplex for AsyncUnixStream {
 }
 
 impl_socket!(AsyncUnixStream { socket }, net::UnixStream, SocketAddr);
-impl_data_socket!(AsyncUnixStream { socket }, SocketAddr);
+impl_data_socket!(AsyncUnixStream { socket }, net::UnixStream, SocketAddr);
+impl_try_io!(AsyncUnixStream { socket });
 impl_async_io!(
     AsyncRead for [AsyncUnixStream, &AsyncUnixStream],
     stream => stream.socket

@@ -20,6 +20,7 @@ mod order;
 mod panics;
 mod pending;
 mod read_to_end;
+mod ready;
 mod stuck;
 mod tasks;
 mod tcp;

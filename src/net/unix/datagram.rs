@@ -229,4 +229,4 @@ impl AsyncUnixDatagram {
 }
 
 impl_socket!(AsyncUnixDatagram { socket }, net::UnixDatagram, SocketAddr);
-impl_data_socket!(AsyncUnixDatagram { socket }, SocketAddr);
+impl_data_socket!(AsyncUnixDatagram { socket }, net::UnixDatagram, SocketAddr);
