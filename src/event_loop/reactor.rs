@@ -227,23 +227,26 @@ impl Reactor {
         }
     }
 
-    /// Notes that the last call succeeded and took less than was offered, so that the next would
-    /// probably block.
-    pub(crate) fn guess_blocked(&mut self, token: Token, direction: Direction) {
+    /// Notes that the next call would probably block, because the last call took less than was
+    /// offered, or was the first to say `WouldBlock`. Returns whether the next call waits therefore.
+    pub(crate) fn guess_blocked(&mut self, token: Token, direction: Direction) -> bool {
         let Some(source) = self.source_mut(token) else {
-            return;
+            return false;
         };
         // Behind the data of a peer that has hung up there is the end, without a further edge.
         let end_may_follow = direction == Direction::Read && source.hung_up;
         if source.is_urgent || end_may_follow {
-            return;
+            return false;
         }
         let is_edge = source.tenure == Tenure::Tenured && source.trigger == Trigger::Edge;
-        match source.ways.get_mut(direction as usize) {
-            Some(way) if is_edge => way.guess(),
-            Some(way) => way.belief = Belief::Blocked,
-            None => {}
+        let Some(way) = source.ways.get_mut(direction as usize) else {
+            return false;
+        };
+        match is_edge {
+            true => way.guess(),
+            false => way.belief = Belief::Blocked,
         }
+        way.belief != Belief::Unknown
     }
 
     /// Notes that the next call has to wait until the descriptor is ready.

@@ -33,6 +33,13 @@ impl<T: AsFd> Registered<T> {
         Ok(Registered { source, io })
     }
 
+    /// Registers a non-blocking socket for datagrams, which belongs to `io` alone.
+    #[track_caller]
+    pub(crate) fn datagrams(io: T) -> Result<Registered<T>, RegisterError> {
+        let source = Source::datagrams(&io)?;
+        Ok(Registered { source, io })
+    }
+
     /// Registers the descriptor of `io`, which other processes may use as well.
     ///
     /// `waits_first` says that a call blocks unless `select` has just said that it would not.

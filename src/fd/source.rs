@@ -28,6 +28,9 @@ pub(crate) struct Source {
     token: Token,
     /// The descriptor blocks, and is not ours to change: wait before every call.
     waits_first: bool,
+    /// A read takes one message and says nothing about whether there is another, so most reads
+    /// that follow one would block.
+    takes_messages: bool,
     /// Ask `select` right before every call as well, and how much a call may ask for.
     blocking: Option<Blocking>,
     // The registration is in the table of this thread's loop.
@@ -39,6 +42,14 @@ impl Source {
     #[track_caller]
     pub(crate) fn owned(fd: impl AsFd, trigger: Trigger) -> Result<Source, RegisterError> {
         Source::register(fd.as_fd().as_raw_fd(), true, Some(trigger), false)
+    }
+
+    /// Registers a non-blocking socket for datagrams that the caller owns.
+    #[track_caller]
+    pub(super) fn datagrams(fd: impl AsFd) -> Result<Source, RegisterError> {
+        let mut source = Source::owned(fd, Trigger::Edge)?;
+        source.takes_messages = true;
+        Ok(source)
     }
 
     /// Registers any descriptor, once it is certain that it is open. Its flags are left alone.
@@ -86,6 +97,7 @@ impl Source {
         let source = Source {
             token,
             waits_first,
+            takes_messages: false,
             blocking: None,
             _not_send: PhantomData,
         };
@@ -147,6 +159,16 @@ impl Source {
             false => Err(io::ErrorKind::WouldBlock.into()),
         };
         let mut outcome = sys::retry_io(&mut call);
+        // Behind a datagram there is usually no other. So that each does not cost three calls, the
+        // first `WouldBlock` is taken for a guess, which is looked at later, unless guesses about
+        // this socket have been in vain.
+        let guesses = advice == Some(Advice::TryTwice)
+            && self.takes_messages
+            && would_block(&outcome)
+            && with(|l| l.reactor.guess_blocked(self.token, direction)) == Some(true);
+        if guesses {
+            return self.poll_wait(direction, false, owner, cx);
+        }
         if advice == Some(Advice::TryTwice) && would_block(&outcome) {
             outcome = sys::retry_io(&mut call);
         }

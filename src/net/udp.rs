@@ -4,7 +4,7 @@ use super::addr::{self, ToSocketAddrs};
 use super::common::{impl_data_socket, impl_options, impl_socket};
 use crate::fd::Registered;
 use crate::sys::fd::above_stdio;
-use crate::sys::{Trigger, socket};
+use crate::sys::socket;
 use std::io;
 use std::net::{self, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::task::{Context, Poll};
@@ -72,7 +72,7 @@ impl AsyncUdpSocket {
     /// Registers a socket that is non-blocking already.
     #[track_caller]
     fn adopt(socket: net::UdpSocket) -> io::Result<AsyncUdpSocket> {
-        let socket = Registered::new(socket, Trigger::Edge)?;
+        let socket = Registered::datagrams(socket)?;
         Ok(AsyncUdpSocket { socket })
     }
 

@@ -4,7 +4,7 @@ use super::{MAX_DELAY, MIN_DELAY};
 use crate::fd::Registered;
 use crate::net::common::{impl_data_socket, impl_socket};
 use crate::sys::fd::above_stdio;
-use crate::sys::{Trigger, socket};
+use crate::sys::socket;
 use crate::time::sleep;
 use std::io;
 use std::net::Shutdown;
@@ -102,7 +102,7 @@ impl AsyncUnixDatagram {
     /// Registers a socket that is non-blocking already.
     #[track_caller]
     fn adopt(socket: net::UnixDatagram) -> io::Result<AsyncUnixDatagram> {
-        let socket = Registered::new(socket, Trigger::Edge)?;
+        let socket = Registered::datagrams(socket)?;
         Ok(AsyncUnixDatagram { socket })
     }
 
