@@ -8,7 +8,6 @@
 #[allow(dead_code, reason = "every test binary uses a part of it")]
 mod kit;
 #[path = "it/net_util.rs"]
-#[allow(dead_code, reason = "every test binary uses a part of it")]
 mod net_util;
 #[path = "it/util.rs"]
 #[allow(dead_code, reason = "every test binary uses a part of it")]
@@ -27,7 +26,7 @@ use nix::libc;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
-use std::io::{self, Write};
+use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::process::CommandExt;
 use std::pin::Pin;
@@ -183,7 +182,7 @@ fn dropping_a_socket_wakes_the_tasks_that_read_and_write_it() {
 }
 
 /// An owner of a descriptor whose `as_fd` calls back into the crate, and may panic.
-struct Unreliable(io::PipeReader, Cell<bool>);
+struct Unreliable(std::os::unix::net::UnixStream, Cell<bool>);
 
 impl AsFd for Unreliable {
     fn as_fd(&self) -> BorrowedFd<'_> {
@@ -198,14 +197,14 @@ impl AsFd for Unreliable {
 fn as_fd_may_call_back_and_panic() {
     within(60, || {
         run(async {
-            let (read, mut write) = io::pipe().unwrap();
+            let (read, mut write) = std::os::unix::net::UnixStream::pair().unwrap();
             let fd = AsyncFd::new(Unreliable(read, Cell::new(false))).unwrap();
             write.write_all(b"x").unwrap();
             timeout(LONG, fd.readable()).await.unwrap().unwrap();
             fd.get_ref().1.set(true);
             drop(fd);
             let task = spawn(async {
-                let (read, _write) = io::pipe().unwrap();
+                let (read, _write) = std::os::unix::net::UnixStream::pair().unwrap();
                 AsyncFd::new(Unreliable(read, Cell::new(true))).map(drop)
             });
             assert!(task.await.unwrap_err().is_panic());

@@ -228,7 +228,8 @@ impl Reactor {
     }
 
     /// Notes that the next call would probably block, because the last call took less than was
-    /// offered, or was the first to say `WouldBlock`. Returns whether the next call waits therefore.
+    /// offered, or was the first to say `WouldBlock`. Returns whether the next call waits
+    /// therefore.
     pub(crate) fn guess_blocked(&mut self, token: Token, direction: Direction) -> bool {
         let Some(source) = self.source_mut(token) else {
             return false;
