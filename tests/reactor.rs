@@ -8,7 +8,7 @@ mod net_util;
 
 use fahrenheit::prelude::*;
 use fahrenheit::time::{sleep, timeout};
-use fahrenheit::{AsyncTcpListener, AsyncTcpStream, AsyncUdpSocket, AsyncUnixStream};
+use fahrenheit::{AsyncFd, AsyncTcpListener, AsyncTcpStream, AsyncUdpSocket, AsyncUnixStream};
 use net_util::{Cost, alone, go};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::socket::{MsgFlags, send, setsockopt, sockopt};
@@ -429,4 +429,33 @@ fn a_hand_written_future_that_gives_up_accepting_takes_no_timer_with_it() {
             }));
         }
     });
+}
+
+/// Each refused write makes room for a moment, and so an edge: edges come without end.
+#[test]
+fn writing_to_a_receiver_that_is_full_does_not_spin_the_loop() {
+    use std::os::unix::net::UnixDatagram;
+    let name = format!("fahrenheit-full-{}", std::process::id());
+    let path = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let _ = std::fs::remove_file(&path);
+    let _receiver = UnixDatagram::bind(&path).unwrap();
+    let sender = UnixDatagram::unbound().unwrap();
+    sender.set_nonblocking(true).unwrap();
+    let mut n_calls = 0;
+    go(async {
+        let sender = AsyncFd::new(sender).unwrap();
+        let fill = async {
+            loop {
+                let write = |socket: &UnixDatagram| {
+                    n_calls += 1;
+                    socket.send_to(b"x", &path)
+                };
+                sender.write_with(write).await.unwrap();
+            }
+        };
+        assert!(timeout(Duration::from_millis(500), fill).await.is_err());
+    });
+    // Those that succeed, and about one in 32 ms.
+    assert!(n_calls > 2 && n_calls < 200, "{n_calls} calls");
+    std::fs::remove_file(path).unwrap();
 }

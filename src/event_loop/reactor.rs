@@ -61,7 +61,7 @@ use crate::sys::unix::SELECT_LIMIT;
 use crate::sys::{Event, Trigger, fork};
 use backoff::Rest;
 use looks::Looks;
-use source::{Belief, MAX_FALSE, MAX_FALSE_LOOKS, Source, Tenure};
+use source::{Belief, MAX_FALSE, MAX_FALSE_EDGES, MAX_FALSE_LOOKS, Source, Tenure};
 use std::collections::BTreeMap;
 use std::os::fd::RawFd;
 use std::panic::Location;
@@ -217,12 +217,15 @@ impl Reactor {
         }
         let was_short = std::mem::take(&mut way.was_short);
         if std::mem::take(&mut way.is_hinted) {
-            Advice::TryHinted
+            match way.n_false {
+                0 => Advice::TryHinted,
+                _ => Advice::TryDoubted,
+            }
         } else if is_tenured && !was_short {
             Advice::TryTwice
         } else {
             // `select` goes by the state. And after a call that took less than was offered, one
-            // `WouldBlock` is what was to be expected.
+            // `WouldBlock` is what was to be expected: what has come since has made an edge.
             Advice::Try
         }
     }
@@ -291,8 +294,18 @@ impl Reactor {
             // looks may find it.
             way.belief = Belief::Guessed;
         }
-        // The first times an edge may have passed already, and only `select` can tell.
-        way.n_false < MAX_FALSE
+        // The first times an edge may have passed already, and only `select` can tell. Much later,
+        // edges come without end, as a datagram socket tells of room after each refused write; then
+        // a pause in `select` keeps the loop from spinning.
+        way.n_false < MAX_FALSE || way.n_false > MAX_FALSE_EDGES
+    }
+
+    /// Notes that a call has succeeded after the descriptor was ready in vain several times.
+    pub(crate) fn note_success(&mut self, token: Token, direction: Direction) {
+        let way = self.source_mut(token);
+        if let Some(way) = way.and_then(|source| source.ways.get_mut(direction as usize)) {
+            way.n_false = 0;
+        }
     }
 
     fn source(&self, token: Token) -> Option<&Source> {

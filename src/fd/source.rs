@@ -147,7 +147,7 @@ impl Source {
         let advice = with(|l| l.reactor.advice(self.token, direction));
         let was_ready = match advice {
             Some(Advice::Try | Advice::TryTwice) => false,
-            Some(Advice::TryHinted) => true,
+            Some(Advice::TryHinted | Advice::TryDoubted) => true,
             Some(Advice::Wait) => return self.poll_wait(direction, false, owner, cx),
             Some(Advice::Dead) | None => return Poll::Ready(Err(Errno::EBADF.into())),
         };
@@ -171,6 +171,9 @@ impl Source {
         }
         if advice == Some(Advice::TryTwice) && would_block(&outcome) {
             outcome = sys::retry_io(&mut call);
+        }
+        if advice == Some(Advice::TryDoubted) && !would_block(&outcome) {
+            with(|l| l.reactor.note_success(self.token, direction));
         }
         match &outcome {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {

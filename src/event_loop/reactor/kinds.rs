@@ -65,6 +65,9 @@ pub(crate) enum Advice {
     TryTwice,
     /// Make the call, the first since the descriptor was reported as ready.
     TryHinted,
+    /// Make the call, the first since the descriptor was reported as ready, and say if it succeeds:
+    /// it was reported as ready before, and the call said `WouldBlock`.
+    TryDoubted,
     /// Wait first: the call would block.
     Wait,
     /// Fail with EBADF: the descriptor was closed, or is no longer registered.

@@ -16,6 +16,10 @@ pub(super) const MAX_FALSE: u8 = 3;
 /// After this many, a tenured descriptor waits for its next edge, and is not looked at any more.
 pub(super) const MAX_FALSE_LOOKS: u8 = 12;
 
+/// After this many, a tenured descriptor waits in `select`, which leaves it out for a while: its
+/// edges keep coming, although there is never anything to do.
+pub(super) const MAX_FALSE_EDGES: u8 = 24;
+
 /// Where the interests of a descriptor live.
 ///
 /// ```text
