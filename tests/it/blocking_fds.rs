@@ -7,8 +7,8 @@ use fahrenheit::prelude::*;
 use fahrenheit::time::{sleep, timeout};
 use std::cell::Cell;
 use std::fs::File;
-use std::io::{ErrorKind, IoSlice, Read, Write};
-use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::io::{IoSlice, Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
@@ -80,8 +80,8 @@ fn both_ends_of_a_blocking_connection_can_be_in_one_loop() {
 #[test]
 fn a_blocking_socket_waits_in_the_loop_after_an_error_too() {
     go(async {
-        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-        let refusing = UdpSocket::bind("127.0.0.1:0")
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let refusing = std::net::UdpSocket::bind("127.0.0.1:0")
             .unwrap()
             .local_addr()
             .unwrap();
@@ -90,7 +90,7 @@ fn a_blocking_socket_waits_in_the_loop_after_an_error_too() {
         let socket = AsyncFd::new(socket).unwrap();
         let receive = async || socket.read_with(|s| s.recv(&mut [0; 8])).await;
         let error = receive().await.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
+        assert_eq!(error.kind(), std::io::ErrorKind::ConnectionRefused);
         let limit = Duration::from_millis(100);
         assert!(timeout(limit, receive()).await.is_err(), "nothing was sent");
     });
