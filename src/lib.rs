@@ -122,8 +122,8 @@ pub use task::{spawn, yield_now};
 ///
 /// All of them come from `futures-io` and `futures-util`.
 ///
-/// For long inputs, use [`io::read_to_end`](crate::io::read_to_end) and
-/// [`io::read_to_string`](crate::io::read_to_string) instead of the methods of [`AsyncReadExt`]:
+/// For long inputs, use [`io::read_to_end`] and
+/// [`io::read_to_string`] instead of the methods of [`AsyncReadExt`]:
 /// the time that those take grows with the square of the length.
 ///
 /// [`AsyncReadExt`]: prelude::AsyncReadExt

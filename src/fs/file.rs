@@ -28,7 +28,8 @@ const MIN_READ_AHEAD: usize = 64 * 1024;
 /// Maximum number of bytes that one job reads, and that wait to be written.
 const MAX_BUFFER: usize = 256 * 1024;
 
-/// A file: [`AsyncRead`], [`AsyncWrite`] and [`AsyncSeek`], on the blocking pool.
+/// A file: [`AsyncRead`](futures_io::AsyncRead), [`AsyncWrite`](futures_io::AsyncWrite) and
+/// [`AsyncSeek`](futures_io::AsyncSeek), on the blocking pool.
 ///
 /// # Reading
 /// The first read after opening or seeking reads what it was asked for. Later reads read ahead,
