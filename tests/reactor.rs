@@ -366,6 +366,43 @@ fn readiness_is_noticed_by_a_task_that_also_waits_for_data() {
     });
 }
 
+#[test]
+fn a_reader_that_another_task_is_faster_than_is_not_slowed_down() {
+    go(async {
+        let (near, mut far) = UnixStream::pair().unwrap();
+        near.set_nonblocking(true).unwrap();
+        let fd = Rc::new(AsyncFd::new(near).unwrap());
+        // It waits for readiness, and reads by calls of its own.
+        let takes = fahrenheit::spawn({
+            let fd = Rc::clone(&fd);
+            async move {
+                for _ in 0..10 {
+                    fd.readable().await.unwrap();
+                    let mut near = fd.get_ref();
+                    near.read_exact(&mut [0]).unwrap();
+                }
+            }
+        });
+        fahrenheit::yield_now().await;
+        let reads = fahrenheit::spawn({
+            let fd = Rc::clone(&fd);
+            async move { fd.read_with(|mut io| io.read(&mut [0])).await.unwrap() }
+        });
+        for _ in 0..10 {
+            sleep(Duration::from_millis(1)).await;
+            far.write_all(b"x").unwrap();
+        }
+        takes.await.unwrap();
+        assert!(!reads.is_finished());
+        // Left out of the sets for a while, it would not be listed.
+        let listed = fahrenheit::interest().read.contains(&fd.as_raw_fd());
+        let is_parked = std::env::var_os("FAHRENHEIT_POLLER").is_none();
+        assert!(listed || is_parked);
+        far.write_all(b"y").unwrap();
+        assert_eq!(timeout(SOON, reads).await.unwrap().unwrap(), 1);
+    });
+}
+
 /// Opens descriptors until there are no more, after lowering the limit.
 fn exhaust() -> Vec<std::fs::File> {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();

@@ -304,6 +304,9 @@ impl Source {
             if *before.get_or_insert(now) == now {
                 return self.poll_wait(direction, true, Some(&mut waiter.key), cx);
             }
+            // The caller acts on it. Should it take all there is, a task that reads through this
+            // source is not to think that it was told wrong.
+            with(|l| l.reactor.take_hint(self.token, direction));
             context::spend_budget();
             Poll::Ready(Ok(()))
         })
