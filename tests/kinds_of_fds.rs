@@ -15,7 +15,9 @@ mod util;
 use fahrenheit::prelude::*;
 use fahrenheit::time::{sleep, timeout};
 use fahrenheit::{AsyncFd, fs, run, spawn};
-use kit::{LONG, MS, check, expect_nothing, made, read_once, set_option, tenured_pair};
+use kit::{
+    LONG, MS, blocking_pipe, check, expect_nothing, made, read_once, set_option, tenured_pair,
+};
 use nix::libc;
 use std::cell::Cell;
 use std::fs::File;
@@ -118,7 +120,7 @@ fn an_epoll_in_the_loop_tells_of_all_its_descriptors() {
         run(async {
             // SAFETY: takes a number.
             let epoll = made(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) });
-            let pipes: Vec<_> = (0..3).map(|_| io::pipe().unwrap()).collect();
+            let pipes: Vec<_> = (0..3).map(|_| blocking_pipe()).collect();
             for (read, _) in &pipes {
                 let mut event = libc::epoll_event {
                     events: libc::EPOLLIN as u32,
@@ -240,7 +242,7 @@ fn a_closure_that_always_says_would_block_is_not_called_all_the_time() {
     within(60, || {
         run(async {
             for (n_reads, max_calls) in [(0, 60), (20, 60)] {
-                let (read, mut write) = io::pipe().unwrap();
+                let (read, mut write) = blocking_pipe();
                 // SAFETY: takes two numbers.
                 let flags = unsafe { libc::fcntl(read.as_raw_fd(), libc::F_GETFL) };
                 let flags = check(flags) | libc::O_NONBLOCK;
@@ -361,7 +363,7 @@ fn packets_of_a_blocking_socket_are_not_cut() {
 fn what_was_read_for_a_dropped_read_of_a_pipe_is_returned_by_the_next() {
     within(60, || {
         run(async {
-            let (read, mut write) = io::pipe().unwrap();
+            let (read, mut write) = blocking_pipe();
             let mut file = fs::File::from_std(File::from(OwnedFd::from(read)));
             assert!(timeout(20 * MS, file.read(&mut [0; 8])).await.is_err());
             write.write_all(b"late").unwrap();

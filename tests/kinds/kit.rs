@@ -14,6 +14,12 @@ pub(crate) const MS: Duration = Duration::from_millis(1);
 /// Longer than anything here takes on a slow machine.
 pub(crate) const LONG: Duration = Duration::from_secs(10);
 
+/// The ends of a new pipe, to read and to write. `std::io::pipe` needs Rust 1.87.
+pub(crate) fn blocking_pipe() -> (File, File) {
+    let (read, write) = nix::unistd::pipe().unwrap();
+    (read.into(), write.into())
+}
+
 /// The descriptor that a system call has returned.
 pub(crate) fn made(fd: libc::c_int) -> OwnedFd {
     assert!(fd >= 0, "{}", io::Error::last_os_error());
