@@ -56,6 +56,7 @@ pub(crate) fn set_blocking(fd: impl AsFd) -> nix::Result<()> {
 pub(crate) fn silence_pipe(fd: impl AsFd) -> nix::Result<()> {
     #[cfg(any(target_vendor = "apple", target_os = "netbsd"))]
     {
+        use nix::libc;
         use std::os::fd::AsRawFd;
         let on: libc::c_int = 1;
         // SAFETY: F_SETNOSIGPIPE takes an int and touches no memory of ours.
