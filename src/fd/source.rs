@@ -291,8 +291,8 @@ impl Source {
         with(|l| l.reactor.set_blocked(self.token, direction));
     }
 
-    /// Waits until `select` reports the descriptor as ready, whatever the last call said. Dropped
-    /// while it waits, the future takes its interest with it.
+    /// Waits until `select` reports the descriptor as ready, even if the last call succeeded. When
+    /// the future is dropped, its interest is removed.
     pub(crate) async fn ready(&self, direction: Direction) -> io::Result<()> {
         let mut waiter = Waiter::new(self, direction);
         let mut before = None;
