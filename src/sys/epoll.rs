@@ -58,7 +58,10 @@ impl Queue {
     /// how.
     pub(crate) fn is_ours(&self, pipe: RawFd) -> bool {
         let mut event = EpollEvent::new(flags(Trigger::Level), data(pipe, 0));
-        self.epoll.modify(lend(&pipe, pipe), &mut event).is_ok()
+        let changed = self.epoll.modify(lend(&pipe, pipe), &mut event);
+        // No such descriptor, no epoll, or one that does not watch the pipe. Another error, such as
+        // a lack of memory, does not say whose it is: to give up a queue of ours would leak it.
+        !matches!(changed, Err(Errno::EBADF | Errno::EINVAL | Errno::ENOENT))
     }
 
     /// Gives up this process's share of a queue that belongs to its parent.
