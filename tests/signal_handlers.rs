@@ -230,7 +230,7 @@ fn listeners_that_come_and_go_change_neither_the_handler_nor_the_flags_of_other_
         threads
             .into_iter()
             .for_each(|thread| thread.join().unwrap());
-        // SAFETY: as above.
+        // SAFETY: `theirs` is a valid action, and its handler may run at any time.
         let found = unsafe { sys::sigaction(sys::Signal::SIGUSR1, &theirs) }.unwrap();
         let handler = found.handler();
         assert!(
