@@ -3,6 +3,9 @@
 //! Knows how to try a call and wait; knows neither sockets nor pipes, whose calls come from
 //! [`NonblockingIo`] or from the caller.
 
+#[cfg(test)]
+mod tests;
+
 use super::source::{Source, Waiter};
 use crate::event_loop::clock::Moment;
 use crate::event_loop::reactor::{Direction, RegisterError};
@@ -385,62 +388,3 @@ macro_rules! impl_async_io {
     )*};
 }
 pub(crate) use impl_async_io;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::sys::Errno;
-    use std::cell::Cell;
-    use std::future::poll_fn;
-    use std::os::fd::BorrowedFd;
-    use std::os::unix::net::UnixStream;
-    use std::time::Instant;
-
-    /// A socket whose writes fail with ENOBUFS a number of times, as they do on macOS.
-    struct ShortOfBuffers {
-        socket: UnixStream,
-        n_failures: Cell<u32>,
-    }
-
-    impl AsFd for ShortOfBuffers {
-        fn as_fd(&self) -> BorrowedFd<'_> {
-            self.socket.as_fd()
-        }
-    }
-
-    impl NonblockingIo for ShortOfBuffers {
-        fn is_write_delayed(error: &io::Error) -> bool {
-            error.raw_os_error() == Some(Errno::ENOBUFS as i32)
-        }
-
-        fn read(&self, _: &mut [u8]) -> io::Result<usize> {
-            unreachable!("nothing is read here")
-        }
-
-        fn write(&self, bytes: &[u8]) -> io::Result<usize> {
-            match self.n_failures.replace(self.n_failures.get().max(1) - 1) {
-                0 => Write::write(&mut &self.socket, bytes),
-                _ => Err(Errno::ENOBUFS.into()),
-            }
-        }
-    }
-
-    #[test]
-    fn a_write_that_finds_no_buffers_is_tried_again_on_a_timer() {
-        let (socket, _peer) = UnixStream::pair().unwrap();
-        socket.set_nonblocking(true).unwrap();
-        let n_failures = Cell::new(4);
-        let io = ShortOfBuffers { socket, n_failures };
-        crate::block_on(async {
-            let registered = Registered::new(io, Trigger::Edge).unwrap();
-            let start = Instant::now();
-            let n = poll_fn(|cx| registered.poll_write(cx, b"four")).await;
-            assert_eq!(n.unwrap(), 4);
-            assert!(start.elapsed() >= 4 * RETRY_DELAY);
-            let slices = [IoSlice::new(b""), IoSlice::new(b"a"), IoSlice::new(b"b")];
-            registered.get_ref().n_failures.set(1);
-            let n = poll_fn(|cx| registered.poll_write_vectored(cx, &slices)).await;
-            assert_eq!(n.unwrap(), 1, "the first slice that is not empty");
-        });
-    }
-}
