@@ -13,6 +13,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 pub use crate::event_loop::reactor::RegisterError;
+use registered::poll_nothing;
 pub(crate) use registered::{NonblockingIo, Registered, impl_async_io};
 pub(crate) use source::Waiter;
 
@@ -256,6 +257,9 @@ impl<T: AsFd> AsyncFd<T> {
     where
         for<'a> &'a T: Read,
     {
+        if bytes.is_empty() {
+            return Ok(0);
+        }
         self.try_read_with(|mut io| io.read(bytes))
     }
 
@@ -268,6 +272,9 @@ impl<T: AsFd> AsyncFd<T> {
     where
         for<'a> &'a T: Write,
     {
+        if bytes.is_empty() {
+            return Ok(0);
+        }
         let max_len = self.registered.max_write().unwrap_or(usize::MAX);
         let bytes = &bytes[..bytes.len().min(max_len)];
         self.try_write_with(|mut io| io.write(bytes))
@@ -288,7 +295,8 @@ impl<T: AsFd> AsRawFd for AsyncFd<T> {
 
 impl<T: AsFd> Unpin for AsyncFd<T> {}
 
-/// Reads by the `Read` of `&T`, as files, pipes and sockets of std have it.
+/// Reads by the `Read` of `&T`, as files, pipes and sockets of std have it. Reading into an empty
+/// buffer returns 0 at once.
 impl<T: AsFd> AsyncRead for AsyncFd<T>
 where
     for<'a> &'a T: Read,
@@ -298,6 +306,9 @@ where
         cx: &mut Context<'_>,
         bytes: &mut [u8],
     ) -> Poll<io::Result<usize>> {
+        if bytes.is_empty() {
+            return poll_nothing(cx);
+        }
         // Nothing is guessed from a short read: a terminal gives one line, inotify whole events, a
         // packet pipe one packet, and the next is there without an edge that tells of it.
         self.poll_read_with(cx, |mut io| io.read(bytes))
@@ -308,6 +319,9 @@ where
         cx: &mut Context<'_>,
         slices: &mut [IoSliceMut<'_>],
     ) -> Poll<io::Result<usize>> {
+        if slices.iter().all(|slice| slice.is_empty()) {
+            return poll_nothing(cx);
+        }
         self.poll_read_with(cx, |mut io| io.read_vectored(slices))
     }
 }
@@ -323,8 +337,7 @@ where
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         if bytes.is_empty() {
-            // There is always room for nothing, so a full buffer is no reason to wait.
-            return Poll::Ready(Ok(0));
+            return poll_nothing(cx);
         }
         let max_len = self.registered.max_write().unwrap_or(usize::MAX);
         let bytes = &bytes[..bytes.len().min(max_len)];

@@ -176,6 +176,17 @@ impl<T: AsFd> Registered<T> {
     }
 }
 
+/// Answers an operation on no bytes at once.
+///
+/// The system would let some of them wait: a TCP socket that has received nothing says `WouldBlock`
+/// also when nothing is asked of it, and a descriptor that blocks would be asked about first.
+pub(super) fn poll_nothing(cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    // A task that never waits has to let the others run, too.
+    ready!(context::poll_budget(cx));
+    context::spend_budget();
+    Poll::Ready(Ok(0))
+}
+
 /// How long a write waits before it is tried again although the descriptor is ready.
 const RETRY_DELAY: Duration = Duration::from_millis(10);
 
@@ -230,11 +241,17 @@ impl NonblockingIo for File {
 
 impl<T: NonblockingIo> Registered<T> {
     pub(crate) fn try_read(&self, bytes: &mut [u8]) -> io::Result<usize> {
+        if bytes.is_empty() {
+            return Ok(0);
+        }
         let n_offered = bytes.len().min(MAX_BYTES);
         self.try_read_with(|io| io.read(&mut bytes[..n_offered]))
     }
 
     pub(crate) fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        if bytes.is_empty() {
+            return Ok(0);
+        }
         let bytes = &bytes[..bytes.len().min(MAX_BYTES)];
         self.try_write_with(|io| io.write(bytes))
     }
@@ -244,6 +261,9 @@ impl<T: NonblockingIo> Registered<T> {
         cx: &mut Context<'_>,
         bytes: &mut [u8],
     ) -> Poll<io::Result<usize>> {
+        if bytes.is_empty() {
+            return poll_nothing(cx);
+        }
         let n_offered = bytes.len().min(MAX_BYTES);
         let bytes = &mut bytes[..n_offered];
         let is_drained = |&n: &usize| T::SHORT_MEANS_BLOCKED && 0 < n && n < n_offered;
@@ -271,10 +291,7 @@ impl<T: NonblockingIo> Registered<T> {
 
     pub(crate) fn poll_write(&self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         if bytes.is_empty() {
-            // There is always room for nothing, so a full buffer is no reason to wait.
-            ready!(context::poll_budget(cx));
-            context::spend_budget();
-            return Poll::Ready(Ok(0));
+            return poll_nothing(cx);
         }
         let bytes = &bytes[..bytes.len().min(MAX_BYTES)];
         let is_full = |&n: &usize| T::SHORT_MEANS_BLOCKED && n < bytes.len();

@@ -114,8 +114,7 @@ impl AsyncRead for Stdin {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let buffered = &this.bytes[this.begin..this.end];
-        // Reading nothing does not wait for input, even on a terminal or a socket.
-        if buffered.is_empty() && !bytes.is_empty() {
+        if buffered.is_empty() {
             return this.stream.poll_read(cx, bytes);
         }
         // A task that always finds its bytes in the buffer yields, too.

@@ -146,6 +146,10 @@ impl AsyncTcpStream {
     /// # Cancel safety
     /// Nothing is lost by dropping the future.
     pub async fn peek(&self, bytes: &mut [u8]) -> io::Result<usize> {
+        if bytes.is_empty() {
+            // As a read into an empty buffer. The system would wait for data.
+            return Ok(0);
+        }
         self.socket.read_with(|socket| socket.peek(bytes)).await
     }
 

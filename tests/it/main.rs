@@ -7,6 +7,7 @@ mod blocking;
 mod blocking_fds;
 mod connect;
 mod drop_all;
+mod empty_buffers;
 mod event;
 mod fairness;
 mod fd;
