@@ -2,6 +2,7 @@
 //!
 //! An operation tries its call, and on `WouldBlock` registers interest and returns `Pending`.
 
+mod async_io;
 mod registered;
 mod source;
 
@@ -13,8 +14,9 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 pub use crate::event_loop::reactor::RegisterError;
+pub(crate) use async_io::impl_async_io;
 use registered::poll_nothing;
-pub(crate) use registered::{NonblockingIo, Registered, impl_async_io};
+pub(crate) use registered::{NonblockingIo, Registered};
 pub(crate) use source::Waiter;
 
 /// Any descriptor, to be waited for: a socket, a pipe, a FIFO, a terminal, a device.

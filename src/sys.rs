@@ -87,6 +87,7 @@ pub(crate) mod sync;
 pub(crate) mod task;
 pub(crate) mod thread_bound;
 pub(crate) mod transfer;
+pub(crate) mod uninit;
 pub(crate) mod unix;
 pub(crate) mod wake_pipe;
 

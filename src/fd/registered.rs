@@ -12,6 +12,7 @@ use crate::event_loop::reactor::{Direction, RegisterError};
 use crate::event_loop::{context, with};
 use crate::sys::Trigger;
 use crate::sys::transfer::{MAX_BYTES, n_fitting};
+use crate::sys::uninit::Uninit;
 use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::os::fd::AsFd;
@@ -209,6 +210,11 @@ pub(crate) trait NonblockingIo: AsFd {
     fn read(&self, bytes: &mut [u8]) -> io::Result<usize>;
     fn write(&self, bytes: &[u8]) -> io::Result<usize>;
 
+    /// Reads into memory that need not be initialised.
+    fn read_uninit(&self, buffer: &mut Uninit<'_>) -> io::Result<usize> {
+        buffer.read(self, MAX_BYTES)
+    }
+
     /// Reads into several slices, of which the first is not empty.
     fn read_vectored(&self, slices: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
         slices.first_mut().map_or(Ok(0), |slice| self.read(slice))
@@ -268,6 +274,21 @@ impl<T: NonblockingIo> Registered<T> {
         let bytes = &mut bytes[..n_offered];
         let is_drained = |&n: &usize| T::SHORT_MEANS_BLOCKED && 0 < n && n < n_offered;
         self.poll_read_with(cx, |io| io.read(bytes), is_drained)
+    }
+
+    /// Polls for a read into memory that need not be initialised.
+    #[allow(dead_code, reason = "only some features of the crate read in this way")]
+    pub(crate) fn poll_read_uninit(
+        &self,
+        cx: &mut Context<'_>,
+        buffer: &mut Uninit<'_>,
+    ) -> Poll<io::Result<usize>> {
+        if buffer.len() == 0 {
+            return poll_nothing(cx);
+        }
+        let n_offered = buffer.len().min(MAX_BYTES);
+        let is_drained = |&n: &usize| T::SHORT_MEANS_BLOCKED && 0 < n && n < n_offered;
+        self.poll_read_with(cx, |io| io.read_uninit(buffer), is_drained)
     }
 
     pub(crate) fn poll_read_vectored(
@@ -336,72 +357,3 @@ impl<T: NonblockingIo> Registered<T> {
         }
     }
 }
-
-/// Implements `AsyncRead` or `AsyncWrite` of futures-io for each of the types listed.
-///
-/// `$this => $io` names the value and says which `Registered` in it does the work. Nothing is
-/// buffered there, so `flush` has nothing to do. `close` evaluates `$close`, an `io::Result<()>`.
-macro_rules! impl_async_io {
-    (AsyncRead for [$($type:ty $(where $g:ident: $bound:path)?),*], $this:ident => $io:expr) => {$(
-        impl $(<$g: $bound>)? futures_io::AsyncRead for $type {
-            fn poll_read(
-                self: std::pin::Pin<&mut Self>,
-                cx: &mut std::task::Context<'_>,
-                bytes: &mut [u8],
-            ) -> std::task::Poll<std::io::Result<usize>> {
-                let $this = self.get_mut();
-                $io.poll_read(cx, bytes)
-            }
-
-            fn poll_read_vectored(
-                self: std::pin::Pin<&mut Self>,
-                cx: &mut std::task::Context<'_>,
-                slices: &mut [std::io::IoSliceMut<'_>],
-            ) -> std::task::Poll<std::io::Result<usize>> {
-                let $this = self.get_mut();
-                $io.poll_read_vectored(cx, slices)
-            }
-        }
-    )*};
-    (
-        AsyncWrite for [$($type:ty $(where $g:ident: $bound:path)?),*],
-        $this:ident => $io:expr, close => $close:expr
-    ) => {$(
-        impl $(<$g: $bound>)? futures_io::AsyncWrite for $type {
-            fn poll_write(
-                self: std::pin::Pin<&mut Self>,
-                cx: &mut std::task::Context<'_>,
-                bytes: &[u8],
-            ) -> std::task::Poll<std::io::Result<usize>> {
-                let $this = self.get_mut();
-                $io.poll_write(cx, bytes)
-            }
-
-            fn poll_write_vectored(
-                self: std::pin::Pin<&mut Self>,
-                cx: &mut std::task::Context<'_>,
-                slices: &[std::io::IoSlice<'_>],
-            ) -> std::task::Poll<std::io::Result<usize>> {
-                let $this = self.get_mut();
-                $io.poll_write_vectored(cx, slices)
-            }
-
-            fn poll_flush(
-                self: std::pin::Pin<&mut Self>,
-                _cx: &mut std::task::Context<'_>,
-            ) -> std::task::Poll<std::io::Result<()>> {
-                std::task::Poll::Ready(Ok(()))
-            }
-
-            fn poll_close(
-                self: std::pin::Pin<&mut Self>,
-                _cx: &mut std::task::Context<'_>,
-            ) -> std::task::Poll<std::io::Result<()>> {
-                #[allow(unused_variables, reason = "closing may have nothing to do")]
-                let $this = self.get_mut();
-                std::task::Poll::Ready($close)
-            }
-        }
-    )*};
-}
-pub(crate) use impl_async_io;

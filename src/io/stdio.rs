@@ -9,6 +9,7 @@
 use crate::event_loop::context;
 use crate::fd::{NonblockingIo, Registered, impl_async_io};
 use crate::sys::shared::Shared;
+use crate::sys::uninit::Uninit;
 use futures_io::{AsyncBufRead, AsyncRead};
 use std::io;
 use std::os::fd::AsFd;
@@ -238,6 +239,11 @@ fn register(stream: Shared) -> io::Result<Registered<Shared>> {
 impl NonblockingIo for Shared {
     fn read(&self, bytes: &mut [u8]) -> io::Result<usize> {
         Shared::read(self, bytes)
+    }
+
+    fn read_uninit(&self, buffer: &mut Uninit<'_>) -> io::Result<usize> {
+        // `read(2)` might block here.
+        buffer.read_cleared(|bytes| Shared::read(self, bytes))
     }
 
     fn write(&self, bytes: &[u8]) -> io::Result<usize> {

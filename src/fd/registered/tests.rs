@@ -1,4 +1,4 @@
-//! Tests of what a socket of the system does only when it is short of memory.
+//! Tests of reads and writes below the types for users, and of a socket that is short of memory.
 
 use super::*;
 use crate::sys::Errno;
@@ -53,5 +53,26 @@ fn a_write_that_finds_no_buffers_is_tried_again_on_a_timer() {
         registered.get_ref().n_failures.set(1);
         let n = poll_fn(|cx| registered.poll_write_vectored(cx, &slices)).await;
         assert_eq!(n.unwrap(), 1, "the first slice that is not empty");
+    });
+}
+
+#[test]
+fn reading_without_initialised_memory_takes_what_is_there_and_waits_for_more() {
+    let (ours, mut peer) = UnixStream::pair().unwrap();
+    ours.set_nonblocking(true).unwrap();
+    crate::block_on(async {
+        let registered = Registered::new(ours, Trigger::Edge).unwrap();
+        let mut bytes = [std::mem::MaybeUninit::uninit(); 8];
+        let mut buffer = Uninit::new(&mut bytes);
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        assert!(
+            registered
+                .poll_read_uninit(&mut cx, &mut buffer)
+                .is_pending()
+        );
+        peer.write_all(b"hello").unwrap();
+        let n = poll_fn(|cx| registered.poll_read_uninit(cx, &mut buffer)).await;
+        assert_eq!(n.unwrap(), 5);
+        assert_eq!(buffer.into_filled(), b"hello");
     });
 }

@@ -314,9 +314,9 @@ fn rights(message: &libc::msghdr) -> Vec<OwnedFd> {
         if (level, kind) == (libc::SOL_SOCKET, libc::SCM_RIGHTS) {
             let len = len.saturating_sub(data as usize - header as usize);
             for index in 0..len / size_of::<RawFd>() {
-                // SAFETY: by its length, the header is followed by more than `index` numbers.
-                let place = unsafe { data.cast::<RawFd>().add(index) };
-                // SAFETY: a number was written there; the read needs no alignment.
+                let place = data.cast::<RawFd>().wrapping_add(index);
+                // SAFETY: by its length, the header is followed by more than `index` numbers, and
+                // the read needs no alignment.
                 let fd = unsafe { place.read_unaligned() };
                 // SAFETY: the system has just made this descriptor, and only this code knows it.
                 fds.push(unsafe { OwnedFd::from_raw_fd(fd) });
