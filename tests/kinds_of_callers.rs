@@ -388,6 +388,9 @@ fn nothing_that_is_made_takes_the_number_of_a_closed_standard_stream() {
             is_free("a UDP socket");
             let pair = AsyncUnixStream::pair().unwrap();
             is_free("a pair of Unix streams");
+            pair.0.send_fds(b"x", &[udp.as_fd()]).await.unwrap();
+            let received = pair.1.recv_fds(&mut [0], 1).await.unwrap();
+            is_free("a received descriptor");
             let listener = AsyncUnixListener::bind(path).unwrap();
             is_free("a Unix listener");
             std::fs::remove_file(path).unwrap();
@@ -415,7 +418,7 @@ fn nothing_that_is_made_takes_the_number_of_a_closed_standard_stream() {
             drop(child.stdin.take());
             assert!(child.wait().await.unwrap().success());
             drop((udp, pair, listener, bound, unbound, datagrams, tcp));
-            drop((event, signals, file));
+            drop((event, signals, file, received));
         });
     });
 }

@@ -46,6 +46,15 @@ pub(super) fn above_stdio(fd: OwnedFd) -> nix::Result<OwnedFd> {
     fd.try_clone().map_err(error)
 }
 
+/// Exchanges a number below 3 for a higher one, unless there is no other to be had: what a peer has
+/// sent cannot be received again.
+pub(super) fn above_stdio_if_possible(fd: OwnedFd) -> OwnedFd {
+    match is_above_stdio(fd.as_raw_fd()) {
+        true => fd,
+        false => fd.try_clone().unwrap_or(fd),
+    }
+}
+
 if_atomic_flags! {
     const FLAGS: libc::c_int = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
 

@@ -32,17 +32,7 @@ impl std::fmt::Debug for Queue {
 
 impl Queue {
     pub(crate) fn new() -> nix::Result<Queue> {
-        // A queue cannot be moved to another number. Those that are too low are kept until there
-        // is one that is not.
-        let mut low = Vec::new();
-        let kqueue = loop {
-            let kqueue = Kqueue::new()?;
-            if is_above_stdio(kqueue.as_fd().as_raw_fd()) {
-                break kqueue;
-            }
-            low.push(kqueue);
-        };
-        super::fd::set_cloexec(kqueue.as_fd())?;
+        let kqueue = create()?;
         let empty = change(0, EventFilter::EVFILT_READ, EvFlags::empty(), 0);
         Ok(Queue {
             kqueue,
@@ -122,6 +112,22 @@ impl Queue {
             Err(errno) => Waited::Trouble(errno),
         }
     }
+}
+
+/// Creates a queue that is close-on-exec and has none of the numbers of the standard streams.
+pub(super) fn create() -> nix::Result<Kqueue> {
+    // A queue cannot be moved to another number: the BSDs do not duplicate one. Those that are too
+    // low are kept until there is one that is not.
+    let mut low = Vec::new();
+    let kqueue = loop {
+        let kqueue = Kqueue::new()?;
+        if is_above_stdio(kqueue.as_fd().as_raw_fd()) {
+            break kqueue;
+        }
+        low.push(kqueue);
+    };
+    super::fd::set_cloexec(kqueue.as_fd())?;
+    Ok(kqueue)
 }
 
 fn change(fd: RawFd, filter: EventFilter, flags: EvFlags, generation: u32) -> KEvent {

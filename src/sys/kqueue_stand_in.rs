@@ -28,6 +28,7 @@ mod processes;
 pub(crate) use kevent::{EvFlags, EventFilter, FilterFlag, KEvent};
 
 use super::Errno;
+use super::create::above_stdio;
 use in_children::Place;
 use nix::libc::{self, c_int};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
@@ -77,7 +78,7 @@ impl Filter {
     fn new(kind: EventFilter) -> nix::Result<Filter> {
         Ok(Filter {
             kind,
-            epoll: new_epoll()?,
+            epoll: inner_epoll()?,
             knotes: BTreeMap::new(),
             next_serial: 0,
             found: Vec::new(),
@@ -161,7 +162,7 @@ impl Filter {
     /// Makes an epoll without what has ended: an open file that has lost the number under which it
     /// was added cannot be deleted from an epoll, which would report it for ever.
     fn renew(&mut self, outer: &Epoll) -> nix::Result<()> {
-        let epoll = new_epoll()?;
+        let epoll = inner_epoll()?;
         self.knotes.retain(|&fd, knote| {
             file_of(fd) == Ok(knote.file) && epoll.add(borrow(fd), knote.epoll_event(fd)).is_ok()
         });
@@ -327,6 +328,12 @@ impl Drop for Kqueue {
 
 fn new_epoll() -> nix::Result<Epoll> {
     Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)
+}
+
+/// Makes an epoll that no BSD has. It must not take a low number that is asked about in tests; the
+/// outer one takes what the system gives, as a kqueue does.
+fn inner_epoll() -> nix::Result<Epoll> {
+    Ok(Epoll(above_stdio(new_epoll()?.0)?))
 }
 
 fn borrow<'a>(fd: RawFd) -> BorrowedFd<'a> {

@@ -3,7 +3,7 @@
 use super::MAX_EXITS;
 #[cfg(target_os = "linux")]
 use crate::sys::kqueue_stand_in::{EvFlags, EventFilter, FilterFlag, KEvent, Kqueue};
-use crate::sys::{Errno, fd, fork, retry, signal};
+use crate::sys::{Errno, fd, fork, queue, retry, signal};
 use nix::libc;
 #[cfg(not(target_os = "linux"))]
 use nix::sys::event::{EvFlags, EventFilter, FilterFlag, KEvent, Kqueue};
@@ -26,10 +26,8 @@ pub(crate) struct Watched(u32);
 impl ExitQueue {
     pub(crate) fn new() -> io::Result<ExitQueue> {
         fork::watch();
-        let kqueue = Kqueue::new()?;
-        fd::set_cloexec(kqueue.as_fd())?;
         Ok(ExitQueue {
-            kqueue: Some(kqueue),
+            kqueue: Some(queue::create()?),
             n_forks: fork::count(),
         })
     }

@@ -1,8 +1,8 @@
 //! EVFILT_PROC with NOTE_EXIT, made of pidfds.
 
 use super::super::{Errno, pidfd};
+use super::inner_epoll;
 use super::kevent::{EvFlags, EventFilter, FilterFlag, KEvent};
-use super::new_epoll;
 use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags, EpollTimeout};
 use std::cell::{OnceCell, RefCell};
 use std::collections::BTreeMap;
@@ -28,7 +28,7 @@ impl Processes {
         if let Some(epoll) = self.epoll.get() {
             return Ok(epoll);
         }
-        let epoll = new_epoll()?;
+        let epoll = inner_epoll()?;
         EventFilter::EVFILT_PROC.join(&epoll, outer)?;
         Ok(self.epoll.get_or_init(|| epoll))
     }

@@ -319,7 +319,8 @@ fn rights(message: &libc::msghdr) -> Vec<OwnedFd> {
                 // the read needs no alignment.
                 let fd = unsafe { place.read_unaligned() };
                 // SAFETY: the system has just made this descriptor, and only this code knows it.
-                fds.push(unsafe { OwnedFd::from_raw_fd(fd) });
+                let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+                fds.push(create::above_stdio_if_possible(fd));
             }
         }
         // SAFETY: `header` is in the control data of `message`.
