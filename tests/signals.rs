@@ -178,6 +178,36 @@ mod injected {
         e8_eintr_on_every_third_write_is_not_noticed WRITE, "EINTR:when=3+3";
     }
 
+    /// Has every accept fail by `errno`, as a sandbox or a network that is down does.
+    fn accept_says_always(name: &str, errno: nix::Error) {
+        injecting(name, ACCEPT, &format!("{errno:?}"), 100, || {
+            go(async {
+                let listener = fahrenheit::AsyncTcpListener::bind("127.0.0.1:0").unwrap();
+                let _client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+                let limit = std::time::Duration::from_secs(5);
+                let accepted = fahrenheit::time::timeout(limit, listener.accept()).await;
+                let error = accepted.expect("it is not tried for ever").unwrap_err();
+                assert_eq!(error.raw_os_error(), Some(errno as i32));
+            });
+        });
+    }
+
+    #[test]
+    fn e2_an_accept_that_is_never_permitted_is_an_error() {
+        accept_says_always(
+            "e2_an_accept_that_is_never_permitted_is_an_error",
+            nix::Error::EPERM,
+        );
+    }
+
+    #[test]
+    fn e2_an_accept_whose_network_stays_down_is_an_error() {
+        accept_says_always(
+            "e2_an_accept_whose_network_stays_down_is_an_error",
+            nix::Error::ENETDOWN,
+        );
+    }
+
     #[test]
     fn e4_eintr_on_every_second_connect_is_not_noticed() {
         let name = "e4_eintr_on_every_second_connect_is_not_noticed";

@@ -3,7 +3,8 @@
 use crate::event_loop::reactor::WaitKey;
 use crate::event_loop::{boundary, with};
 use crate::fd::Registered;
-use crate::sys::{Trigger, socket};
+use crate::sys::Trigger;
+use crate::sys::socket::{self, AcceptError};
 use crate::time::{Sleep, sleep_until};
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
@@ -19,7 +20,8 @@ use std::time::{Duration, Instant};
 const MIN_DELAY: Duration = Duration::from_millis(10);
 const MAX_DELAY: Duration = Duration::from_secs(1);
 
-/// Maximum number of lost connections passed over in a row before the other tasks get a turn.
+/// Maximum number of lost connections passed over in a row before the other tasks get a turn. An
+/// error that may be one connection's, and comes as often, is the listener's and is returned.
 const MAX_LOST: usize = 32;
 
 /// Callers of `poll_accept` that wait during a shortage are woken early once there are this many,
@@ -211,23 +213,29 @@ impl<L: AsFd> Acceptor<L> {
         call: &mut dyn FnMut(&mut Context<'_>, bool) -> Poll<io::Result<R>>,
         until_over: &mut dyn FnMut(&mut Context<'_>, Shortage) -> Poll<()>,
     ) -> Poll<io::Result<R>> {
-        for _ in 0..MAX_LOST {
+        for n_lost in 1..=MAX_LOST {
             let shortage = self.shortage.get();
             if let Some(shortage) = shortage {
                 ready!(until_over(cx, shortage));
             }
             match ready!(call(cx, shortage.is_some())) {
-                Err(error) if socket::is_one_lost_connection(&error) => {
-                    boundary::debug!("a connection was lost before it was accepted: {error}");
-                }
-                Err(error) if socket::is_shortage(&error) => {
-                    if self.note_shortage() {
+                Err(error) => match AcceptError::of(&error) {
+                    AcceptError::PerhapsLost if n_lost == MAX_LOST => {
                         return Poll::Ready(Err(error));
                     }
-                }
-                outcome => {
+                    AcceptError::LostConnection | AcceptError::PerhapsLost => {
+                        boundary::debug!("a connection was lost before it was accepted: {error}");
+                    }
+                    AcceptError::Shortage if !self.note_shortage() => {}
+                    AcceptError::Shortage => return Poll::Ready(Err(error)),
+                    AcceptError::Listener => {
+                        self.shortage.set(None);
+                        return Poll::Ready(Err(error));
+                    }
+                },
+                accepted => {
                     self.shortage.set(None);
-                    return Poll::Ready(outcome);
+                    return Poll::Ready(accepted);
                 }
             }
         }

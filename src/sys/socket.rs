@@ -274,28 +274,42 @@ pub(crate) fn send_vectored(socket: impl AsFd, slices: &[IoSlice<'_>]) -> io::Re
     Ok(sent.map_err(|errno| HERE.write_error(errno))?)
 }
 
-/// Returns whether `error` of `accept` concerns one connection that is gone already (`accept(2)`,
-/// "Error handling"), so that the next one may be accepted at once.
-///
-/// Not EOPNOTSUPP, although the manual lists it: it is also what `accept` says for ever of a socket
-/// that cannot listen, such as a datagram socket.
-pub(crate) fn is_one_lost_connection(error: &io::Error) -> bool {
-    let errno = error.raw_os_error().map(Errno::from_raw);
-    matches!(
-        errno,
-        Some(
-            Errno::ECONNABORTED
-                | Errno::EPROTO
-                | Errno::ENETDOWN
+/// What an error of `accept` concerns, by "Error handling" in `accept(2)`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum AcceptError {
+    /// One connection that is gone already, so that the next one may be accepted at once.
+    LostConnection,
+    /// Usually one connection. But a network that is down, and a sandbox that forbids the call, say
+    /// so for ever.
+    PerhapsLost,
+    /// Descriptors or memory have run out.
+    Shortage,
+    /// The listener. Among these is EOPNOTSUPP, although the manual lists it with the errors of
+    /// connections: it is what `accept` always says of a socket that cannot listen, such as a
+    /// datagram socket.
+    Listener,
+}
+
+impl AcceptError {
+    pub(crate) fn of(error: &io::Error) -> AcceptError {
+        match error.raw_os_error().map(Errno::from_raw) {
+            Some(Errno::ECONNABORTED | Errno::EPROTO | Errno::ETIMEDOUT | Errno::ECONNRESET) => {
+                AcceptError::LostConnection
+            }
+            Some(
+                Errno::ENETDOWN
                 | Errno::ENOPROTOOPT
                 | Errno::EHOSTDOWN
                 | Errno::EHOSTUNREACH
                 | Errno::ENETUNREACH
-                | Errno::ETIMEDOUT
-                | Errno::ECONNRESET
-                | Errno::EPERM
-        )
-    )
+                | Errno::EPERM,
+            ) => AcceptError::PerhapsLost,
+            Some(Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM) => {
+                AcceptError::Shortage
+            }
+            _ => AcceptError::Listener,
+        }
+    }
 }
 
 /// Returns whether `error` means that a write should be tried again later although the socket is
@@ -303,15 +317,6 @@ pub(crate) fn is_one_lost_connection(error: &io::Error) -> bool {
 pub(crate) fn is_out_of_buffers(error: &io::Error) -> bool {
     let errno = error.raw_os_error().map(Errno::from_raw);
     errno.is_some_and(|errno| HERE.is_out_of_buffers(errno))
-}
-
-/// Returns whether `error` means that descriptors or memory have run out.
-pub(crate) fn is_shortage(error: &io::Error) -> bool {
-    let errno = error.raw_os_error().map(Errno::from_raw);
-    matches!(
-        errno,
-        Some(Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM)
-    )
 }
 
 #[cfg(test)]
@@ -434,8 +439,8 @@ mod tests {
     fn e15_a_connection_without_address_counts_as_lost() {
         let nowhere = create::room_for_addr();
         let error = io::Error::from(peer(&nowhere, 0).unwrap_err());
-        assert!(is_one_lost_connection(&error));
+        assert_eq!(AcceptError::of(&error), AcceptError::LostConnection);
         let error = io::Error::from(peer(&nowhere, 16).unwrap_err());
-        assert!(!is_one_lost_connection(&error) && !is_shortage(&error));
+        assert_eq!(AcceptError::of(&error), AcceptError::Listener);
     }
 }

@@ -62,7 +62,13 @@ impl AsyncTcpListener {
     /// When descriptors or memory run out (`EMFILE`, `ENFILE`, `ENOBUFS`, `ENOMEM`), the error is
     /// returned **once**; later calls wait and try again when this crate closes a descriptor on
     /// this thread, or after 10 ms, doubling to 1 s. So a loop that logs the error and continues
-    /// costs nothing and recovers by itself. Other errors mean that the listener is unusable.
+    /// costs nothing and recovers by itself.
+    ///
+    /// `PermissionDenied` (a sandbox, or a rule of a firewall) and errors of the network such as
+    /// `NetworkDown` usually concern one connection, which is passed over. If each of 32 calls in a
+    /// row fails with one of them, it is returned. `accept` of std and tokio returns the first.
+    ///
+    /// Other errors mean that the listener is unusable.
     ///
     /// # Cancel safety
     /// No connection is lost by dropping the future.

@@ -104,7 +104,8 @@ impl AsyncUnixListener {
     /// # Errors
     /// When descriptors or memory run out (`EMFILE`, `ENFILE`, `ENOBUFS`, `ENOMEM`), the error is
     /// returned **once**; later calls wait and try again, like those of
-    /// [`AsyncTcpListener::accept`](crate::AsyncTcpListener::accept). Other errors mean that the
+    /// [`AsyncTcpListener::accept`](crate::AsyncTcpListener::accept). `PermissionDenied`, from a
+    /// sandbox, is returned if each of 32 calls in a row fails with it. Other errors mean that the
     /// listener is unusable.
     ///
     /// # Cancel safety
