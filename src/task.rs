@@ -1,20 +1,22 @@
 //! Tasks: spawning, awaiting, aborting and naming them.
 //!
-//! [`spawn`] is all that most programs need. A task belongs to the thread that spawned
-//! it; only an [`AbortHandle`] may cross threads.
+//! [`spawn`] is all that most programs need. A task belongs to the thread of its loop; only an
+//! [`AbortHandle`], and a [`Handle`] by which other threads spawn tasks, may cross threads.
 
 mod abort_on_drop;
+mod handle;
 mod join_set;
 
 pub use crate::event_loop::join_error::{Id, JoinError};
 pub use abort_on_drop::AbortOnDrop;
+pub use handle::{Handle, RemoteJoinHandle};
 pub use join_set::JoinSet;
 
 use crate::event_loop::body::Stage;
 use crate::event_loop::boundary::{self, drop_value};
 use crate::event_loop::not_running::warn_if_not_running;
 use crate::event_loop::{context, with};
-use crate::sys::task::{self, Birth, Handle, TaskRef};
+use crate::sys::task::{self, Birth, TaskRef};
 use std::fmt;
 use std::future::Future;
 use std::panic::Location;
@@ -46,7 +48,7 @@ const LARGE: usize = 2 * 1024;
 #[must_use = "dropping the handle detaches the task; say so with `detach`"]
 pub struct JoinHandle<T> {
     /// `None` once the output was taken: then the memory of the task need not be kept.
-    handle: Option<Handle<Result<T, JoinError>>>,
+    handle: Option<task::Handle<Result<T, JoinError>>>,
     id: Id,
 }
 

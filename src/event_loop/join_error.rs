@@ -63,6 +63,11 @@ impl JoinError {
         matches!(self.why.as_deref(), Some(Why::Panicked(_)))
     }
 
+    /// Returns true if the task never ran, because its loop or its thread could not be had.
+    pub(crate) fn is_not_started(&self) -> bool {
+        matches!(self.why.as_deref(), Some(Why::NotStarted(_)))
+    }
+
     /// Returns the payload of the panic, for [`std::panic::resume_unwind`].
     ///
     /// # Panics
@@ -110,6 +115,10 @@ impl fmt::Display for JoinError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.why.as_deref() {
             None => write!(f, "task {} was cancelled", self.id),
+            // A task that never reached its loop has no id.
+            Some(Why::NotStarted(error)) if self.id == Id(0) => {
+                write!(f, "the task could not be started: {error}")
+            }
             Some(Why::NotStarted(error)) => {
                 write!(f, "task {} could not be started: {error}", self.id)
             }

@@ -88,7 +88,7 @@ pub(crate) fn turn(
     let n_polls = run_woken_tasks(inbox, main.as_deref_mut());
 
     // 2. Done? Before the wait: after it there may be nothing left that could end it.
-    if main.is_some_and(|main| is_finished(main)) {
+    if main.is_some_and(|main| is_finished(inbox, main)) {
         return Turn::Finished;
     }
 
@@ -212,11 +212,15 @@ pub(super) fn end_task(running: Running) {
 }
 
 /// Step 2: returns whether `run` or `block_on` has nothing left to wait for.
-fn is_finished(main: &Main<'_>) -> bool {
+fn is_finished(inbox: &Inbox, main: &Main<'_>) -> bool {
     if !main.future.is_done() {
         return false;
     }
     let stops_now = !main.waits_for_tasks || main.future.has_panicked();
+    if !stops_now {
+        // Another thread may have spawned a task since step 1, and `run` waits for it as well.
+        inbox.collect();
+    }
     let finished = with(|l| {
         l.main = None;
         stops_now || task::n_awaited() == 0

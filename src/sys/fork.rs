@@ -9,6 +9,7 @@
 //! that is made by a bare `clone(2)` system call is not noticed, and must not use this crate.
 //! There is no lock, which another thread could hold at the moment of the fork.
 
+use super::thread_bound::ThreadNumber;
 use nix::libc;
 use nix::unistd::getpid;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering};
@@ -19,6 +20,36 @@ static N_FORKS: AtomicUsize = AtomicUsize::new(0);
 
 /// The process for which `N_FORKS` is right.
 static COUNTED_PID: AtomicI32 = AtomicI32::new(0);
+
+/// The thread that made the last counted fork: this process began with it alone. 0 if it had no
+/// number.
+static FORKING_THREAD: AtomicUsize = AtomicUsize::new(0);
+
+/// A thread, as far as forks may leave it behind: a child has only the thread that forked.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct HomeThread {
+    number: ThreadNumber,
+    /// Number of counted forks when the thread certainly existed.
+    n_forks: usize,
+}
+
+impl HomeThread {
+    /// Returns the calling thread. [`watch`] has been called.
+    pub(crate) fn here() -> HomeThread {
+        HomeThread {
+            number: ThreadNumber::get(),
+            n_forks: count(),
+        }
+    }
+
+    /// Returns whether this process has the thread, or had it until it ended. False if the process
+    /// is the child of a fork that another thread has made.
+    pub(crate) fn is_in_this_process(&self) -> bool {
+        // Each fork leaves one thread. So of all threads that are older than the last fork, only
+        // the one that made it is left.
+        self.n_forks == count() || self.number.is(FORKING_THREAD.load(Ordering::Relaxed))
+    }
+}
 
 /// Number of forks that this process descends from, since [`watch`] was called.
 pub(crate) fn count() -> usize {
@@ -46,6 +77,7 @@ pub(crate) fn watch() {
 extern "C" fn in_child() {
     let pid = getpid().as_raw();
     if COUNTED_PID.swap(pid, Ordering::SeqCst) != pid {
+        FORKING_THREAD.store(ThreadNumber::or_zero(), Ordering::Relaxed);
         N_FORKS.fetch_add(1, Ordering::Relaxed);
     }
 }

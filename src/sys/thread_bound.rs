@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// `std::thread::ThreadId` cannot be had everywhere: `thread::current` panics in the destructors
 /// that C libraries run at the end of a thread, after those of Rust.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct ThreadNumber(usize);
+pub(crate) struct ThreadNumber(usize);
 
 /// Number of threads that have got a number.
 static N_NUMBERED: AtomicUsize = AtomicUsize::new(0);
@@ -31,14 +31,24 @@ thread_local! {
 }
 
 impl ThreadNumber {
+    /// Returns the number of this thread, or 0 if it has none. Safe in a forked child.
+    pub(super) fn or_zero() -> usize {
+        NUMBER.try_with(Cell::get).unwrap_or(0)
+    }
+
+    /// Returns whether this is the thread with that number.
+    pub(super) fn is(self, number: usize) -> bool {
+        self.0 == number
+    }
+
     /// Returns the number of this thread, if it has got one.
     fn existing() -> Option<ThreadNumber> {
-        let number = NUMBER.try_with(Cell::get).unwrap_or(0);
+        let number = ThreadNumber::or_zero();
         (number > 0).then_some(ThreadNumber(number))
     }
 
     /// Returns the number of this thread, which gets one if it has none.
-    fn get() -> ThreadNumber {
+    pub(crate) fn get() -> ThreadNumber {
         ThreadNumber::existing().unwrap_or_else(|| {
             // Relaxed, because nothing but the number itself is shared. It must not wrap around:
             // two threads with one number would share values that are not `Sync`.

@@ -12,6 +12,7 @@ mod event;
 mod fairness;
 mod fd;
 mod fs;
+mod handle;
 mod hostile;
 mod io;
 mod join_set;

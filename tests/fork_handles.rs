@@ -1,0 +1,100 @@
+//! [`Handle`]s and forks. A binary of its own, whose tests run again in processes of their own.
+#![allow(clippy::unwrap_used, reason = "test code")]
+#![allow(unsafe_code, reason = "to fork")]
+#![cfg(target_os = "linux")]
+
+#[allow(dead_code)]
+#[path = "it/net_util.rs"]
+mod net_util;
+
+use fahrenheit::task::Handle;
+use fahrenheit::time;
+use net_util::alone;
+use nix::sys::wait::{WaitStatus, waitpid};
+use nix::unistd::{ForkResult, Pid, fork};
+use std::process::exit;
+use std::time::Duration;
+
+/// Exit status of a child in which all went well.
+const GOOD: i32 = 7;
+
+/// Returns `None` in the child.
+fn fork_here() -> Option<Pid> {
+    // SAFETY: the child uses nothing that another thread may have locked but this crate and the
+    // allocator, which the C library keeps usable.
+    match unsafe { fork() }.unwrap() {
+        ForkResult::Child => None,
+        ForkResult::Parent { child } => Some(child),
+    }
+}
+
+fn ends_well(child: Pid) {
+    assert_eq!(
+        waitpid(child, None).unwrap(),
+        WaitStatus::Exited(child, GOOD)
+    );
+}
+
+/// In the child, a thread of the child spawns on the loop that is a copy of the parent's.
+fn handles_spawn_in_the_process_they_are_in() {
+    let handle = Handle::current();
+    let before = handle.spawn(async { std::process::id() });
+    let task_of_a_thread = move || {
+        let task = std::thread::spawn(move || handle.spawn(async { std::process::id() }));
+        fahrenheit::block_on(task.join().expect("spawning does not panic"))
+    };
+    let child = fork_here();
+    let own = std::process::id();
+    assert_eq!(fahrenheit::block_on(before).ok(), Some(own));
+    assert_eq!(task_of_a_thread().ok(), Some(own));
+    match child {
+        None => exit(GOOD),
+        Some(child) => ends_well(child),
+    }
+}
+
+#[test]
+fn after_a_fork_tasks_spawned_by_other_threads_run_in_parent_and_child_d3() {
+    alone(
+        "after_a_fork_tasks_spawned_by_other_threads_run_in_parent_and_child_d3",
+        handles_spawn_in_the_process_they_are_in,
+    );
+}
+
+/// The child has only the thread that forked, so that the loop of the handle is not in it.
+fn handles_of_threads_that_the_child_lacks() {
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let (_ends_the_thread, end) = std::sync::mpsc::channel::<()>();
+    std::thread::spawn(move || {
+        let _ = sender.send(Handle::current());
+        fahrenheit::block_on(async {
+            // Until the scenario returns.
+            while end.try_recv() != Err(std::sync::mpsc::TryRecvError::Disconnected) {
+                time::sleep(Duration::from_millis(1)).await;
+            }
+        });
+    });
+    let handle = receiver.recv().expect("the thread sends it");
+    let under_way = handle.spawn(std::future::pending::<()>());
+    let Some(child) = fork_here() else {
+        assert!(under_way.is_finished());
+        for task in [under_way, handle.spawn(async {})] {
+            let error = fahrenheit::block_on(task).expect_err("its thread is not here");
+            assert!(error.to_string().contains("forked by another thread"));
+        }
+        // A loop that the child makes itself is another one.
+        assert!(fahrenheit::block_on(Handle::current().spawn(async {})).is_ok());
+        exit(GOOD);
+    };
+    assert!(!under_way.is_finished());
+    assert!(fahrenheit::block_on(handle.spawn(async {})).is_ok());
+    ends_well(child);
+}
+
+#[test]
+fn after_a_fork_a_handle_of_a_thread_that_the_child_lacks_says_so_d3() {
+    alone(
+        "after_a_fork_a_handle_of_a_thread_that_the_child_lacks_says_so_d3",
+        handles_of_threads_that_the_child_lacks,
+    );
+}
