@@ -15,6 +15,8 @@ use std::task::{Context, Poll};
 
 pub use crate::event_loop::reactor::RegisterError;
 pub(crate) use async_io::impl_async_io;
+#[cfg(feature = "tokio-io")]
+pub(crate) use async_io::impl_tokio_write;
 use registered::poll_nothing;
 pub(crate) use registered::{NonblockingIo, Registered};
 pub(crate) use source::Waiter;
@@ -373,3 +375,24 @@ where
         self.poll_flush(cx)
     }
 }
+
+/// Reads by the `Read` of `&T`. It need not be a system call, so the buffer is initialised first.
+#[cfg(feature = "tokio-io")]
+impl<T: AsFd> tokio::io::AsyncRead for AsyncFd<T>
+where
+    for<'a> &'a T: Read,
+{
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut tokio::io::ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let n = std::task::ready!(AsyncRead::poll_read(self, cx, buffer.initialize_unfilled()))?;
+        // What the `Read` of a program returns may be wrong, which is then a panic here.
+        buffer.advance(n);
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(feature = "tokio-io")]
+impl_tokio_write!([T: AsFd], AsyncFd<T>, where for<'a> &'a T: Write);

@@ -86,6 +86,11 @@
 //! descriptor is one more member of the set; waiting for it costs nothing from then on. See
 //! [`Poller`], which can also keep everything in `select`.
 //!
+//! # Features
+//! `tokio-io`: all streams have `AsyncRead` and `AsyncWrite` of tokio as well, for crates that take
+//! any stream with these traits, such as h2 and tokio-postgres. Reads fill the buffer of the caller
+//! without initialising it first. It adds the crate tokio to the program, without its runtime.
+//!
 //! # What is absent
 //! No work stealing; no channels or locks (those of `futures` work); no traits of its own; no
 //! global state beyond the thread, except for what a process has only once (signal handlers,

@@ -3,6 +3,9 @@
 //! Knows on which thread a value may be used, and what becomes of it on another. The comparison of
 //! threads, which all of this relies on, is in `sys::thread_bound`.
 
+#[cfg(feature = "tokio-io")]
+mod tokio_io;
+
 use crate::event_loop::boundary::{self, drop_value};
 use crate::event_loop::{ends_inside_run, with};
 use crate::sys::sync::Arc;

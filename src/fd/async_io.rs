@@ -1,6 +1,7 @@
 //! The traits for reading and writing, implemented once for every type that has a `Registered`.
 
-/// Implements `AsyncRead` or `AsyncWrite` of futures-io for each of the types listed.
+/// Implements `AsyncRead` or `AsyncWrite` for each of the types listed: that of futures-io and,
+/// with feature `tokio-io`, that of tokio.
 ///
 /// `$this => $io` names the value and says which `Registered` in it does the work. Nothing is
 /// buffered there, so `flush` has nothing to do. `close` evaluates `$close`, an `io::Result<()>`.
@@ -23,6 +24,18 @@ macro_rules! impl_async_io {
             ) -> std::task::Poll<std::io::Result<usize>> {
                 let $this = self.get_mut();
                 $io.poll_read_vectored(cx, slices)
+            }
+        }
+
+        #[cfg(feature = "tokio-io")]
+        impl $(<$g: $bound>)? tokio::io::AsyncRead for $type {
+            fn poll_read(
+                self: std::pin::Pin<&mut Self>,
+                cx: &mut std::task::Context<'_>,
+                buffer: &mut tokio::io::ReadBuf<'_>,
+            ) -> std::task::Poll<std::io::Result<()>> {
+                let $this = self.get_mut();
+                crate::sys::read_buf::fill(buffer, |unfilled| $io.poll_read_uninit(cx, unfilled))
             }
         }
     )*};
@@ -65,6 +78,55 @@ macro_rules! impl_async_io {
                 std::task::Poll::Ready($close)
             }
         }
+
+        #[cfg(feature = "tokio-io")]
+        crate::fd::impl_tokio_write!([$($g: $bound)?], $type);
     )*};
 }
+
+/// Implements tokio's `AsyncWrite` for a type that has that of futures-io.
+#[cfg(feature = "tokio-io")]
+macro_rules! impl_tokio_write {
+    ([$($generics:tt)*], $type:ty $(, where $($bounds:tt)*)?) => {
+        impl<$($generics)*> tokio::io::AsyncWrite for $type $(where $($bounds)*)? {
+            fn poll_write(
+                self: std::pin::Pin<&mut Self>,
+                cx: &mut std::task::Context<'_>,
+                bytes: &[u8],
+            ) -> std::task::Poll<std::io::Result<usize>> {
+                futures_io::AsyncWrite::poll_write(self, cx, bytes)
+            }
+
+            fn poll_write_vectored(
+                self: std::pin::Pin<&mut Self>,
+                cx: &mut std::task::Context<'_>,
+                slices: &[std::io::IoSlice<'_>],
+            ) -> std::task::Poll<std::io::Result<usize>> {
+                futures_io::AsyncWrite::poll_write_vectored(self, cx, slices)
+            }
+
+            fn is_write_vectored(&self) -> bool {
+                // So that callers do not copy their pieces into one buffer first.
+                true
+            }
+
+            fn poll_flush(
+                self: std::pin::Pin<&mut Self>,
+                cx: &mut std::task::Context<'_>,
+            ) -> std::task::Poll<std::io::Result<()>> {
+                futures_io::AsyncWrite::poll_flush(self, cx)
+            }
+
+            fn poll_shutdown(
+                self: std::pin::Pin<&mut Self>,
+                cx: &mut std::task::Context<'_>,
+            ) -> std::task::Poll<std::io::Result<()>> {
+                futures_io::AsyncWrite::poll_close(self, cx)
+            }
+        }
+    };
+}
+
 pub(crate) use impl_async_io;
+#[cfg(feature = "tokio-io")]
+pub(crate) use impl_tokio_write;

@@ -8,29 +8,53 @@ use std::io::{self, SeekFrom};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-impl AsyncRead for File {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &mut [u8],
-    ) -> Poll<io::Result<usize>> {
+impl File {
+    /// Polls for the next bytes of the file, at most `max_len`, which the caller takes all. There
+    /// are none at the end of the file.
+    fn poll_take(&mut self, cx: &mut Context<'_>, max_len: usize) -> Poll<io::Result<&[u8]>> {
         loop {
             match ready!(self.poll_job(cx)) {
-                Done::Read(Ok(0)) if !bytes.is_empty() => return Poll::Ready(Ok(0)),
+                Done::Read(Ok(0)) if max_len > 0 => return Poll::Ready(Ok(&[])),
                 Done::Read(Err(error)) => return Poll::Ready(Err(error)),
                 _ => self.told(Asker::Other)?,
             }
-            let ahead = &self.bytes[self.begin..self.end];
-            if !ahead.is_empty() || bytes.is_empty() {
-                let n = ahead.len().min(bytes.len());
-                bytes[..n].copy_from_slice(&ahead[..n]);
+            let n = (self.end - self.begin).min(max_len);
+            if n > 0 || max_len == 0 {
                 self.begin += n;
-                return Poll::Ready(Ok(n));
+                return Poll::Ready(Ok(&self.bytes[self.begin - n..self.begin]));
             }
-            self.start_read(bytes.len());
+            self.start_read(max_len);
         }
     }
 }
+
+impl AsyncRead for File {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        let taken = ready!(self.get_mut().poll_take(cx, bytes.len()))?;
+        bytes[..taken.len()].copy_from_slice(taken);
+        Poll::Ready(Ok(taken.len()))
+    }
+}
+
+#[cfg(feature = "tokio-io")]
+impl tokio::io::AsyncRead for File {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut tokio::io::ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let taken = ready!(self.get_mut().poll_take(cx, buffer.remaining()))?;
+        buffer.put_slice(taken);
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(feature = "tokio-io")]
+crate::fd::impl_tokio_write!([], File);
 
 impl AsyncWrite for File {
     fn poll_write(
