@@ -32,7 +32,7 @@ fn h5_a_black_holed_first_address_costs_a_quarter_of_a_second() {
         return net_util::skip(name, "network namespaces need root, unshare and ip");
     }
     let output = Command::new("unshare")
-        .args(["-n", "timeout", "20", "sh", "-c", SETUP])
+        .args(["-n", "timeout", "40", "sh", "-c", SETUP])
         .arg(std::env::current_exe().expect("a test knows its own path"))
         .args(["--exact", name, "--nocapture"])
         .env(INSIDE, "1")
@@ -54,15 +54,24 @@ async fn connect_past_the_hole() {
     let alone = AsyncTcpStream::connect_timeout(hole, Duration::from_millis(600)).await;
     assert_eq!(alone.unwrap_err().kind(), std::io::ErrorKind::TimedOut);
 
-    let start = Instant::now();
-    let stream = AsyncTcpStream::connect([hole, good])
-        .await
-        .expect("the second answers");
-    let elapsed = start.elapsed();
-    println!("connected past a black hole in {elapsed:?}");
-    assert_eq!(stream.peer_addr().expect("it is connected"), good);
-    assert!(
-        elapsed >= Duration::from_millis(250),
-        "the first address gets its time: {elapsed:?}"
-    );
+    // A slow machine gets more attempts. A delay that is too long is so in each of them.
+    let mut best = Duration::MAX;
+    for _ in 0..4 {
+        let start = Instant::now();
+        let stream = AsyncTcpStream::connect([hole, good])
+            .await
+            .expect("the second answers");
+        let elapsed = start.elapsed();
+        println!("connected past a black hole in {elapsed:?}");
+        assert_eq!(stream.peer_addr().expect("it is connected"), good);
+        assert!(
+            elapsed >= Duration::from_millis(250),
+            "the first address gets its time: {elapsed:?}"
+        );
+        best = best.min(elapsed);
+        if best < Duration::from_millis(500) {
+            return;
+        }
+    }
+    panic!("the first address costs {best:?}");
 }

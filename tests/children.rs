@@ -14,7 +14,7 @@ use net_util::{again, go, is_alone};
 use nix::errno::Errno;
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
@@ -346,6 +346,57 @@ fn streams_are_those_of_std_unless_they_are_set() {
         let mut loud = sh("head -c 1000000 /dev/zero");
         let status = loud.stdout(Stdio::piped()).status().await.unwrap();
         assert!(!status.success());
+    });
+}
+
+/// The standard input is a pipe with a line in it, which a child that inherits it would print.
+#[test]
+fn output_gives_the_child_no_input_and_spawn_and_status_give_it_ours() {
+    const NAME: &str = "output_gives_the_child_no_input_and_spawn_and_status_give_it_ours";
+    if is_alone(NAME) {
+        go(async {
+            let read = || sh("read line; test \"$line\" = ours");
+            let output = sh("cat").output().await.unwrap();
+            assert_eq!(output.stdout, b"", "it inherits the standard input");
+            // The shell reads one byte at a time, so the other line is left for the next.
+            assert!(read().status().await.unwrap().success());
+            let mut child = read().spawn().unwrap();
+            assert!(child.wait().await.unwrap().success());
+        });
+        return net_util::passed();
+    }
+    let (read, write) = fahrenheit::io::pipe().unwrap();
+    let (read, write) = (read.into_blocking_fd(), write.into_blocking_fd());
+    std::fs::File::from(write.unwrap())
+        .write_all(b"ours\nours\n")
+        .unwrap();
+    let mut command = again(NAME);
+    command.stdin(read.unwrap());
+    net_util::finish(NAME, command);
+}
+
+#[test]
+fn vectored_writes_to_and_reads_from_a_child_move_all_slices() {
+    go(async {
+        let mut command = sh("cat; echo errors >&2");
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        let slices = [&b""[..], b"one ", b"", b"two"].map(io::IoSlice::new);
+        assert_eq!(stdin.write_vectored(&slices).await.unwrap(), 7);
+        stdin.close().await.unwrap();
+        let (mut stdout, mut stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
+        let (mut head, mut tail) = ([0; 4], [0; 10]);
+        let mut into = [&mut [][..], &mut head[..], &mut tail[..]].map(io::IoSliceMut::new);
+        assert_eq!(stdout.read_vectored(&mut into).await.unwrap(), 7);
+        assert_eq!((&head, &tail[..3]), (b"one ", &b"two"[..]));
+        let (mut head, mut tail) = ([0; 3], [0; 10]);
+        let mut into = [&mut head[..], &mut tail[..]].map(io::IoSliceMut::new);
+        assert_eq!(stderr.read_vectored(&mut into).await.unwrap(), 7);
+        assert_eq!((&head, &tail[..4]), (b"err", &b"ors\n"[..]));
+        let mut into = [io::IoSliceMut::new(&mut head)];
+        assert_eq!(stdout.read_vectored(&mut into).await.unwrap(), 0);
+        assert!(child.wait().await.unwrap().success());
     });
 }
 

@@ -209,6 +209,20 @@ fn calls_are_interrupted_while_a_listener_is_there_as_they_were_before() {
 }
 
 #[test]
+fn while_a_listener_is_there_handlers_run_on_the_alternate_stack_and_calls_are_restarted() {
+    let name =
+        "while_a_listener_is_there_handlers_run_on_the_alternate_stack_and_calls_are_restarted";
+    alone(name, || {
+        let _signals = Signals::new([Signal::USR1]).unwrap();
+        let theirs = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
+        // SAFETY: the default action runs no code of this process.
+        let found = unsafe { sys::sigaction(sys::Signal::SIGUSR1, &theirs) }.unwrap();
+        let wanted = SaFlags::SA_ONSTACK | SaFlags::SA_RESTART;
+        assert!(found.flags().contains(wanted), "{:?}", found.flags());
+    });
+}
+
+#[test]
 fn listeners_that_come_and_go_change_neither_the_handler_nor_the_flags_of_other_code() {
     let name = "listeners_that_come_and_go_change_neither_the_handler_nor_the_flags_of_other_code";
     alone(name, || {

@@ -85,6 +85,52 @@ fn sn7_more_jobs_than_threads_wait_for_their_turn() {
     });
 }
 
+/// The largest number of jobs that run at the same time, of `n_jobs` that wait for each other for a
+/// second at most.
+async fn n_at_the_same_time(n_jobs: usize) -> usize {
+    let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let jobs = (0..n_jobs).map(|_| {
+        let (now, most) = (Arc::clone(&now), Arc::clone(&most));
+        spawn_blocking(move || {
+            most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            let start = Instant::now();
+            while most.load(Ordering::SeqCst) < n_jobs && start.elapsed() < GIVE_UP {
+                thread::sleep(Duration::from_millis(1));
+            }
+            now.fetch_sub(1, Ordering::SeqCst);
+        })
+    });
+    join_all(jobs).await;
+    most.load(Ordering::SeqCst)
+}
+
+/// How long a job waits for others to start beside it. A quarter of a second is long for starting
+/// threads that may start; a slow machine gets more attempts.
+const GIVE_UP: Duration = Duration::from_millis(250);
+
+#[test]
+fn sn3_the_limit_of_threads_of_each_run_counts_from_then_on() {
+    within(60, || {
+        let most = |n_threads, n_jobs| {
+            let builder = Builder::new().blocking_threads(n_threads);
+            builder.run(n_at_the_same_time(n_jobs)).unwrap()
+        };
+        // One thread is kept for look-ups.
+        assert_eq!(most(2, 3), 1);
+        assert!((0..20).any(|_| most(4, 3) == 3), "the limit was not raised");
+        assert_eq!(most(3, 4), 2, "the limit was not lowered");
+    });
+}
+
+#[test]
+fn sn3_at_most_31_jobs_run_at_the_same_time_by_default() {
+    within(60, || {
+        let run = || run(n_at_the_same_time(31));
+        assert!((0..20).any(|_| run() == 31), "fewer than documented");
+        assert_eq!(fahrenheit::run(n_at_the_same_time(33)), 31);
+    });
+}
+
 #[test]
 fn sn5_the_loop_goes_on_while_a_job_computes() {
     within(30, || {

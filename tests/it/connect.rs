@@ -33,21 +33,6 @@ fn e4_sf3_connecting_waits_without_blocking_the_loop() {
 }
 
 #[test]
-fn sf3_a_connection_that_is_not_answered_times_out() {
-    go(async {
-        let (listener, _queue) = silent().await;
-        let addr = listener.local_addr().unwrap();
-        let limit = Duration::from_millis(50);
-        let start = Instant::now();
-        let error = AsyncTcpStream::connect_timeout(addr, limit)
-            .await
-            .unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
-        assert!(start.elapsed() >= limit);
-    });
-}
-
-#[test]
 fn sf3_the_first_address_refuses_and_the_second_answers() {
     let refusing = Refusing::new();
     let listener = AsyncTcpListener::bind("127.0.0.1:0").unwrap();
@@ -59,6 +44,48 @@ fn sf3_the_first_address_refuses_and_the_second_answers() {
             listener.accept().await.unwrap().1,
             stream.local_addr().unwrap()
         );
+    });
+}
+
+/// The shortest time of up to 10 connects to `addrs`, until one takes less than `enough`.
+async fn best_time(addrs: &[SocketAddr], enough: Duration) -> Duration {
+    let mut best = Duration::MAX;
+    for _ in 0..10 {
+        let start = Instant::now();
+        AsyncTcpStream::connect(addrs).await.unwrap();
+        best = best.min(start.elapsed());
+        if best < enough {
+            break;
+        }
+    }
+    best
+}
+
+#[test]
+fn h5_an_address_that_does_not_answer_delays_the_next_by_250_ms_and_one_that_refuses_by_nothing() {
+    let refusing = Refusing::new();
+    go(async {
+        let good = AsyncTcpListener::bind("127.0.0.1:0").unwrap();
+        let good = good.local_addr().unwrap();
+        let (listener, _queue) = silent().await;
+        let silent = listener.local_addr().unwrap();
+        let delay = Duration::from_millis(250);
+        let elapsed = best_time(&[silent, good], 2 * delay).await;
+        assert!((delay..2 * delay).contains(&elapsed), "{elapsed:?}");
+        let elapsed = best_time(&[refusing.addr, good], delay).await;
+        assert!(elapsed < delay, "{elapsed:?}");
+        let limit = Duration::from_millis(50);
+        let mut best = Duration::MAX;
+        for _ in 0..10 {
+            let start = Instant::now();
+            let error = AsyncTcpStream::connect_timeout(silent, limit).await;
+            assert_eq!(error.unwrap_err().kind(), io::ErrorKind::TimedOut);
+            best = best.min(start.elapsed());
+            if best < 2 * limit {
+                break;
+            }
+        }
+        assert!((limit..2 * limit).contains(&best), "{best:?}");
     });
 }
 

@@ -6,11 +6,14 @@
 mod blocking;
 mod blocking_fds;
 mod connect;
+mod copy_errors;
+mod delays;
 mod drop_all;
 mod empty_buffers;
 mod event;
 mod fairness;
 mod fd;
+mod file;
 mod fs;
 mod handle;
 mod hostile;

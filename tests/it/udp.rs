@@ -250,6 +250,42 @@ fn h5_names_are_looked_up_and_an_address_of_the_sockets_family_is_taken() {
 }
 
 #[test]
+fn binding_and_connecting_take_the_first_address_that_the_system_accepts() {
+    run(async || {
+        let (taken, server) = (bound(), bound());
+        let free = SocketAddr::from(([127, 0, 0, 1], 0));
+        let socket = AsyncUdpSocket::bind([taken.local_addr().unwrap(), free]).unwrap();
+        // A socket of IPv4 cannot be connected to an address of IPv6.
+        let unfit = "[::1]:9".parse().unwrap();
+        let addrs = [unfit, server.local_addr().unwrap(), unfit];
+        socket.connect(addrs).await.unwrap();
+        assert_eq!(socket.peer_addr().unwrap(), addrs[1]);
+        socket.send(b"x").await.unwrap();
+        assert_eq!(server.recv(&mut [0]).await.unwrap(), 1);
+        assert!(socket.connect([unfit, unfit]).await.is_err());
+    });
+}
+
+#[test]
+fn take_error_returns_the_error_of_an_earlier_datagram_once() {
+    run(async || {
+        let socket = bound();
+        let gone = bound().local_addr().unwrap();
+        socket.connect(gone).await.unwrap();
+        assert!(socket.take_error().unwrap().is_none());
+        socket.send(b"anyone?").await.unwrap();
+        let error = loop {
+            if let Some(error) = socket.take_error().unwrap() {
+                break error;
+            }
+            fahrenheit::time::sleep(Duration::from_millis(1)).await;
+        };
+        assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
+        assert!(socket.take_error().unwrap().is_none());
+    });
+}
+
+#[test]
 fn a_bound_port_is_in_use_and_a_socket_without_peer_has_none() {
     run(async || {
         let socket = bound();

@@ -346,6 +346,29 @@ fn both_ends_know_who_is_at_the_other() {
     });
 }
 
+/// The group of the peer differs from its user, so that one cannot be taken for the other.
+#[test]
+#[cfg(target_os = "linux")]
+fn the_group_of_a_peer_is_told_beside_its_user() {
+    const NAME: &str = "unix::the_group_of_a_peer_is_told_beside_its_user";
+    use nix::unistd::{Gid, Uid, getegid, geteuid};
+    if !Uid::effective().is_root() && geteuid().as_raw() == getegid().as_raw() {
+        return super::net_util::skip(NAME, "only root can change its group");
+    }
+    super::net_util::alone(NAME, || {
+        if Uid::effective().is_root() {
+            nix::unistd::setegid(Gid::from_raw(4_711)).unwrap();
+        }
+        go(async {
+            let (a, _b) = AsyncUnixStream::pair().unwrap();
+            let peer = a.peer_cred().unwrap();
+            let own = (geteuid().as_raw(), getegid().as_raw());
+            assert_ne!(own.0, own.1);
+            assert_eq!((peer.uid(), peer.gid()), own);
+        });
+    });
+}
+
 /// Only Linux says "later"; the others refuse.
 #[cfg(target_os = "linux")]
 fn with_queue_of_one(path: &Path) -> AsyncUnixListener {
