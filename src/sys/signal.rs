@@ -11,6 +11,7 @@
 //! |---|---|
 //! | `set` | numbers and names of signals |
 //! | `published` | references that a handler may read while they change |
+//! | `gate` | the way of a handler to the pipe of one listener, which can be closed |
 //! | `nodes` | the listeners, as the handler sees them; forks |
 //! | `previous` | the handlers that were there before, and whose turn it is |
 //! | `disposition` | the handler; when it is installed and removed |
@@ -21,6 +22,7 @@
 //! after its last, unless other code has installed its own handler since.
 
 mod disposition;
+mod gate;
 mod listener;
 mod nodes;
 mod previous;

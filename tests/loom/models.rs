@@ -1,4 +1,4 @@
-//! Models of the three cores that other threads touch. loom runs each of them once for every order
+//! Models of the four cores that other threads touch. loom runs each of them once for every order
 //! in which its threads can act, and for every value that a load may return by the memory model.
 //! What runs is the library's own code; only what is below it, `sys::sync` and the wake-up pipe, is
 //! exchanged.
@@ -17,6 +17,9 @@ mod sys {
     pub(crate) mod fork;
     #[path = "../../tests/loom/sys/memory.rs"]
     pub(crate) mod memory;
+    pub(crate) mod signal {
+        pub(crate) mod gate;
+    }
     #[path = "../../tests/loom/sys/sync.rs"]
     pub(crate) mod sync;
     pub(crate) mod task;
@@ -38,6 +41,7 @@ mod event_loop {
 
 mod inbox;
 mod jobs;
+mod signals;
 mod tasks;
 
 use std::sync::Arc;
@@ -49,7 +53,7 @@ type Model = (&'static str, fn());
 
 fn main() {
     let words: Vec<String> = std::env::args().skip(1).collect();
-    let models = [inbox::MODELS, tasks::MODELS, jobs::MODELS].concat();
+    let models = [inbox::MODELS, tasks::MODELS, jobs::MODELS, signals::MODELS].concat();
     if words == ["--list"] {
         models.iter().for_each(|(name, _)| println!("{name}"));
         return;

@@ -16,6 +16,7 @@
 //! **Invariants.** A node is never freed, so the handler may walk the list at any time. A pipe is
 //! closed only when no handler can be about to write to it.
 
+use super::gate::Gate;
 use super::published::Published;
 use super::set::{N_SIGNALS, N_WORDS, Set};
 use crate::sys::{Errno, fork, retry};
@@ -34,16 +35,14 @@ const SLEEP: Duration = Duration::from_millis(1);
 /// One listener's entry in the list that the handler walks. Reused when the listener is gone.
 pub(super) struct Node {
     is_used: AtomicBool,
-    /// The writing end of the listener's pipe; -1 if the handler shall leave this node alone.
-    pipe: AtomicI32,
+    /// Leads the handler to the writing end of the listener's pipe.
+    gate: Gate,
     /// The signals that the listener wants, as one bit each.
     wanted: [AtomicU32; N_WORDS],
     /// The signals that have been raised and not been taken.
     raised: [AtomicU32; N_WORDS],
     /// Number of counted forks when the pipe was made: in a child, it is still the parent's.
     n_forks: AtomicUsize,
-    /// Number of handlers that may be about to write to the pipe.
-    n_inside: AtomicUsize,
     next: Published<Node>,
 }
 
@@ -106,7 +105,7 @@ extern "C" fn in_child() {
         return;
     }
     for node in all() {
-        node.n_inside.store(0, Ordering::SeqCst);
+        node.gate.forget_handlers();
         for word in &node.raised {
             word.store(0, Ordering::SeqCst);
         }
@@ -125,11 +124,10 @@ impl Node {
     fn new() -> Node {
         Node {
             is_used: AtomicBool::new(true),
-            pipe: AtomicI32::new(-1),
+            gate: Gate::new(),
             wanted: [const { AtomicU32::new(0) }; N_WORDS],
             raised: [const { AtomicU32::new(0) }; N_WORDS],
             n_forks: AtomicUsize::new(0),
-            n_inside: AtomicUsize::new(0),
             next: Published::none(),
         }
     }
@@ -161,44 +159,42 @@ impl Node {
             self.raised[index].store(0, Ordering::Relaxed);
         }
         self.n_forks.store(fork::count(), Ordering::Relaxed);
-        self.pipe.store(pipe, Ordering::SeqCst);
+        self.gate.open(pipe);
     }
 
     /// Has the handler leave this node alone. Returns false if a handler may be about to write to
     /// the pipe, which must then stay open for good.
     pub(super) fn close(&self) -> bool {
-        self.pipe.store(-1, Ordering::SeqCst);
-        // A handler says that it is inside before it looks at the pipe, so one of the two sees the
-        // other. It cannot be a handler that interrupted this thread: that one would have returned.
-        // But it may never end: another handler, with a `siglongjmp` in it, may have interrupted
-        // it. Then a pipe and a node are lost, which is better than a thread that waits for ever,
-        // or a byte in a descriptor that by then is another file's.
-        for attempt in 0..MAX_YIELDS + MAX_SLEEPS {
-            if self.n_inside.load(Ordering::SeqCst) == 0 {
-                self.is_used.store(false, Ordering::SeqCst);
-                return true;
-            }
+        // A handler that is inside is on another thread: one that interrupted this thread would
+        // have returned. But it may never end: another handler, with a `siglongjmp` in it, may have
+        // interrupted it. Then a pipe and a node are lost, which is better than a thread that waits
+        // for ever, or a byte in a descriptor that by then is another file's.
+        let is_closed = self.gate.close(|attempt| {
             match attempt < MAX_YIELDS {
                 true => std::thread::yield_now(),
                 false => std::thread::sleep(SLEEP),
             }
+            attempt < MAX_YIELDS + MAX_SLEEPS
+        });
+        if is_closed {
+            self.is_used.store(false, Ordering::SeqCst);
         }
-        false
+        is_closed
     }
 
     /// What the handler does for this listener.
     fn tell(&self, index: usize, bit: u32) {
-        self.n_inside.fetch_add(1, Ordering::SeqCst);
-        let pipe = self.pipe.load(Ordering::SeqCst);
-        if pipe >= 0 && self.wanted[index].load(Ordering::Relaxed) & bit != 0 {
+        self.gate.enter(|pipe| {
+            if self.wanted[index].load(Ordering::Relaxed) & bit == 0 {
+                return;
+            }
             self.raised[index].fetch_or(bit, Ordering::SeqCst);
             // In a child that has not renewed its pipe, the byte would wake the parent. The
             // listener looks at the flags by itself when it renews the pipe.
             if !self.is_from_before_fork() {
                 write_byte(pipe);
             }
-        }
-        self.n_inside.fetch_sub(1, Ordering::SeqCst);
+        });
     }
 
     /// Takes the signals that have been raised since the last call.
@@ -236,10 +232,11 @@ mod tests {
     #[test]
     fn a_listener_ends_although_a_handler_never_left_its_node() {
         let node = Node::new();
-        node.n_inside.store(1, Ordering::SeqCst);
-        assert!(!node.close(), "the pipe must not be closed");
-        assert!(node.is_used.load(Ordering::SeqCst), "nor the node reused");
-        node.n_inside.store(0, Ordering::SeqCst);
+        node.gate.open(0);
+        node.gate.enter(|_| {
+            assert!(!node.close(), "the pipe must not be closed");
+            assert!(node.is_used.load(Ordering::SeqCst), "nor the node reused");
+        });
         assert!(node.close());
         assert!(!node.is_used.load(Ordering::SeqCst));
     }

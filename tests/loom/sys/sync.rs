@@ -1,7 +1,7 @@
 //! What `src/sys/sync.rs` has, as loom has it.
 
 pub(crate) use loom::cell::Cell;
-pub(crate) use loom::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
+pub(crate) use loom::sync::atomic::{AtomicI32, AtomicPtr, AtomicUsize, Ordering};
 pub(crate) use loom::sync::{Arc, Mutex, MutexGuard};
 
 use loom::sync::atomic::AtomicBool;
