@@ -3,7 +3,6 @@
 #![allow(unsafe_code, reason = "to fork")]
 #![cfg(target_os = "linux")]
 
-#[allow(dead_code)]
 #[path = "it/net_util.rs"]
 mod net_util;
 
