@@ -12,7 +12,7 @@ use fahrenheit::{AsyncFd, AsyncTcpListener, AsyncTcpStream, AsyncUdpSocket, Asyn
 use net_util::{Cost, alone, go};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::socket::{MsgFlags, send, setsockopt, sockopt};
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -168,6 +168,70 @@ fn an_error_queue_that_no_one_reads_does_not_spin_the_loop() {
 #[test]
 fn timestamps_that_no_one_reads_do_not_spin_the_loop() {
     go(costs_nothing_beside_an_error_queue(with_timestamp));
+}
+
+/// Waits for `socket` as callers do that make their own calls, for a second, beside an error in its
+/// error queue. Returns how often it was reported as readable.
+async fn n_vain_reports(readable: impl AsyncFn(&AsyncFd<UdpSocket>)) -> usize {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.set_nonblocking(true).unwrap();
+    setsockopt(&socket, sockopt::Ipv4RecvErr, &true).unwrap();
+    let addr = socket.local_addr().unwrap();
+    let peer = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let refusing = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr();
+    let socket = AsyncFd::new(socket).unwrap();
+    // Some that are not in vain come first.
+    for _ in 0..20 {
+        peer.send_to(b"x", addr).unwrap();
+        readable(&socket).await;
+        socket.get_ref().recv(&mut [0]).unwrap();
+    }
+    socket
+        .get_ref()
+        .send_to(b"lost", refusing.unwrap())
+        .unwrap();
+    readable(&socket).await;
+    let error = socket.get_ref().recv(&mut [0]).unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::ConnectionRefused);
+    let mut n_reports = 0;
+    let waits = async {
+        loop {
+            readable(&socket).await;
+            n_reports += 1;
+            let error = socket.get_ref().recv(&mut [0]).unwrap_err();
+            assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock);
+        }
+    };
+    let _ = timeout(Duration::from_secs(1), waits).await;
+    // What comes then is reported, and the next one without a pause.
+    for _ in 0..20 {
+        peer.send_to(b"later", addr).unwrap();
+        timeout(SOON, async {
+            while socket.get_ref().recv(&mut [0; 8]).is_err() {
+                readable(&socket).await;
+            }
+        })
+        .await
+        .unwrap();
+    }
+    n_reports
+}
+
+#[test]
+fn waiting_for_a_socket_beside_its_error_queue_slows_down() {
+    go(async {
+        let n_awaited = n_vain_reports(async |fd| fd.readable().await.unwrap()).await;
+        let polled = async |fd: &AsyncFd<UdpSocket>| {
+            poll_fn(|cx| fd.poll_readable(cx)).await.unwrap();
+        };
+        let n_polled = n_vain_reports(polled).await;
+        println!("{n_awaited} and {n_polled} reports in vain in 1 s");
+        // Pauses of 1, 2, 4 … 32 ms leave room for 36, and some come before the first.
+        assert!(
+            n_awaited <= 100 && n_polled <= 100,
+            "{n_awaited} {n_polled}"
+        );
+    });
 }
 
 #[test]

@@ -253,14 +253,6 @@ impl Reactor {
         way.belief != Belief::Unknown
     }
 
-    /// Notes that a caller acts on the readiness of a descriptor by calls of its own.
-    pub(crate) fn take_hint(&mut self, token: Token, direction: Direction) {
-        let source = self.source_mut(token);
-        if let Some(way) = source.and_then(|source| source.ways.get_mut(direction as usize)) {
-            way.is_hinted = false;
-        }
-    }
-
     /// Notes that the next call has to wait until the descriptor is ready.
     pub(crate) fn set_blocked(&mut self, token: Token, direction: Direction) {
         let way = self.source_mut(token);

@@ -272,7 +272,8 @@ impl Source {
     ) -> Poll<io::Result<()>> {
         ready!(context::poll_budget(cx));
         self.check_open(direction)?;
-        if !is_number_ready(self.token.fd, direction == Direction::Write) {
+        let is_ready = is_number_ready(self.token.fd, direction == Direction::Write);
+        if !is_ready || with(|l| l.reactor.note_report(self.token, direction)) == Some(false) {
             return self.poll_wait(direction, true, None, cx);
         }
         context::spend_budget();
@@ -304,9 +305,7 @@ impl Source {
             if *before.get_or_insert(now) == now {
                 return self.poll_wait(direction, true, Some(&mut waiter.key), cx);
             }
-            // The caller acts on it. Should it take all there is, a task that reads through this
-            // source is not to think that it was told wrong.
-            with(|l| l.reactor.take_hint(self.token, direction));
+            with(|l| l.reactor.note_report(self.token, direction));
             context::spend_budget();
             Poll::Ready(Ok(()))
         })

@@ -4,6 +4,8 @@
 //! limit on the timeout), FreeBSD `select(2)`, illumos `select(3C)`.
 
 use super::Errno;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+use super::fd::lend;
 use super::fd_set::FdSet;
 use nix::libc;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
@@ -89,6 +91,27 @@ pub(crate) fn is_number_ready(fd: RawFd, to_write: bool) -> bool {
         false => sets.read.insert(fd),
     }
     sets.wait(Some(Duration::ZERO)) != Waited::Ready(0)
+}
+
+/// Returns whether descriptor `fd` is readable only because of an error: one that the next call
+/// returns, or one in the error queue of a socket, which no ordinary call takes out. `select` shows
+/// no difference between an error and data.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) fn has_only_error(fd: RawFd) -> bool {
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    let mut asked = [PollFd::new(lend(&fd, fd), PollFlags::POLLIN)];
+    let is_asked = poll(&mut asked, PollTimeout::ZERO) == Ok(1);
+    let found = asked[0].revents().filter(|_| is_asked);
+    found.is_some_and(|found| {
+        found.contains(PollFlags::POLLERR)
+            && !found.intersects(PollFlags::POLLIN | PollFlags::POLLHUP)
+    })
+}
+
+/// Returns false: only Linux has sockets with an error queue.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(crate) fn has_only_error(_fd: RawFd) -> bool {
+    false
 }
 
 /// Rounds up to a microsecond, so that no wait ends early, and clamps.

@@ -83,6 +83,9 @@ pub(super) struct Way {
     pub(super) was_short: bool,
     /// Number of times in a row that it was ready and the call said `WouldBlock`.
     pub(super) n_false: u8,
+    /// Number of times that a caller was told that it is ready, and made calls of its own. Wraps
+    /// around.
+    pub(super) n_reports: u8,
     /// Number of guesses still to be left out, because looks at earlier guesses were in vain.
     n_doubts: u8,
     /// What `n_doubts` began with; doubles with each look in vain.
@@ -97,6 +100,7 @@ impl Way {
         is_hinted: false,
         was_short: false,
         n_false: 0,
+        n_reports: 0,
         n_doubts: 0,
         last_doubts: 0,
         parked: List::EMPTY,
