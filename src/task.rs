@@ -6,11 +6,13 @@
 mod abort_on_drop;
 mod handle;
 mod join_set;
+mod shutdown;
 
 pub use crate::event_loop::join_error::{Id, JoinError};
 pub use abort_on_drop::AbortOnDrop;
 pub use handle::{Handle, RemoteJoinHandle};
 pub use join_set::JoinSet;
+pub use shutdown::{Requested, Shutdown, ShutdownGuard};
 
 use crate::event_loop::body::Stage;
 use crate::event_loop::boundary::{self, drop_value};

@@ -26,6 +26,7 @@ mod panics;
 mod pending;
 mod read_to_end;
 mod ready;
+mod shutdown;
 mod stuck;
 mod tasks;
 mod tcp;

@@ -1,0 +1,152 @@
+//! The example `graceful`, told to end in the middle of its work. A binary of its own, because it
+//! starts the program, stops it and sends it signals.
+#![allow(clippy::unwrap_used, reason = "test code")]
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// The server, which is killed at the end of the test, whatever happens.
+struct Server {
+    child: Child,
+    port: u16,
+    stdout: BufReader<ChildStdout>,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Server {
+    fn start() -> Server {
+        // `cargo test` leaves the examples beside the directory of the tests.
+        let mut path: PathBuf = std::env::current_exe().unwrap();
+        path.pop();
+        path.set_file_name("examples");
+        path.push("graceful");
+        let mut command = Command::new(path);
+        command
+            .arg("127.0.0.1:0")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        stdout.read_line(&mut line).unwrap();
+        let addr = line
+            .split([' ', ';'])
+            .find(|word| word.contains("127.0.0.1:"));
+        let port = addr.unwrap().rsplit(':').next().unwrap().parse().unwrap();
+        Server {
+            child,
+            port,
+            stdout,
+        }
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.child.id() as i32), signal).unwrap();
+    }
+
+    fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+        stream.set_read_timeout(Some(LIMIT)).unwrap();
+        stream
+    }
+
+    /// Waits for the program, which has to end with success, and returns what it said.
+    fn ends_well(mut self) -> String {
+        let begun = Instant::now();
+        let status = loop {
+            match self.child.try_wait().unwrap() {
+                Some(status) => break status,
+                None => assert!(begun.elapsed() < LIMIT, "the server does not end"),
+            }
+            thread::sleep(Duration::from_millis(5));
+        };
+        let mut text = String::new();
+        self.stdout.read_to_string(&mut text).unwrap();
+        assert!(status.success(), "{status}: {text}");
+        text
+    }
+}
+
+/// Reads one answer, and returns whether the server closes the connection after it.
+fn read_answer(stream: &mut TcpStream) -> bool {
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"\r\n\r\nHello.\n") {
+        let mut byte = [0];
+        match stream.read(&mut byte) {
+            Ok(1) => answer.extend(byte),
+            other => panic!(
+                "a request is lost: {other:?} after {:?}",
+                String::from_utf8_lossy(&answer)
+            ),
+        }
+    }
+    let text = String::from_utf8(answer).unwrap();
+    assert!(text.starts_with("HTTP/1.1 200 OK\r\n"), "{text}");
+    text.contains("Connection: close")
+}
+
+#[test]
+fn every_request_is_answered_if_sigterm_comes_in_the_middle_of_them() {
+    let server = Server::start();
+    // On each of these, one request follows the other until the server says that it ends.
+    let clients: Vec<_> = (0..20)
+        .map(|n| {
+            let mut stream = server.connect();
+            thread::spawn(move || {
+                thread::sleep(Duration::from_millis(n * 25));
+                let mut n_answers = 0;
+                loop {
+                    stream.write_all(REQUEST).unwrap();
+                    n_answers += 1;
+                    if read_answer(&mut stream) {
+                        assert_eq!(stream.read(&mut [0]).unwrap(), 0, "nothing follows");
+                        return n_answers;
+                    }
+                }
+            })
+        })
+        .collect();
+    // Answers take half a second, so some clients have theirs, and some wait for it.
+    thread::sleep(Duration::from_millis(900));
+    server.signal(Signal::SIGTERM);
+    let n_answers: usize = clients.into_iter().map(|c| c.join().unwrap()).sum();
+    assert!(n_answers >= 20);
+    let text = server.ends_well();
+    assert!(text.contains("SIGTERM: finishing"), "{text}");
+    assert!(text.contains("all requests are answered"), "{text}");
+}
+
+#[test]
+fn connections_that_wait_to_be_accepted_at_sigterm_are_served() {
+    let server = Server::start();
+    server.signal(Signal::SIGSTOP);
+    // The kernel accepts them; the program cannot have.
+    let mut clients: Vec<_> = (0..200).map(|_| server.connect()).collect();
+    for client in &mut clients {
+        client.write_all(REQUEST).unwrap();
+    }
+    let port = server.port;
+    server.signal(Signal::SIGTERM);
+    server.signal(Signal::SIGCONT);
+    for client in &mut clients {
+        assert!(read_answer(client), "the answer says that it is the last");
+    }
+    server.ends_well();
+    let refused = TcpStream::connect(("127.0.0.1", port)).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
+}
