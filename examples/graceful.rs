@@ -21,36 +21,36 @@ use std::{io, pin::pin, time::Duration};
 const HEAD: &str = "HTTP/1.1 200 OK\r\nContent-Length: 7\r\n";
 const WORK: Duration = Duration::from_millis(500);
 const LAST_REQUEST: Duration = Duration::from_secs(2);
-const LIMIT: Duration = Duration::from_secs(10);
 
 fn main() {
+    // Before clients know the address: from then on no signal ends the program at once.
+    let signals = Signals::new([Signal::TERM, Signal::INT])
+        .unwrap_or_else(|error| fail(1, &format!("graceful: cannot listen to signals: {error}")));
     let listener = shared::listen("graceful", "127.0.0.1:8080");
-    match fahrenheit::run(serve(listener)) {
-        Ok(0) => say_on_stdout("graceful: all requests are answered"),
-        Ok(n_left) => fail(1, &format!("graceful: {n_left} connections were aborted")),
-        Err(error) => fail(1, &format!("graceful: cannot listen to signals: {error}")),
+    match fahrenheit::run(serve(listener, signals)) {
+        0 => say_on_stdout("graceful: all requests are answered"),
+        n_left => fail(1, &format!("graceful: {n_left} connections were aborted")),
     }
 }
 
-async fn serve(listener: AsyncTcpListener) -> io::Result<usize> {
-    let mut signals = Signals::new([Signal::TERM, Signal::INT])?;
+async fn serve(listener: AsyncTcpListener, mut signals: Signals) -> usize {
     let shutdown = Shutdown::new();
     let serve = |stream| drop(shutdown.spawn(connection(stream, shutdown.clone())));
     let signal = loop {
         match select(signals.next(), pin!(listener.accept())).await {
-            Either::Left((signal, _)) => break signal,
+            Either::Left((signal, _)) => break signal.unwrap_or(Signal::TERM),
             Either::Right((Ok((stream, _)), _)) => serve(stream),
             Either::Right((Err(error), _)) => shared::say(&format!("graceful: {error}")),
         }
     };
-    say_on_stdout(&format!("graceful: {signal:?}: finishing what was asked"));
+    say_on_stdout(&format!("graceful: {signal}: finishing what was asked"));
     // For their clients, the connections in the backlog are open. Closing the listener would reset
     // them. A limit of zero would not do: `accept` may ask the kernel only in the next turn.
     while let Ok(Ok((stream, _))) = timeout(Duration::from_millis(1), listener.accept()).await {
         serve(stream);
     }
     drop(listener);
-    Ok(shutdown.finish(LIMIT).await)
+    shutdown.finish(Duration::from_secs(10)).await
 }
 
 async fn connection(stream: AsyncTcpStream, shutdown: Shutdown) -> io::Result<u64> {
