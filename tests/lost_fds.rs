@@ -103,7 +103,7 @@ fn lose_all(has_queue: bool, then: impl FnOnce(&[RawFd])) {
 
 /// Puts `file` behind `number`.
 fn put_behind(file: &OwnedFd, number: RawFd) {
-    // SAFETY: the number is not open, and what is behind it from now on has no owner.
+    // SAFETY: the number is not open, or its owner owns the new file from now on.
     let owner = unsafe { nix::unistd::dup2_raw(file, number) };
     let _ = owner.unwrap().into_raw_fd();
 }
@@ -253,6 +253,58 @@ fn a_closed_descriptor_is_noticed_by_a_loop_without_timers() {
     alone(name, || {
         is_noticed_without_timers(Duration::from_millis(200));
         is_noticed_without_timers(Duration::from_millis(2_500));
+    });
+}
+
+/// Waits to read from an old descriptor, while other code puts another socket behind its number,
+/// as `dup2` does. Returns what was read. The socket has `early` from the start and gets `late`
+/// soon after. With `is_kept`, a duplicate keeps the old socket open.
+fn replaced_while_waiting(early: &[u8], late: &'static [u8], is_kept: bool) -> Vec<u8> {
+    let (fd, mut peer) = pair();
+    fahrenheit::block_on(grow_old(&fd, &mut peer));
+    let (other, mut other_peer) = UnixStream::pair().unwrap();
+    other.set_nonblocking(true).unwrap();
+    other_peer.write_all(early).unwrap();
+    let kept = is_kept.then(|| dup_of(fd.as_raw_fd()));
+    let replaces = std::thread::spawn({
+        let number = fd.as_raw_fd();
+        move || {
+            std::thread::sleep(Duration::from_millis(100));
+            put_behind(&other.into(), number);
+            std::thread::sleep(Duration::from_millis(100));
+            other_peer.write_all(late).unwrap();
+            other_peer
+        }
+    });
+    let _dog = watchdog();
+    let mut bytes = [0; 16];
+    let n = fahrenheit::block_on(async {
+        // A `select` that is under way waits for the old file, so something has to end it.
+        let ticks = selects_only().then(|| {
+            fahrenheit::spawn(async {
+                loop {
+                    sleep(Duration::from_millis(10)).await;
+                }
+            })
+        });
+        let n = (&fd).read(&mut bytes).await.unwrap();
+        if let Some(ticks) = ticks {
+            ticks.abort();
+        }
+        n
+    });
+    drop((replaces.join().unwrap(), kept));
+    bytes[..n].to_vec()
+}
+
+#[test]
+fn a_socket_that_replaces_an_old_one_is_read() {
+    let name = "a_socket_that_replaces_an_old_one_is_read";
+    alone(name, || {
+        for is_kept in [false, true] {
+            assert_eq!(replaced_while_waiting(b"early", b"", is_kept), b"early");
+            assert_eq!(replaced_while_waiting(b"", b"late", is_kept), b"late");
+        }
     });
 }
 

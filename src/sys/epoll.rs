@@ -52,6 +52,16 @@ impl Queue {
         }
     }
 
+    /// Returns whether the file behind `fd` is the one that is watched under this number. It is not
+    /// if other code has put another file there, and then the watch of the old one has ended, or
+    /// lives on with a duplicate.
+    pub(crate) fn watches(&self, fd: RawFd, _to_write: bool) -> bool {
+        // Adding a watch that is there fails and changes nothing. Changing it would count as an
+        // edge. And a descriptor that is not open at all is told of elsewhere.
+        let added = self.epoll.add(lend(&fd, fd), EpollEvent::empty());
+        matches!(added, Err(Errno::EEXIST | Errno::EBADF))
+    }
+
     /// Returns whether this is still the queue that watches the wake-up pipe `pipe`: other code may
     /// have closed its descriptor, and something else may have the number now. All epolls have one
     /// inode, so the question is put to the queue itself: only one that watches `pipe` can change

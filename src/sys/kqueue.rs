@@ -65,6 +65,19 @@ impl Queue {
         Ok(())
     }
 
+    /// Returns whether the file behind `fd` is watched, to read or to write. It is not if other
+    /// code has closed the descriptor, and put another file behind its number.
+    pub(crate) fn watches(&self, fd: RawFd, to_write: bool) -> bool {
+        let filter = match to_write {
+            true => EventFilter::EVFILT_WRITE,
+            false => EventFilter::EVFILT_READ,
+        };
+        // Only a filter that is there can be enabled. If it is ready, that counts as an edge, so
+        // this is asked only of descriptors that are ready and waited for.
+        let enabled = self.change(change(fd, filter, EvFlags::EV_ENABLE, 0));
+        matches!(enabled, Ok(()) | Err(Errno::EBADF))
+    }
+
     /// Gives up this process's share of a queue that belongs to its parent.
     pub(crate) fn leave_to_parent(self, _pipe: RawFd) {
         // A child does not inherit the queue: there is nothing behind the number, or something

@@ -1,7 +1,8 @@
 //! Looks at parked descriptors: one `select` that does not wait, for all of them.
 //!
-//! The kernel's queue speaks of changes only. Two things it never says: that a guess of ours was
-//! wrong, and that other code has closed a descriptor. So the loop looks:
+//! The kernel's queue speaks of changes only. Three things it never says: that a guess of ours was
+//! wrong, that other code has closed a descriptor, and that other code has put another file behind
+//! its number. So the loop looks:
 //!
 //! - While it is busy, a guess that no edge has ended within [`GUESS_PERIOD`] is looked at, and
 //!   about every [`AUDIT_PERIOD`] all descriptors. If no timer is armed, a count of turns decides
@@ -15,7 +16,7 @@
 //! No look is taken if no task waits for a tenured descriptor.
 
 use super::source::{Belief, Tenure};
-use super::{ClosedFd, Reactor};
+use super::{ClosedFd, Direction, Reactor};
 use crate::event_loop::clock::Moment;
 use crate::sys::fd::is_open;
 use crate::sys::select::Waited;
@@ -276,6 +277,7 @@ impl Reactor {
         self.looks.has_guesses = false;
         let (sets, waiters, looks) = (&self.sets, &mut self.waiters, &mut self.looks);
         let n_parked = &mut self.n_parked;
+        let mut unreported = Vec::new();
         self.sources.for_each_mut(|fd, source| {
             if source.tenure != Tenure::Tenured {
                 return;
@@ -283,7 +285,13 @@ impl Reactor {
             let is_ready = [sets.read.contains(fd), sets.write.contains(fd)];
             for (direction, is_ready) in is_ready.into_iter().enumerate() {
                 let way = &source.ways[direction];
-                if way.parked.is_empty() || !way.is_guess() {
+                if way.parked.is_empty() {
+                    continue;
+                }
+                if !way.is_guess() {
+                    if is_ready {
+                        unreported.push((fd, direction));
+                    }
                     continue;
                 }
                 if is_ready {
@@ -298,7 +306,27 @@ impl Reactor {
                 }
             }
         });
+        self.check_watches(&unreported);
         closed
+    }
+
+    /// Checks that the queue still watches these descriptors, which are ready although it has not
+    /// said so.
+    ///
+    /// Usually their event is on its way. But `dup2` by other code may have put another file behind
+    /// a number, of which the queue knows nothing. Only descriptors that are ready are asked about,
+    /// because a task would wait for any other file, too.
+    fn check_watches(&mut self, unreported: &[(RawFd, usize)]) {
+        let Some(queue) = &self.queue else { return };
+        let to_write = Direction::Write as usize;
+        let mut replaced = unreported
+            .iter()
+            .filter(|&&(fd, direction)| !queue.watches(fd, direction == to_write));
+        if replaced.next().is_some() {
+            // All go back to `select`, which takes whatever file a number has now. The old file may
+            // live on in a duplicate, and there is no number left to end its watch by.
+            self.close_queue();
+        }
     }
 
     /// Asks `select` which parked descriptors are ready, without waiting.
