@@ -45,6 +45,13 @@ use std::time::{Duration, Instant};
 /// The host may `fork` between two turns, and both processes go on. In the child, `interest` says
 /// that something is queued, and the next turn creates what a child cannot share with its parent.
 ///
+/// # Unloading a plug-in
+/// A host may unload a shared library that contains this crate (`dlclose`) once no thread can run
+/// code of it any more. Signal listeners have to be dropped before (see [`signal`](crate::signal)).
+/// Threads of [`spawn_blocking`](crate::spawn_blocking) end five seconds after their last job, and
+/// cannot be told to end earlier. A thread that has had a loop drops it when it ends, by code of
+/// the library; glibc keeps the library loaded until then, and other systems do not.
+///
 /// # Errors
 /// - If the wake-up pipe cannot be created (`pipe2(2)`: usually EMFILE or ENFILE).
 /// - If called from inside a task, or from inside another `turn`. The call has then done nothing.
