@@ -20,6 +20,7 @@ use nix::unistd::ForkResult;
 use std::io::ErrorKind;
 use std::sync::mpsc::channel;
 use std::task::{Poll, Waker};
+use std::time::{Duration, Instant};
 use util::{poll_once, record};
 
 /// How many threads there are but for the one of the test harness, which waits for the test.
@@ -94,6 +95,29 @@ fn readers_and_writers_never_say_would_block_when_no_thread_can_be_started() {
             }
             let n_read = file.read(&mut buffer).await.unwrap();
             assert_eq!(n_read, 3);
+        });
+    });
+}
+
+#[test]
+fn sn6_a_thread_ends_after_five_idle_seconds_and_the_process_has_none_left() {
+    const NAME: &str = "sn6_a_thread_ends_after_five_idle_seconds_and_the_process_has_none_left";
+    /// Longer than any thread has to wait for a processor.
+    const SLOW: Duration = Duration::from_secs(60);
+    alone(NAME, || {
+        run(async {
+            spawn_blocking(|| ()).await.unwrap();
+            let start = Instant::now();
+            fahrenheit::time::sleep(Duration::from_millis(4_500)).await;
+            // Unless this thread has slept for longer.
+            assert!(n_threads() == 2 || start.elapsed() >= Duration::from_secs(5));
+            while n_threads() == 2 {
+                fahrenheit::time::sleep(Duration::from_millis(20)).await;
+                assert!(start.elapsed() < SLOW, "the thread does not end");
+            }
+            let elapsed = start.elapsed();
+            println!("an idle thread has ended after {elapsed:?}");
+            assert!(elapsed < Duration::from_millis(9_000), "{elapsed:?}");
         });
     });
 }

@@ -312,6 +312,37 @@ fn what_was_read_ahead_goes_to_the_next_stdin_and_there_is_one_at_a_time() {
     net_util::finish(NAME, command);
 }
 
+#[test]
+fn reading_lines_takes_at_most_8_kib_ahead_and_reading_bytes_nothing() {
+    const NAME: &str = "reading_lines_takes_at_most_8_kib_ahead_and_reading_bytes_nothing";
+    const N_SENT: usize = 30_000;
+    if net_util::is_alone(NAME) {
+        net_util::alone(NAME, || {
+            go(async {
+                let mut input = stdin().unwrap();
+                input.read_exact(&mut [0; 10]).await.unwrap();
+                let mut line = String::new();
+                input.read_line(&mut line).await.unwrap();
+                assert_eq!(line, "end\n");
+                // What is left in the pipe, past the buffer.
+                let mut rest = Vec::new();
+                let mut pipe = File::from(io::stdin().as_fd().try_clone_to_owned().unwrap());
+                pipe.read_to_end(&mut rest).unwrap();
+                assert_eq!(rest.len(), N_SENT - 10 - 8 * 1024);
+            });
+        });
+        return;
+    }
+    let (stdin, mut write) = pipe();
+    let mut text = b"0123456789end\n".to_vec();
+    text.resize(N_SENT, b'x');
+    write.write_all(&text).unwrap();
+    drop(write);
+    let mut command = again(NAME);
+    command.stdin(OwnedFd::from(stdin));
+    net_util::finish(NAME, command);
+}
+
 /// What the process below writes: more than a terminal, a pipe or a socket holds, and no newline.
 fn long_text() -> Vec<u8> {
     let words = (0..50_000_u32).map(|i| format!("{i:06}."));

@@ -88,6 +88,42 @@ impl AsyncWrite for OneByte {
     }
 }
 
+/// A stream that notes the size of the buffer that it is asked to read into, and then ends.
+struct Offered(usize);
+
+impl AsyncRead for Offered {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        bytes: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        self.0 = self.0.max(bytes.len());
+        Poll::Ready(Ok(0))
+    }
+}
+
+impl AsyncWrite for Offered {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, b: &[u8]) -> Poll<io::Result<usize>> {
+        Poll::Ready(Ok(b.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[test]
+fn copy_bidirectional_holds_16_kib_in_each_direction() {
+    let (mut a, mut b) = (Offered(0), Offered(0));
+    let outcome = copy_bidirectional(&mut a, &mut b).now_or_never().unwrap();
+    assert_eq!(outcome.unwrap(), (0, 0));
+    assert_eq!((a.0, b.0), (16 * 1024, 16 * 1024));
+}
+
 #[test]
 fn copy_bidirectional_returns_the_error_of_each_call_on_each_side() {
     for call in [Call::Read, Call::Write, Call::Flush, Call::Close] {

@@ -3,6 +3,7 @@
 //! this folder.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod api;
 mod blocking;
 mod blocking_fds;
 mod connect;

@@ -5,7 +5,7 @@ use std::future::pending;
 use std::io::Write;
 use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Longer than the loop waits before it asks itself whether it is stuck.
 const LONG: Duration = Duration::from_millis(1_200);
@@ -24,6 +24,23 @@ fn a_main_future_that_nobody_can_wake_is_reported() {
         text.contains("the main future was pending without arranging to be woken"),
         "{text}"
     );
+}
+
+#[test]
+fn a_stuck_loop_is_reported_after_one_second() {
+    let report = || {
+        let start = Instant::now();
+        panic_of(pending::<()>());
+        start.elapsed()
+    };
+    let (least, most) = (Duration::from_secs(1), Duration::from_millis(1_500));
+    let mut elapsed = Vec::new();
+    // A slow machine gets more attempts.
+    while elapsed.iter().all(|&took| took >= most) && elapsed.len() < 5 {
+        elapsed.push(report());
+    }
+    assert!(elapsed.iter().all(|&took| took >= least), "{elapsed:?}");
+    assert!(elapsed.iter().any(|&took| took < most), "{elapsed:?}");
 }
 
 #[test]

@@ -407,6 +407,35 @@ fn e6_twenty_clients_of_a_queue_of_one_connect_once_accepting_begins() {
     });
 }
 
+/// Documented: a full queue is tried again after 1 ms, doubling to 50 ms.
+#[cfg(target_os = "linux")]
+#[test]
+fn e6_a_full_queue_is_tried_again_at_least_every_50_ms() {
+    go(async {
+        let folder = Folder::new();
+        let mut best = Duration::MAX;
+        for n in 0..10 {
+            let path = folder.at(&format!("socket {n}"));
+            let listener = with_queue_of_one(&path);
+            let clients: Vec<_> = (0..3)
+                .map(|_| fahrenheit::spawn(AsyncUnixStream::connect(path.clone())))
+                .collect();
+            // If the delay went on doubling, the next attempt would be 170 ms later.
+            sleep(Duration::from_millis(340)).await;
+            assert!(!clients.iter().all(|client| client.is_finished()));
+            let start = std::time::Instant::now();
+            for _ in 0..3 {
+                listener.accept().await.unwrap();
+            }
+            best = best.min(start.elapsed());
+            if best < Duration::from_millis(110) {
+                return;
+            }
+        }
+        panic!("it takes {best:?}");
+    });
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn e6_waiting_for_room_in_a_queue_ends_with_the_callers_limit_or_with_the_listener() {
