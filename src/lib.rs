@@ -87,6 +87,9 @@
 //! [`Poller`], which can also keep everything in `select`.
 //!
 //! # Features
+//! `hyper`: the module `hyper`, with HTTP servers in one line, and what hyper needs for everything
+//! else.
+//!
 //! `tokio-io`: all streams have `AsyncRead` and `AsyncWrite` of tokio as well, for crates that take
 //! any stream with these traits, such as h2 and tokio-postgres. Reads fill the buffer of the caller
 //! without initialising it first. It adds the crate tokio to the program, without its runtime.
@@ -102,6 +105,8 @@ mod event;
 mod event_loop;
 mod fd;
 pub mod fs;
+#[cfg(feature = "hyper")]
+pub mod hyper;
 pub mod io;
 mod local;
 pub mod net;

@@ -3,6 +3,8 @@
 //! Knows on which thread a value may be used, and what becomes of it on another. The comparison of
 //! threads, which all of this relies on, is in `sys::thread_bound`.
 
+#[cfg(feature = "hyper")]
+mod hyper_io;
 #[cfg(feature = "tokio-io")]
 mod tokio_io;
 

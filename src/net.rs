@@ -15,7 +15,11 @@ mod unix;
 
 pub use addr::{ToSocketAddrs, lookup_host};
 pub use incoming::Incoming;
+#[cfg(feature = "hyper")]
+pub(crate) use incoming::Listen;
 pub use split::{OwnedReadHalf, OwnedWriteHalf, ReuniteError};
+#[cfg(feature = "hyper")]
+pub(crate) use stream::Duplex;
 pub use tcp::{AsyncTcpListener, AsyncTcpStream, TcpSocket};
 pub use udp::AsyncUdpSocket;
 pub use unix::{AsyncUnixDatagram, AsyncUnixListener, AsyncUnixStream, ReceivedFds, UCred};

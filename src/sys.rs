@@ -78,7 +78,7 @@ mod kqueue_stand_in;
 mod memory;
 #[cfg(all(target_os = "linux", not(fahrenheit_plain_flags)))]
 mod pidfd;
-#[cfg(feature = "tokio-io")]
+#[cfg(any(feature = "hyper", feature = "tokio-io"))]
 pub(crate) mod read_buf;
 pub(crate) mod select;
 pub(crate) mod shared;

@@ -35,7 +35,8 @@ macro_rules! impl_async_io {
                 buffer: &mut tokio::io::ReadBuf<'_>,
             ) -> std::task::Poll<std::io::Result<()>> {
                 let $this = self.get_mut();
-                crate::sys::read_buf::fill(buffer, |unfilled| $io.poll_read_uninit(cx, unfilled))
+                let read = |unfilled: &mut _| $io.poll_read_uninit(cx, unfilled);
+                crate::sys::read_buf::fill_tokio(buffer, read)
             }
         }
     )*};

@@ -20,6 +20,18 @@ pub trait Duplex: AsFd {
     #[allow(private_interfaces, reason = "the trait is sealed")]
     fn registered(&self) -> &Registered<Self::Socket>;
 
+    /// Reads into memory that need not be initialised.
+    #[doc(hidden)]
+    #[cfg(feature = "hyper")]
+    #[allow(private_interfaces, reason = "the trait is sealed")]
+    fn poll_read_into(
+        &self,
+        cx: &mut std::task::Context<'_>,
+        buffer: &mut crate::sys::uninit::Uninit<'_>,
+    ) -> std::task::Poll<io::Result<usize>> {
+        self.registered().poll_read_uninit(cx, buffer)
+    }
+
     /// Shuts down writing. It is no error if that was done before, or if the peer is gone.
     #[doc(hidden)]
     fn close_write(&self) -> io::Result<()> {
