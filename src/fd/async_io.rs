@@ -35,8 +35,9 @@ macro_rules! impl_async_io {
                 buffer: &mut tokio::io::ReadBuf<'_>,
             ) -> std::task::Poll<std::io::Result<()>> {
                 let $this = self.get_mut();
-                let read = |unfilled: &mut _| $io.poll_read_uninit(cx, unfilled);
-                crate::sys::read_buf::fill_tokio(buffer, read)
+                crate::sys::read_buf::fill_tokio(buffer, |unfilled| {
+                    $io.poll_read_uninit(cx, unfilled)
+                })
             }
         }
     )*};
