@@ -3,12 +3,12 @@
 //! Terminal 1: `cargo run --example chat` (or `cargo run --example chat 127.0.0.1:7000`)
 //! Terminals 2, 3 and more: `nc 127.0.0.1 7878`; type a name, then lines.
 //!
-//! Nobody waits for a slow reader: when the short queue of one is full, it is cut off, and so it
-//! cannot fill the memory either. Shows SF2 and SF16.
+//! No client waits for a slow reader: when its short queue is full, it is cut off. Shows SF2, SF16.
 
 mod shared;
 
-use fahrenheit::{AsyncTcpListener, AsyncTcpStream, prelude::*, task::AbortHandle, time::timeout};
+use fahrenheit::{AsyncTcpListener, AsyncTcpStream, prelude::*, signal::Signal};
+use fahrenheit::{task::AbortHandle, time::timeout};
 use futures_channel::mpsc::{Receiver, Sender, channel};
 use futures_util::future::{Either, select};
 use futures_util::io::BufReader;
@@ -18,6 +18,7 @@ use std::{cell::RefCell, collections::BTreeMap, io, pin::pin, rc::Rc, time::Dura
 type Room = Rc<RefCell<BTreeMap<u64, (Sender<Rc<str>>, AbortHandle)>>>;
 
 fn main() {
+    let _ = fahrenheit::signal::dump_on(Signal::USR1); // Prints what each client waits for.
     fahrenheit::run(serve(shared::listen("chat", "127.0.0.1:7878")));
 }
 

@@ -9,6 +9,8 @@
 pub(crate) use crate::event_loop::pool::Kind;
 
 use crate::event_loop::boundary::{self, Payload, contain, drop_value};
+use crate::event_loop::note::Note;
+use crate::event_loop::notes::Hidden;
 use crate::event_loop::pool::lock;
 use crate::event_loop::{context, with};
 use crate::sys::fork;
@@ -97,6 +99,8 @@ where
     Pending {
         slot,
         error,
+        kind,
+        note: Note::default(),
         n_forks: fork::count(),
     }
 }
@@ -117,6 +121,9 @@ pub(crate) struct Pending<T> {
     slot: Arc<Mutex<Slot<T>>>,
     /// Why the job could not be submitted.
     error: Option<io::Error>,
+    kind: Kind,
+    /// Says in dumps that the task waits for a job.
+    note: Note,
     /// Value of [`fork::count`] when the job was submitted.
     n_forks: usize,
 }
@@ -141,6 +148,7 @@ impl<T> Future for Pending<T> {
             Slot::Done(_) | Slot::Gone => {
                 let outcome = std::mem::replace(&mut *slot, Slot::Gone);
                 drop(slot);
+                self.note.clear();
                 return Poll::Ready(match outcome {
                     Slot::Done(outcome) => outcome.map_err(|p| JoinError::panicked(id, p)),
                     _ => Err(JoinError::cancelled(id)),
@@ -149,6 +157,8 @@ impl<T> Future for Pending<T> {
         };
         drop(slot);
         drop(displaced);
+        let kind = self.kind;
+        self.note.put(cx.waker(), Hidden::Job(kind));
         Poll::Pending
     }
 }

@@ -7,6 +7,7 @@
 //! **Invariant.** No signal is lost: each ends a wait that was under way when it was given, or else
 //! the next one.
 
+use crate::event_loop;
 use crate::fd::AsyncFd;
 use crate::sys::fork;
 use crate::sys::wake_pipe::WakePipe;
@@ -83,6 +84,7 @@ impl Event {
             pipe: WakePipe::new()?,
         };
         let fd = AsyncFd::new(Arc::new(pipe))?;
+        event_loop::label_fd(fd.as_raw_fd(), "event");
         Ok(Event { fd })
     }
 

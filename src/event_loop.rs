@@ -13,27 +13,36 @@ pub(crate) mod body;
 pub(crate) mod boundary;
 pub(crate) mod clock;
 pub(crate) mod context;
+pub(crate) mod dump;
 pub(crate) mod free_fds;
 pub(crate) mod inbox;
 pub(crate) mod join_error;
 pub(crate) mod log_lines;
+pub(crate) mod metrics;
 pub(crate) mod not_running;
+pub(crate) mod note;
+pub(crate) mod notes;
 pub(crate) mod pool;
 pub(crate) mod reactor;
 mod repair;
 pub(crate) mod stuck;
+pub(crate) mod survey;
 pub(crate) mod tasks;
 pub(crate) mod tick;
 pub(crate) mod timers;
+pub(crate) mod tracking;
 
 use crate::sys::fork;
 use crate::sys::task::{self, Ended, Task};
 use free_fds::FreeFds;
 use inbox::Inbox;
+use notes::Notes;
 use pool::Pool;
 use reactor::{Poller, Reactor};
+use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::mem;
+use std::os::fd::RawFd;
 use std::task::Waker;
 use std::time::Duration;
 use tasks::{Tasks, conclude};
@@ -59,6 +68,8 @@ pub(crate) struct EventLoop {
     pub(crate) inbox: Inbox,
     /// Tasks that ran into the limit of open descriptors and wait until one is closed.
     pub(crate) free_fds: FreeFds,
+    /// What tasks wait for outside of these tables.
+    notes: Notes,
     /// Number of descriptors deregistered so far. Each is closed right after it is deregistered, so
     /// a task that sees this number grow knows that a descriptor has become free.
     pub(crate) n_closed: u64,
@@ -105,6 +116,11 @@ pub(crate) fn ends_inside_run() -> bool {
     ENDS_INSIDE_RUN.get()
 }
 
+/// Says what a registered descriptor stands for, where the kernel knows only a pipe.
+pub(crate) fn label_fd(fd: RawFd, label: impl Into<Cow<'static, str>>) {
+    with(|l| l.reactor.set_label(fd, label));
+}
+
 /// Has `f` called at the end of every later `run` and `block_on` on this thread.
 pub(crate) fn set_on_run_end(f: fn()) {
     with(|l| l.on_run_end = Some(f));
@@ -126,6 +142,7 @@ impl EventLoop {
             pool: Pool::default(),
             inbox,
             free_fds: FreeFds::new(),
+            notes: Notes::default(),
             n_closed: 0,
             woken: Vec::new(),
             timer_slack: DEFAULT_TIMER_SLACK,

@@ -101,6 +101,7 @@
 //! peer could cause.
 
 mod blocking;
+pub mod diagnostics;
 mod event;
 mod event_loop;
 mod fd;
@@ -118,9 +119,12 @@ pub mod task;
 pub mod time;
 
 pub use blocking::spawn_blocking;
+pub use diagnostics::{Dump, Metrics};
 pub use event::{Event, Notifier};
 pub use event_loop::drop_all_tasks;
+pub use event_loop::metrics::metrics;
 pub use event_loop::reactor::Poller;
+pub use event_loop::survey::dump;
 pub use fd::{AsyncFd, RegisterError};
 pub use local::Local;
 pub use net::{AsyncTcpListener, AsyncTcpStream, AsyncUdpSocket};

@@ -68,6 +68,7 @@ pub(crate) mod queue;
 
 pub(crate) mod blocking;
 mod create;
+pub(crate) mod describe;
 pub(crate) mod exit_queue;
 pub(crate) mod exited;
 pub(crate) mod fd;

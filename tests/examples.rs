@@ -165,7 +165,7 @@ fn web_server(answer: &'static str) -> u16 {
 
 const PAGE: &str = "HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\na real page\n";
 
-const SERVERS: [&str; 4] = ["echo", "echo_spawn", "chat", "http_server"];
+const SERVERS: [&str; 5] = ["echo", "echo_spawn", "chat", "http_server", "metrics"];
 
 #[test]
 fn wrong_arguments_end_with_the_usage_and_2() {

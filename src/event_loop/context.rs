@@ -6,12 +6,12 @@
 //! **Invariant.** The context is set exactly while a task or the main future is polled, and is
 //! cleared even if the poll unwinds.
 
-use super::boundary;
 use super::join_error::Id;
+use super::{boundary, tracking};
 use std::cell::Cell;
 use std::fmt;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Number of operations that may succeed in one poll before the task has to yield. Tokio uses the
 /// same number.
@@ -23,6 +23,16 @@ pub(crate) enum Current {
     Outside,
     Main(Id),
     Task(Id),
+}
+
+impl Current {
+    /// The id of the task, or 0 outside of the loop.
+    fn id(self) -> Id {
+        match self {
+            Current::Outside => Id(0),
+            Current::Main(id) | Current::Task(id) => id,
+        }
+    }
 }
 
 impl fmt::Display for Current {
@@ -40,6 +50,8 @@ thread_local! {
     static CURRENT: Cell<Current> = const { Cell::new(Current::Outside) };
     /// Remaining budget of the current poll; `u32::MAX` outside the loop.
     static BUDGET_LEFT: Cell<u32> = const { Cell::new(u32::MAX) };
+    /// Whether polls are timed: for the log, or because the program tracks its tasks.
+    static IS_TIMED: Cell<bool> = const { Cell::new(false) };
     /// A poll that takes longer than this is logged.
     static SLOW_POLL: Cell<Option<Duration>> = const { Cell::new(None) };
 }
@@ -76,13 +88,17 @@ pub(super) struct Polled<R> {
 /// Calls `poll`, which polls `current`, with a fresh budget.
 pub(super) fn poll_with_budget<R>(current: Current, poll: impl FnOnce() -> R) -> Polled<R> {
     let guard = Guard::enter(current);
-    // The clock is read only if the program wants to know about slow polls.
-    let start = SLOW_POLL.get().map(|limit| (limit, Instant::now()));
+    // The clock is read only if the program wants to know how long polls take.
+    let begin = IS_TIMED.get().then(tracking::poll_begins);
     let result = poll();
     let n_spent = BUDGET.saturating_sub(BUDGET_LEFT.get()) as usize;
     // Before the report, which is logged: the logger is not part of the task.
     drop(guard);
-    let slow = start.and_then(|(limit, start)| Some(start.elapsed()).filter(|took| *took > limit));
+    let slow = begin.and_then(|begin| {
+        let took = tracking::poll_ended(current.id().0, begin);
+        let limit = SLOW_POLL.get();
+        limit.is_some_and(|limit| took > limit).then_some(took)
+    });
     Polled {
         result,
         n_spent,
@@ -98,6 +114,13 @@ pub(super) fn report_slow_poll(who: &str, took: Duration) {
 /// Has polls on this thread that take longer than `limit` logged, or none.
 pub(crate) fn set_slow_poll(limit: Option<Duration>) {
     SLOW_POLL.set(limit);
+    IS_TIMED.set(limit.is_some() || tracking::is_on());
+}
+
+/// Turns on or off that the times of tasks and of the loop are measured.
+pub(crate) fn set_tracking(on: bool) {
+    tracking::set(on);
+    IS_TIMED.set(on || SLOW_POLL.get().is_some());
 }
 
 /// Returns what is being polled.
@@ -107,10 +130,7 @@ pub(crate) fn current() -> Current {
 
 /// Returns the id of the task that is being polled, or 0 outside the loop.
 pub(crate) fn current_id() -> Id {
-    match CURRENT.get() {
-        Current::Outside => Id(0),
-        Current::Main(id) | Current::Task(id) => id,
-    }
+    CURRENT.get().id()
 }
 
 /// Pending if the budget of this poll is spent. The task is then queued again, and the operation

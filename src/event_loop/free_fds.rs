@@ -30,6 +30,11 @@ impl FreeFds {
         self.entries.holds(key, waker)
     }
 
+    /// The wakers of all tasks that wait.
+    pub(super) fn wakers(&self) -> impl Iterator<Item = &Waker> {
+        self.entries.wakers(&self.list)
+    }
+
     /// Has `waker` woken when a descriptor is deregistered.
     pub(crate) fn add(&mut self, waker: Waker) -> WaitKey {
         self.entries.push(&mut self.list, waker, true, false)

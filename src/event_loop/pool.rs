@@ -45,6 +45,17 @@ pub(crate) struct Pool {
     n_forks: usize,
 }
 
+/// Numbers of threads and jobs.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct PoolCounts {
+    /// Threads that have not ended.
+    pub(crate) n_threads: usize,
+    /// Threads that run a job.
+    pub(crate) n_busy: usize,
+    /// Jobs that no thread has begun yet.
+    pub(crate) n_queued: usize,
+}
+
 /// What a loop and its blocking threads share.
 #[derive(Debug)]
 pub(crate) struct Shared {
@@ -99,6 +110,20 @@ impl Pool {
         if self.n_forks != fork::count() {
             std::mem::forget(self.shared.take());
             self.n_forks = fork::count();
+        }
+    }
+
+    /// Counts threads and jobs, for metrics.
+    pub(crate) fn counts(&mut self) -> PoolCounts {
+        self.after_fork();
+        let Some(shared) = &self.shared else {
+            return PoolCounts::default();
+        };
+        let state = lock(&shared.state);
+        PoolCounts {
+            n_threads: state.n_threads,
+            n_busy: state.n_busy_with_work + state.n_busy_with_names,
+            n_queued: state.work.len() + state.names.len(),
         }
     }
 

@@ -29,6 +29,7 @@
 //! - `tenure`: the kernel's queue, and which descriptors are in it
 //! - `looks`: looks at parked descriptors, for wrong guesses and for descriptors that were closed
 //! - `backoff`: descriptors that are ready and yet have nothing to give
+//! - `survey`: who waits for what, for people who look into the loop
 //!
 //! **Invariants.** An interest is one-shot: it leaves its place before its waker runs, so unread
 //! data cannot spin the loop. The directions never touch each other. Several tasks may wait for
@@ -43,6 +44,7 @@ mod interests;
 mod kinds;
 mod looks;
 mod source;
+mod survey;
 mod table;
 mod tenure;
 #[cfg(test)]
@@ -62,6 +64,7 @@ use crate::sys::{Event, Trigger, fork};
 use backoff::Rest;
 use looks::Looks;
 use source::{Belief, MAX_FALSE, MAX_FALSE_EDGES, MAX_FALSE_LOOKS, Source, Tenure};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::os::fd::RawFd;
 use std::panic::Location;
@@ -82,6 +85,9 @@ pub(crate) struct Reactor {
     purges: Purges,
     /// All registered descriptors.
     sources: Table,
+    /// What descriptors stand for, by number and with the generation of the registration, where
+    /// the kernel cannot tell. Only for dumps; nearly always empty.
+    labels: BTreeMap<RawFd, (u64, Cow<'static, str>)>,
     next_generation: u64,
     poller: Poller,
     /// The kernel's queue, once a descriptor is tenured. It watches the wake-up pipe as well.
@@ -122,6 +128,7 @@ impl Reactor {
             waiters: Arena::new(),
             purges: Purges::default(),
             sources: Table::default(),
+            labels: BTreeMap::new(),
             next_generation: 1,
             poller: Poller::Auto,
             queue: None,
@@ -201,6 +208,9 @@ impl Reactor {
         self.purges.forget(token.fd);
         self.resting.retain(|rest| rest.fd != token.fd);
         self.sources.remove(token.fd);
+        if !self.labels.is_empty() {
+            self.labels.remove(&token.fd);
+        }
     }
 
     /// Returns what an operation should do.

@@ -19,6 +19,8 @@ pub(crate) struct Tasks {
     names: BTreeMap<u64, Box<str>>,
     /// The id of the next task. Zero stands for a task that was spawned on an ending thread.
     next_id: u64,
+    /// Number of main futures so far, which have ids as well.
+    n_mains: u64,
 }
 
 /// A task that can never be woken again.
@@ -34,6 +36,7 @@ impl Tasks {
         Tasks {
             names: BTreeMap::new(),
             next_id: 1,
+            n_mains: 0,
         }
     }
 
@@ -61,6 +64,7 @@ impl Tasks {
 
     /// Makes the task that stands for the main future.
     pub(crate) fn admit_main(&mut self, inbox: &Inbox) -> MainTask {
+        self.n_mains += 1;
         MainTask::new(Birth {
             id: self.take_id(),
             place: Location::caller(),
@@ -74,6 +78,16 @@ impl Tasks {
     /// Forgets the name of a task whose output is about to be gone, and returns it.
     pub(crate) fn take_name(&mut self, id: u64) -> Option<Box<str>> {
         self.names.remove(&id)
+    }
+
+    /// Returns the name of a task, if it has one.
+    pub(crate) fn name(&self, id: u64) -> Option<&str> {
+        self.names.get(&id).map(Box::as_ref)
+    }
+
+    /// Number of tasks that were spawned so far.
+    pub(crate) fn n_spawned(&self) -> u64 {
+        self.next_id - 1 - self.n_mains
     }
 
     /// Describes `task`: its id, its name, and where it was spawned.

@@ -30,10 +30,11 @@ use super::context::{Current, poll_with_budget, report_slow_poll};
 use super::inbox::Inbox;
 use super::join_error::Id;
 use super::log_lines::{report_closed_fds, report_failed_wait, trace_ready, trace_wait};
+use super::metrics::{add, count};
 use super::reactor::ClosedFd;
 use super::repair::{rebuild_after_fork, repair};
 use super::tasks::conclude;
-use super::{EventLoop, with};
+use super::{EventLoop, tracking, with};
 use crate::sys::fork;
 use crate::sys::select::Waited;
 use crate::sys::task::{self, Batch, MainTask, Running};
@@ -114,7 +115,10 @@ pub(crate) fn turn(
         trace_wait(timeout);
         // 4. Wait.
         let pipe = inbox.pipe_fd().expect("a loop that runs has its pipe");
-        with(|l| l.reactor.wait(pipe, timeout))
+        let begin = tracking::wait_begins();
+        let waited = with(|l| l.reactor.wait(pipe, timeout));
+        tracking::wait_ended(begin);
+        waited
     });
     let Some((waited, pipe_ready)) = waited else {
         return Turn::Woke(0);
@@ -122,6 +126,7 @@ pub(crate) fn turn(
 
     // 5. Collect. An interest that stayed in its table would make the next `select` return at
     //    once, for as long as the data is not read.
+    count_wait(waited, pipe_ready);
     let mut looks_wrong = pipe_ready && !inbox.drain_pipe();
     trace_ready(pipe_ready);
     let (mut woken, closed, is_idle) = with(|l| l.collect(waited)).unwrap_or_default();
@@ -135,6 +140,7 @@ pub(crate) fn turn(
     // 6. Wake. Nothing is borrowed: a waker may spawn, register, close or panic.
     let n_woken = woken.len();
     if n_woken > 0 {
+        count(|c| add(&c.wakers_called, n_woken));
         boundary::trace!("wake {n_woken} waiters");
     }
     woken.drain(..).for_each(boundary::wake);
@@ -142,10 +148,22 @@ pub(crate) fn turn(
     Turn::Woke(n_woken)
 }
 
+/// Counts a wait by what has ended it.
+fn count_wait(waited: Waited, pipe_ready: bool) {
+    count(|c| {
+        add(&c.waits, 1);
+        match (pipe_ready, waited) {
+            (true, _) => add(&c.ended_by_wake, 1),
+            (false, Waited::Ready(0)) => {}
+            (false, _) => add(&c.ended_by_fd, 1),
+        }
+    });
+}
+
 /// Step 1: polls woken tasks, batch by batch. Returns approximately how many polls that were.
 fn run_woken_tasks(inbox: &Inbox, mut main: Option<&mut Main<'_>>) -> usize {
-    let mut n_polls = 0;
-    while n_polls < MAX_POLLS {
+    let (mut n_polls, mut n_spent) = (0, 0);
+    while n_polls + n_spent < MAX_POLLS {
         inbox.collect();
         // What the polls of this batch wake goes to the queue, and so into the next batch. If a
         // poll unwinds, the batch puts back what is left of it.
@@ -157,13 +175,17 @@ fn run_woken_tasks(inbox: &Inbox, mut main: Option<&mut Main<'_>>) -> usize {
             n_polls += 1;
             match main.as_deref_mut() {
                 Some(main) if main.task.id() == running.task().id() => {
-                    n_polls += poll_main(main, &running);
+                    n_spent += poll_main(main, &running);
                 }
-                _ => n_polls += poll_task(running),
+                _ => n_spent += poll_task(running),
             }
         }
     }
-    n_polls
+    count(|c| {
+        add(&c.turns, 1);
+        add(&c.polls, n_polls);
+    });
+    n_polls + n_spent
 }
 
 /// Polls the main future. Returns the spent part of its budget.
@@ -203,6 +225,9 @@ fn poll_task(mut running: Running) -> usize {
 /// Marks a task whose future is gone as finished, and tells whoever waits for that.
 pub(super) fn end_task(running: Running) {
     let ended = running.finish();
+    if tracking::is_on() {
+        tracking::task_ended(ended.id);
+    }
     let mut name = None;
     // A name is needed for the report of a panic that no handle returns.
     if ended.is_named && ended.unclaimed.is_some() {
@@ -267,10 +292,23 @@ impl EventLoop {
         let is_look_due = self.reactor.wants_time();
         let now = (is_look_due || !self.timers.is_empty()).then(Moment::now);
         if let Some(now) = now {
-            self.timers.collect(now, &mut woken);
+            self.collect_timers(now, &mut woken);
         }
         let (found, is_idle) = self.reactor.look_if_due(now, &mut woken);
         closed.extend(found);
         (woken, closed, is_idle)
+    }
+
+    fn collect_timers(&mut self, now: Moment, woken: &mut Vec<Waker>) {
+        let n_before = woken.len();
+        if tracking::is_on() {
+            let note = |deadline| tracking::timer_fires(deadline, now);
+            self.timers.collect_noting(now, woken, note);
+        } else {
+            self.timers.collect(now, woken);
+        }
+        if woken.len() > n_before {
+            count(|c| add(&c.timers_fired, woken.len() - n_before));
+        }
     }
 }

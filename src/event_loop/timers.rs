@@ -121,6 +121,13 @@ impl Timers {
         self.queue.len() + usize::from(self.newest.is_some())
     }
 
+    /// Goes through all armed timers: when they are due, and whom they wake.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (Moment, &Waker)> {
+        let newest = self.newest.iter().map(|(key, waker)| (key, waker));
+        let all = self.queue.iter().chain(newest);
+        all.map(|(key, waker)| (key.deadline, waker))
+    }
+
     /// Returns the earliest deadline.
     pub(crate) fn next_deadline(&mut self) -> Option<Moment> {
         self.queue_newest();
@@ -149,6 +156,16 @@ impl Timers {
 
     /// Moves the wakers of all timers that are due at `now` to `due`, earliest first.
     pub(crate) fn collect(&mut self, now: Moment, due: &mut Vec<Waker>) {
+        self.collect_noting(now, due, |_| {});
+    }
+
+    /// Does what [`collect`](Timers::collect) does, and calls `note` with each deadline.
+    pub(crate) fn collect_noting(
+        &mut self,
+        now: Moment,
+        due: &mut Vec<Waker>,
+        mut note: impl FnMut(Moment),
+    ) {
         self.queue_newest();
         while let Some(first) = self.queue.first_entry() {
             // A deadline of exactly `now` is due: the wait was rounded up to reach it, and another
@@ -156,6 +173,7 @@ impl Timers {
             if first.key().deadline > now {
                 return;
             }
+            note(first.key().deadline);
             due.push(first.remove());
         }
     }

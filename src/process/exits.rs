@@ -15,6 +15,8 @@
 use super::looker::{self, Looker};
 use super::orphan::{self, Orphan};
 use super::watcher::{self, Watcher};
+use crate::event_loop::note::Note;
+use crate::event_loop::notes::Hidden;
 use crate::{event_loop, sys, time};
 use std::cell::Cell;
 use std::fmt;
@@ -47,6 +49,8 @@ pub(super) fn check_not_ignored() -> io::Result<()> {
 pub(super) struct ExitListener {
     /// `None` once the child has been given to those who reap orphans.
     way: Option<Way>,
+    /// The number of the child, for dumps.
+    pid: u32,
     next_pause: Cell<Duration>,
 }
 
@@ -76,6 +80,7 @@ impl ExitListener {
         });
         ExitListener {
             way: Some(way),
+            pid,
             next_pause: Cell::new(FIRST_PAUSE),
         }
     }
@@ -117,15 +122,26 @@ impl ExitListener {
 
     /// Waits until it is time to look at the child again, for a reason after `mark`.
     pub(super) async fn changed(&self, mark: u64) {
+        // Says in dumps what the task waits for.
+        let mut note = Note::default();
         match self.way() {
             Way::Watched { watcher, key } if watcher.has_told(*key) => {
                 let pause = self.next_pause.get();
                 self.next_pause.set(LOOK_PERIOD.min(2 * pause));
                 time::sleep(pause).await;
             }
-            Way::Watched { watcher, key } => poll_fn(|cx| watcher.poll(*key, cx)).await,
+            Way::Watched { watcher, key } => {
+                poll_fn(|cx| {
+                    note.put(cx.waker(), Hidden::Child(self.pid));
+                    watcher.poll(*key, cx)
+                })
+                .await;
+            }
             Way::LookedAt { looker, pid } => {
-                let signal = poll_fn(|cx| looker.poll(*pid, mark, cx));
+                let signal = poll_fn(|cx| {
+                    note.put(cx.waker(), Hidden::Child(*pid));
+                    looker.poll(*pid, mark, cx)
+                });
                 // A timeout is no error: it is time to look, too.
                 let _ = time::timeout(LOOK_PERIOD, signal).await;
             }

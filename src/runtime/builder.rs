@@ -25,6 +25,7 @@ pub struct Builder {
     blocking_threads: Option<usize>,
     panic_when_stuck: Option<bool>,
     slow_poll: Option<Duration>,
+    track: Option<bool>,
 }
 
 impl Builder {
@@ -90,6 +91,17 @@ impl Builder {
         self
     }
 
+    /// Sets whether the times of tasks and of the loop are measured, from now on, on this thread's
+    /// loop, for [`dump`](crate::dump) and [`metrics`](crate::metrics): the age of tasks, how long
+    /// their polls take, how long the loop sleeps, how late timers are.
+    ///
+    /// Off by default, because it reads the clock once per poll and twice per turn. Turning it off
+    /// forgets what was measured.
+    pub fn track(mut self, track: bool) -> Builder {
+        self.track = Some(track);
+        self
+    }
+
     /// [`run`](crate::run) with these settings.
     ///
     /// # Errors
@@ -140,6 +152,9 @@ impl Builder {
         }
         if let Some(limit) = self.slow_poll {
             context::set_slow_poll((limit < Duration::MAX).then_some(limit));
+        }
+        if let Some(track) = self.track {
+            context::set_tracking(track);
         }
         if let Some(panic) = self.panic_when_stuck {
             with(|l| l.panic_when_stuck = panic);

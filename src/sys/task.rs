@@ -29,7 +29,8 @@ mod state;
 pub(crate) use local::{Birth, Ended, MainTask, Running, Task};
 pub(crate) use mailbox::{Alarm, Mailbox, Message};
 pub(crate) use queue::{
-    Batch, all, clear_queue, has_queued, n_awaited, n_unfinished, rebuild_after_fork,
+    Batch, all, clear_queue, has_queued, n_awaited, n_listed_and_queued, n_unfinished,
+    rebuild_after_fork,
 };
 
 use super::sync::{Arc, AtomicUsize, Cell, Ordering};
@@ -125,6 +126,8 @@ struct Header {
     place: &'static Location<'static>,
     /// The flags that only the thread of the loop needs, and the id.
     local: Cell<u64>,
+    /// Number of polls so far. Wraps around.
+    n_polls: Cell<u32>,
 }
 
 #[repr(C)]
@@ -286,6 +289,7 @@ fn allocate<B: Body + 'static>(body: B, birth: Birth, state: usize, is_listed: b
         following: Cell::new(Link::NULL),
         joiner: Cell::new(None),
         place: birth.place,
+        n_polls: Cell::new(0),
     };
     let body = UnsafeCell::new(ManuallyDrop::new(body));
     let task = Box::into_raw(Box::new(Allocation { header, body }));

@@ -22,6 +22,7 @@ mod io;
 mod join_set;
 mod local;
 mod net_util;
+mod observe;
 mod order;
 mod panics;
 mod pending;

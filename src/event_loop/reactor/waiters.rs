@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::os::fd::RawFd;
 use std::task::Waker;
 
-/// No entry.
+/// No entry: an index beyond the last one.
 const NONE: u32 = u32::MAX;
 
 /// A list with fewer entries without an owner than this is never purged.
@@ -226,6 +226,13 @@ impl Arena {
         to.n_loose += from.n_loose;
         to.n_select += from.n_select;
         *from = List::EMPTY;
+    }
+
+    /// Returns the wakers of `list`, in order.
+    pub(crate) fn wakers(&self, list: &List) -> impl Iterator<Item = &Waker> {
+        let entry = |index: u32| self.entries.get(index as usize);
+        let entries = std::iter::successors(entry(list.first), move |e| entry(e.next));
+        entries.filter_map(|entry| entry.waker.as_ref())
     }
 
     /// Notes where the entries of `list` are from now on.

@@ -72,6 +72,26 @@ impl Task {
         self.header().place
     }
 
+    /// Number of polls so far, modulo 2^32.
+    pub(crate) fn n_polls(&self) -> u32 {
+        self.header().n_polls.get()
+    }
+
+    fn count_poll(&self) {
+        let n_polls = &self.header().n_polls;
+        n_polls.set(n_polls.get().wrapping_add(1));
+    }
+
+    /// True while the task is polled, or its future or output is dropped.
+    pub(crate) fn is_running(&self) -> bool {
+        self.header().has(RUNNING)
+    }
+
+    /// True if `run` does not wait for the task.
+    pub(crate) fn is_daemon(&self) -> bool {
+        self.header().has(DAEMON)
+    }
+
     /// True if the loop has a name for the task.
     pub(crate) fn is_named(&self) -> bool {
         self.header().has(NAMED)
@@ -184,8 +204,9 @@ impl Running {
         self.is_aborted
     }
 
-    /// Calls `f` with a waker of the task.
+    /// Calls `f`, which polls the task, with a waker of the task.
     pub(crate) fn with_waker<R>(&self, f: impl FnOnce(&mut Context<'_>) -> R) -> R {
+        self.task.count_poll();
         self.task.with_waker(f)
     }
 
@@ -193,6 +214,7 @@ impl Running {
     pub(crate) fn poll(&mut self) -> Poll<()> {
         let id = self.task.id();
         let task = ManuallyDrop::new(TaskRef(self.task.0));
+        self.task.count_poll();
         task.with_waker(|cx| self.body().poll(id, cx))
     }
 

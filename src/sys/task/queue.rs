@@ -226,6 +226,18 @@ pub(crate) fn n_unfinished() -> usize {
     n
 }
 
+/// Number of tasks in the list of all tasks, and number of those that wait to be polled.
+pub(crate) fn n_listed_and_queued() -> (usize, usize) {
+    let mut n_queued = 0;
+    HERE.with(|here| {
+        here.each(|link| {
+            let is_queued = link.uncounted().is_some_and(|task| task.will_be_polled());
+            n_queued += usize::from(is_queued);
+        });
+        (here.n_listed.get(), n_queued)
+    })
+}
+
 /// Queues all tasks and `main` in the child of a fork, in which no other thread goes on.
 ///
 /// A thread may have been in the middle of a wake: then a task is marked as queued, but is in no

@@ -41,6 +41,11 @@ impl TaskRef {
         self.header().state.load(Ordering::Acquire) & FINISHED != 0
     }
 
+    /// Whether the task is in the run queue or in the mailbox, and has not finished.
+    pub(super) fn will_be_polled(&self) -> bool {
+        self.header().state.load(Ordering::Relaxed) & (QUEUED | FINISHED) == QUEUED
+    }
+
     /// The address of the task, which is that of the data of its wakers.
     pub(crate) fn address(&self) -> *const () {
         self.0.as_ptr().cast()

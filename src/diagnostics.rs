@@ -1,0 +1,37 @@
+//! What [`dump`](crate::dump) and [`metrics`](crate::metrics) return.
+//!
+//! A dump says of every task what it is called, where it was spawned, how often it was polled and
+//! what it waits for. This is one of `examples/chat.rs` with three clients, of which the third has
+//! not sent its name yet:
+//!
+//! ```text
+//! main future: waiting, 4 polls
+//!     waits for descriptor 3 to read: tcp listener 127.0.0.1:40399
+//! task 1 "dump on SIGUSR1" (examples/chat.rs:21:13): running, 2 polls
+//! task 3 (examples/chat.rs:30:28): waiting, 6 polls
+//!     waits for descriptor 8 to read: tcp 127.0.0.1:41190
+//!     has 2 wakers that are held elsewhere
+//! task 4 (examples/chat.rs:30:28): waiting, 4 polls
+//!     waits for descriptor 9 to read: tcp 127.0.0.1:41204
+//!     has 2 wakers that are held elsewhere
+//! task 5 (examples/chat.rs:30:28): waiting, 2 polls
+//!     waits for descriptor 11 to read: tcp 127.0.0.1:41218
+//!     has 2 wakers that are held elsewhere
+//! loop: 12 turns, 17 polls, 12 waits
+//!     ended by a descriptor 10, by another thread 0, by time or a signal 2
+//!     4 tasks, 0 queued; 0 timers
+//!     0 descriptors in select, 5 in the kernel's queue
+//!     0 blocking threads, 0 busy, 0 jobs queued
+//! ```
+//!
+//! The wakers that are held elsewhere are in the channel of lines to each client, and the handle by
+//! which a client is cut off.
+//!
+//! Nothing is kept for a dump while the loop runs: it finds the wakers of each task in the tables
+//! of the loop. A task costs one instruction per poll for the number of its polls. What needs a
+//! clock (ages, the longest poll, busy and idle time, how late timers are) is there after
+//! [`Builder::track`](crate::Builder::track).
+
+pub use crate::event_loop::dump::{Direction, Dump, TaskDump, TaskState, TaskTimes, WaitsFor};
+pub use crate::event_loop::metrics::Metrics;
+pub use crate::event_loop::tracking::Tracked;
