@@ -140,27 +140,25 @@ impl fmt::Display for Dump {
         let m = &self.metrics;
         writeln!(
             f,
-            "loop: {} turns, {} polls, {} waits\n    ended by a descriptor {}, by another thread {}, \
-             by time or a signal {}",
-            m.turns,
-            m.polls,
-            m.waits,
-            m.waits_ended_by_descriptor,
-            m.waits_ended_by_wake,
-            m.waits_ended_by_time
+            "loop: {} turns, {} polls, {} waits",
+            m.turns, m.polls, m.waits
         )?;
         writeln!(
             f,
-            "    {} tasks, {} queued; {} timers\n    {} descriptors in select, {} in the kernel's \
-             queue\n    {} blocking threads, {} busy, {} jobs queued",
-            m.tasks,
-            m.tasks_queued,
-            m.timers_armed,
-            m.descriptors_young,
-            m.descriptors_tenured,
-            m.blocking_threads,
-            m.blocking_threads_busy,
-            m.blocking_jobs_queued
+            "    ended by a descriptor {}, by another thread {}, by time or a signal {}",
+            m.waits_ended_by_descriptor, m.waits_ended_by_wake, m.waits_ended_by_time
+        )?;
+        let (tasks, queued, timers) = (m.tasks, m.tasks_queued, m.timers_armed);
+        writeln!(f, "    {tasks} tasks, {queued} queued; {timers} timers")?;
+        let (young, tenured) = (m.descriptors_young, m.descriptors_tenured);
+        writeln!(
+            f,
+            "    {young} descriptors in select, {tenured} in the kernel's queue"
+        )?;
+        writeln!(
+            f,
+            "    {} blocking threads, {} busy, {} jobs queued",
+            m.blocking_threads, m.blocking_threads_busy, m.blocking_jobs_queued
         )?;
         if let Some(tracked) = &m.tracked {
             let (busy, idle) = (Short(tracked.busy), Short(tracked.idle));
