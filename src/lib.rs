@@ -132,6 +132,49 @@ pub use net::{AsyncUnixDatagram, AsyncUnixListener, AsyncUnixStream};
 pub use runtime::{Builder, CreateError, Interest, block_on, interest, run, turn};
 pub use task::{spawn, yield_now};
 
+/// Makes an `async fn main` the `main` of the program, which [`run`]s it: feature `macros`.
+///
+/// The function has no parameters and may return what any `main` may. The program ends when it and
+/// all tasks have ended.
+///
+/// # Arguments
+/// - `crate = "path"`: where the library is found. Needed only if the program depends on it under
+///   another name, and does not say so in its own Cargo.toml by `package = "fahrenheit"`.
+///
+/// # Examples
+/// ```
+/// #[fahrenheit::main]
+/// async fn main() -> std::io::Result<()> {
+///     let socket = fahrenheit::AsyncUdpSocket::bind("127.0.0.1:0")?;
+///     println!("bound to {}", socket.local_addr()?);
+///     Ok(())
+/// }
+/// ```
+#[cfg(feature = "macros")]
+pub use fahrenheit_macros::main;
+#[cfg(feature = "macros")]
+#[doc(hidden)]
+pub use runtime::macros as __macros;
+
+/// Makes a test of an `async fn`: feature `macros`.
+///
+/// The function has no parameters and may return what any test may. It is run by [`block_on`].
+/// Tasks that have not ended with it are dropped, also if it panics. Other attributes, such as
+/// `#[should_panic]` and `#[ignore]`, have their usual meaning.
+///
+/// # Arguments
+/// - `crate = "path"`, as for [`main`].
+///
+/// # Examples
+/// ```
+/// #[fahrenheit::test]
+/// async fn a_task_returns_its_output() {
+///     assert_eq!(fahrenheit::spawn(async { 42 }).await.unwrap(), 42);
+/// }
+/// ```
+#[cfg(feature = "macros")]
+pub use fahrenheit_macros::test;
+
 /// The traits for reading, writing and combining: `use fahrenheit::prelude::*`.
 ///
 /// All of them come from `futures-io` and `futures-util`.

@@ -3,6 +3,8 @@
 //! What a turn does is in `event_loop::tick`. This module knows only when to start and to stop.
 
 mod builder;
+#[cfg(feature = "macros")]
+pub mod macros;
 mod turn;
 
 pub use crate::sys::wake_pipe::CreateError;

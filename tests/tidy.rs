@@ -49,7 +49,7 @@ fn read(path: &str) -> Option<String> {
 
 /// All Rust of this package.
 fn all_rust() -> Vec<File> {
-    let folders = ["src", "tests", "examples", "benches"];
+    let folders = ["src", "tests", "examples", "benches", "macros"];
     let found: Vec<_> = folders.iter().flat_map(|f| files(f, ".rs")).collect();
     assert!(
         found.len() > 20,
