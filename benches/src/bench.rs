@@ -242,6 +242,8 @@ fn facts(options: &Options) -> Vec<(String, String)> {
         ),
         ("cores", cores.to_string()),
         ("kernel", kernel),
+        ("pinned", sys::pinning()),
+        ("repeated by", command()),
     ];
     if options.ratios {
         facts.push(("rounds", rounds));
@@ -276,6 +278,12 @@ fn commit() -> String {
         false => ", with changes",
     };
     format!("{}{dirty}", git(&["log", "-1", "--format=%h"]))
+}
+
+/// The command that makes these figures again.
+fn command() -> String {
+    let words: Vec<_> = env::args().skip(1).collect();
+    format!("`cargo run --release -- {}` in benches", words.join(" "))
 }
 
 /// The release profile as cargo's environment changed it, which changes instructions by a third.

@@ -134,10 +134,13 @@ pub(crate) fn run(words: &[String]) -> Result<(), String> {
     sys::raise_limits();
     // A counted server has a core of its own: how long its load waits does not matter, but a
     // load that is interrupted between `connect` and `send` makes it wait once more.
-    sys::pin(match role == REQUESTS || (role == LOAD && !row.one_core) {
+    let pinned = sys::pin(match role == REQUESTS || (role == LOAD && !row.one_core) {
         true => load_core,
         false => server_core,
     });
+    if let Err(errno) = pinned {
+        eprintln!("{role} is not pinned to a core, so its figures are noisier: {errno}");
+    }
     match (role.as_str(), row.kind, rest) {
         (INSIDE | COUNT, Kind::Inside(work), [name, number]) => {
             sys::keep_freed_memory();

@@ -5,7 +5,11 @@ use std::fmt::Write;
 
 use crate::child::CONTENDERS;
 use crate::plot::number;
+use crate::rows;
 use crate::sample::Sample;
+
+/// Rounds whose costs differ by this share of their median are listed one by one.
+const UNSTEADY: f64 = 0.2;
 
 /// Ratios are taken to this one.
 pub(crate) const REFERENCE: &str = "tokio";
@@ -85,6 +89,15 @@ impl RowResults {
         Some((largest - smallest) / median(figures)?.max(1e-9))
     }
 
+    /// The cost in each round.
+    fn costs(&self, runtime: &str) -> Option<String> {
+        let samples = self.of(runtime)?.iter().flatten();
+        let costs: Vec<_> = samples
+            .filter_map(|sample| sample.get("cost").map(short))
+            .collect();
+        Some(costs.join(", "))
+    }
+
     /// The names of all figures but `cost` whose median is at least `least` for one of the
     /// runtimes.
     fn figures_from(&self, least: f64) -> BTreeSet<&str> {
@@ -134,6 +147,7 @@ impl Results {
         self.syscalls(&mut text);
         self.footprints(&mut text);
         self.units(&mut text);
+        self.unsteady(&mut text);
         self.failures(&mut text);
         text
     }
@@ -208,6 +222,38 @@ impl Results {
         text.push_str("\n## What an operation is, where CPU time is measured\n\n");
         for row in &self.rows {
             let _ = writeln!(text, "- `{}`: {}", row.name, row.unit);
+        }
+        let noted = self.rows.iter();
+        let noted: Vec<_> = noted
+            .filter_map(|row| Some((row.name, rows::note(row.name)?)))
+            .collect();
+        if noted.is_empty() {
+            return;
+        }
+        text.push_str("\n## Where the runtimes or the rounds are not alike\n\n");
+        for (name, note) in noted {
+            let _ = writeln!(text, "- `{name}`: {note}");
+        }
+    }
+
+    /// Rounds that differ by more than noise: the median of two regimes describes neither.
+    fn unsteady(&self, text: &mut String) {
+        let mut lines = String::new();
+        for row in &self.rows {
+            let runtimes = row.samples.iter().map(|(runtime, _)| *runtime);
+            let wide: Vec<_> = runtimes
+                .filter(|runtime| row.spread(runtime, "cost") >= Some(UNSTEADY))
+                .filter_map(|runtime| Some(format!("{runtime} {}", row.costs(runtime)?)))
+                .collect();
+            if !wide.is_empty() {
+                let _ = writeln!(lines, "- `{}`: {}", row.name, wide.join("; "));
+            }
+        }
+        if !lines.is_empty() {
+            let _ = write!(
+                text,
+                "\n## Costs of the rounds, where they differ by more than a fifth\n\n{lines}"
+            );
         }
     }
 
@@ -436,6 +482,28 @@ mod tests {
         assert_eq!(row.ratio("fahrenheit"), Some(2.0));
         assert_eq!(row.figure("fahrenheit", "cost"), Some(100.0));
         assert_eq!(row.ratio("smol"), None);
+    }
+
+    #[test]
+    fn rounds_of_two_regimes_are_listed_and_rows_have_their_notes() {
+        let mut row = RowResults::new("bulk-echo", "");
+        for (tokio, this) in [(100, 100), (200, 110)] {
+            row.add("tokio", sample(tokio));
+            row.add("fahrenheit", sample(this));
+        }
+        let results = Results {
+            rows: vec![row],
+            ..Results::default()
+        };
+        let text = results.markdown();
+        assert!(text.contains("- `bulk-echo`: tokio 100, 200\n"), "{text}");
+        assert!(text.contains("- `bulk-echo`: has two regimes"), "{text}");
+    }
+
+    #[test]
+    fn every_note_belongs_to_a_row() {
+        let n_notes = rows::ROWS.iter().filter_map(|row| rows::note(row.name));
+        assert_eq!(n_notes.count(), 6);
     }
 
     #[test]

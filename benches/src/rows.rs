@@ -188,6 +188,27 @@ pub(crate) const ROWS: &[Row] = &[
     on_one_core(echo("tick-10000", 1, 10_000)),
 ];
 
+/// Where the runtimes do not do quite the same in a row, or where its figures are not steady.
+pub(crate) fn note(row: &str) -> Option<&'static str> {
+    Some(match row {
+        "timeout-ready" | "timeout-pending" => {
+            "the limit of fahrenheit counts from the first poll, so that a future that is ready \
+             then costs no look at the clock; elsewhere it counts from when the timeout is made"
+        }
+        "sleeps" => {
+            "fahrenheit may delay a timer by 0.1 ms to serve several at once; tokio and monoio \
+             count in milliseconds"
+        }
+        "blocking" => "pools of different sizes, whose threads end after different times",
+        "bulk-echo" => {
+            "has two regimes, of which one costs twice as much as the other. Which of them a round \
+             is in is decided by chance, so one ratio says little; see the costs of the rounds"
+        }
+        "connection-memory" => "what an io_uring keeps in the kernel is in no resident set",
+        _ => return None,
+    })
+}
+
 /// The row of this name.
 pub(crate) fn find(name: &str) -> Option<&'static Row> {
     ROWS.iter().find(|row| row.name == name)

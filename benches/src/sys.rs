@@ -23,13 +23,28 @@ pub(crate) fn cores() -> (usize, usize) {
 
 /// Keeps this process, and every thread it starts from now on, on one core.
 ///
-/// Failure is not an error: a container may own other cores than these, and then the run is
-/// noisier, not wrong.
-pub(crate) fn pin(core: usize) {
+/// Failure is no reason to stop: a container may own other cores than these, and then the run is
+/// noisier, not wrong. The results say so: see [`pinning`].
+pub(crate) fn pin(core: usize) -> nix::Result<()> {
     let mut set = CpuSet::new();
-    if set.set(core).is_ok() {
-        let _ = sched_setaffinity(Pid::from_raw(0), &set);
-    }
+    set.set(core)?;
+    sched_setaffinity(Pid::from_raw(0), &set)
+}
+
+/// Whether the measured process and the load generator get cores of their own, in words.
+pub(crate) fn pinning() -> String {
+    let (server, load) = cores();
+    // A thread of its own, because the core of this one must not change.
+    let try_pin = |core| match std::thread::spawn(move || pin(core)).join() {
+        Ok(Ok(())) => format!("core {core}"),
+        Ok(Err(errno)) => format!("NOT PINNED to core {core} ({errno})"),
+        Err(_) => format!("NOT PINNED to core {core}"),
+    };
+    format!(
+        "measured process {}, load {}",
+        try_pin(server),
+        try_pin(load)
+    )
 }
 
 /// Raises the limit of open descriptors as far as it goes, and says how far that was.
