@@ -54,7 +54,8 @@ mod waiters;
 
 pub use error::RegisterError;
 pub use kinds::Poller;
-pub(crate) use kinds::{Added, Advice, ClosedFd, Direction, Owner, Token};
+use kinds::Added;
+pub(crate) use kinds::{Advice, ClosedFd, Direction, Owner, Token};
 pub(crate) use waiters::{Arena, List, WaitKey};
 
 use crate::sys::queue::Queue;

@@ -92,7 +92,7 @@ impl<T: AsFd> Registered<T> {
     /// Has the next write wait until the descriptor is ready to write. Always pending.
     pub(super) fn poll_room<R>(&self, cx: &mut Context<'_>) -> Poll<R> {
         self.source.block(Direction::Write);
-        self.source.poll_wait(Direction::Write, true, None, cx)
+        self.source.poll_wait(Direction::Write, None, cx, |_| true)
     }
 
     /// Waits until the descriptor is ready to read. A hint: the read may still find nothing.

@@ -9,7 +9,9 @@
 //! **Invariant.** A future of this crate that is dropped while it waits leaves nothing behind.
 
 use crate::event_loop::not_running::warn_if_not_running;
-use crate::event_loop::reactor::{Added, Advice, Direction, Owner, RegisterError, Token, WaitKey};
+use crate::event_loop::reactor::{
+    Advice, Direction, Owner, Reactor, RegisterError, Token, WaitKey,
+};
 use crate::event_loop::{boundary, context, with};
 use crate::sys::blocking::Blocking;
 use crate::sys::select::is_number_ready;
@@ -145,43 +147,48 @@ impl Source {
     ) -> Poll<io::Result<R>> {
         ready!(context::poll_budget(cx));
         let advice = with(|l| l.reactor.advice(self.token, direction));
-        let was_ready = match advice {
-            Some(Advice::Try | Advice::TryTwice) => false,
-            Some(Advice::TryHinted | Advice::TryDoubted) => true,
-            Some(Advice::Wait) => return self.poll_wait(direction, false, owner, cx),
-            Some(Advice::Dead) | None => return Poll::Ready(Err(Errno::EBADF.into())),
-        };
-        // The descriptor was ready when the loop last looked. Since then another task or process
-        // may have been faster, and then the call would block the thread.
-        let is_ready = || is_number_ready(self.token.fd, direction == Direction::Write);
-        let mut call = || match self.blocking.is_none() || is_ready() {
-            true => call(),
-            false => Err(io::ErrorKind::WouldBlock.into()),
-        };
-        let mut outcome = sys::retry_io(&mut call);
-        // Behind a datagram there is usually no other. So that each does not cost three calls, the
-        // first `WouldBlock` is taken for a guess, which is looked at later, unless guesses about
-        // this socket have been in vain.
-        let guesses = advice == Some(Advice::TryTwice)
-            && self.takes_messages
-            && would_block(&outcome)
-            && with(|l| l.reactor.guess_blocked(self.token, direction)) == Some(true);
-        if guesses {
-            return self.poll_wait(direction, false, owner, cx);
+        let advice = advice.unwrap_or(Advice::Dead);
+        match advice {
+            Advice::Try | Advice::TryTwice | Advice::TryHinted | Advice::TryDoubted => {}
+            Advice::Wait => return self.poll_wait(direction, owner, cx, |_| false),
+            Advice::Dead => return Poll::Ready(Err(Errno::EBADF.into())),
         }
-        if advice == Some(Advice::TryTwice) && would_block(&outcome) {
-            outcome = sys::retry_io(&mut call);
-        }
-        if advice == Some(Advice::TryDoubted) && !would_block(&outcome) {
+        let mut is_confirmed = advice != Advice::TryTwice;
+        let outcome = loop {
+            let outcome = match self.blocking.is_none() || self.is_ready_now(direction) {
+                true => call(),
+                // The descriptor was ready when the loop last looked. Since then another task or
+                // process may have been faster, and then the call would block the thread.
+                false => Err(io::ErrorKind::WouldBlock.into()),
+            };
+            // The kind of an error takes time to find out, so each outcome is asked for it once.
+            match outcome.as_ref().map_err(io::Error::kind) {
+                Err(io::ErrorKind::Interrupted) => {}
+                Err(io::ErrorKind::WouldBlock) if is_confirmed => {
+                    boundary::trace!("descriptor {}: would block", self.token.fd);
+                    let was_ready = matches!(advice, Advice::TryHinted | Advice::TryDoubted);
+                    return self.poll_wait(direction, owner, cx, |reactor| {
+                        reactor.note_would_block(self.token, direction, was_ready)
+                    });
+                }
+                Err(io::ErrorKind::WouldBlock) => {
+                    // Behind a datagram there is usually no other. So that each does not cost three
+                    // calls, the first `WouldBlock` is taken for a guess, which is looked at later,
+                    // unless guesses about this socket have been in vain.
+                    if self.takes_messages
+                        && with(|l| l.reactor.guess_blocked(self.token, direction)) == Some(true)
+                    {
+                        return self.poll_wait(direction, owner, cx, |_| false);
+                    }
+                    is_confirmed = true;
+                }
+                _ => break outcome,
+            }
+        };
+        if advice == Advice::TryDoubted {
             with(|l| l.reactor.note_success(self.token, direction));
         }
         match &outcome {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                boundary::trace!("descriptor {}: would block", self.token.fd);
-                let needs_select =
-                    with(|l| l.reactor.note_would_block(self.token, direction, was_ready));
-                return self.poll_wait(direction, needs_select == Some(true), owner, cx);
-            }
             // Whatever came of it, an error for one: the next call might block the thread.
             _ if self.waits_first => self.block(direction),
             Ok(value) if is_short(value) => {
@@ -193,48 +200,51 @@ impl Source {
         Poll::Ready(outcome)
     }
 
-    /// Registers interest. Always pending, for the caller's convenience.
+    /// Asks `select` whether a call would not block now.
+    fn is_ready_now(&self, direction: Direction) -> bool {
+        is_number_ready(self.token.fd, direction == Direction::Write)
+    }
+
+    /// Registers interest. Always pending, for the caller's convenience. `needs_select` notes in
+    /// the reactor why the task waits, and returns whether an edge may already have passed.
     pub(super) fn poll_wait<R>(
         &self,
         direction: Direction,
-        needs_select: bool,
         owner: Option<&mut Option<WaitKey>>,
         cx: &mut Context<'_>,
+        needs_select: impl FnOnce(&mut Reactor) -> bool,
     ) -> Poll<R> {
         let entry = owner
             .as_deref()
             .copied()
             .map_or(Owner::Waker, Owner::Future);
-        let is_waiting = with(|l| {
-            let reactor = &l.reactor;
-            reactor.is_waiting(self.token, direction, needs_select, entry, cx.waker())
-        });
-        if is_waiting != Some(false) {
-            return Poll::Pending;
-        }
-        // Cloned out here: a waker's clone, drop and wake are foreign code.
+        // Cloned out here, because a waker's clone, drop and wake are foreign code. If the task
+        // waits already, the clone was in vain, but that costs less than to ask in a borrow of its
+        // own.
         let waker = cx.waker().clone();
         let added = with(|l| {
-            let reactor = &mut l.reactor;
-            reactor.add(self.token, direction, needs_select, entry, waker)
+            let needs_select = needs_select(&mut l.reactor);
+            l.reactor
+                .add(self.token, direction, needs_select, entry, waker)
         });
+        let Some(added) = added else {
+            return Poll::Pending;
+        };
         boundary::trace!(
             "interest: descriptor {}, {direction}, {}",
             self.token.fd,
             context::current()
         );
-        let Added {
-            key,
-            replaced,
-            woken,
-        } = added.unwrap_or_default();
         if let Some(owner) = owner {
-            *owner = key;
+            *owner = added.key;
         }
-        if let Some(replaced) = replaced {
-            boundary::drop_value(replaced);
+        if let Some(unused) = added.unused {
+            boundary::drop_value(unused);
         }
-        woken.into_iter().for_each(boundary::wake);
+        // Nearly always empty, and then there is nothing to go through and nothing to free.
+        if !added.woken.is_empty() {
+            added.woken.into_iter().for_each(boundary::wake);
+        }
         warn_if_not_running();
         Poll::Pending
     }
@@ -250,7 +260,7 @@ impl Source {
     ) -> io::Result<R> {
         self.check_open(direction)?;
         let may_block = self.waits_first || self.blocking.is_some();
-        if may_block && !is_number_ready(self.token.fd, direction == Direction::Write) {
+        if may_block && !self.is_ready_now(direction) {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         let outcome = sys::retry_io(call);
@@ -272,9 +282,9 @@ impl Source {
     ) -> Poll<io::Result<()>> {
         ready!(context::poll_budget(cx));
         self.check_open(direction)?;
-        let is_ready = is_number_ready(self.token.fd, direction == Direction::Write);
+        let is_ready = self.is_ready_now(direction);
         if !is_ready || with(|l| l.reactor.note_report(self.token, direction)) == Some(false) {
-            return self.poll_wait(direction, true, None, cx);
+            return self.poll_wait(direction, None, cx, |_| true);
         }
         context::spend_budget();
         Poll::Ready(Ok(()))
@@ -303,7 +313,7 @@ impl Source {
                 return Poll::Ready(Err(Errno::EBADF.into()));
             };
             if *before.get_or_insert(now) == now {
-                return self.poll_wait(direction, true, Some(&mut waiter.key), cx);
+                return self.poll_wait(direction, Some(&mut waiter.key), cx, |_| true);
             }
             with(|l| l.reactor.note_report(self.token, direction));
             context::spend_budget();
@@ -311,12 +321,6 @@ impl Source {
         })
         .await
     }
-}
-
-fn would_block<R>(outcome: &io::Result<R>) -> bool {
-    outcome
-        .as_ref()
-        .is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
 }
 
 impl Drop for Source {

@@ -16,24 +16,6 @@ impl Reactor {
         Some(source.n_ready[direction as usize])
     }
 
-    /// Returns whether `waker` waits already, in a place where it will be woken.
-    pub(crate) fn is_waiting(
-        &self,
-        token: Token,
-        direction: Direction,
-        needs_select: bool,
-        owner: Owner,
-        waker: &Waker,
-    ) -> bool {
-        let key = match owner {
-            Owner::Future(key) => key,
-            Owner::Waker => self.find(token, direction, waker),
-        };
-        key.is_some_and(|key| {
-            self.waiters.holds(key, waker) && self.waiters.is_well_placed(key, needs_select)
-        })
-    }
-
     /// Finds the entry without an owner that wakes what `waker` wakes.
     fn find(&self, token: Token, direction: Direction, waker: &Waker) -> Option<WaitKey> {
         let way = self.source(token)?.ways.get(direction as usize);
@@ -50,7 +32,8 @@ impl Reactor {
 
     /// Registers interest: `waker` is woken once, when the descriptor is ready, closed, or no
     /// longer registered. With `needs_select`, an edge may already have passed, so that only
-    /// level-triggered `select` can wake it. It replaces the entry that `owner` has already.
+    /// level-triggered `select` can wake it. It replaces the entry that `owner` has already, unless
+    /// that wakes what `waker` wakes, in a place where it will be woken.
     pub(crate) fn add(
         &mut self,
         token: Token,
@@ -64,7 +47,7 @@ impl Reactor {
             let woken = vec![waker];
             return Added {
                 key: None,
-                replaced: None,
+                unused: None,
                 woken,
             };
         }
@@ -72,7 +55,18 @@ impl Reactor {
             Owner::Future(key) => (key, true),
             Owner::Waker => (self.find(token, direction, &waker), false),
         };
-        let replaced = old.and_then(|key| self.remove(token, direction, key));
+        let mut unused = None;
+        if let Some(key) = old {
+            let waits = self.waiters.holds(key, &waker);
+            if waits && self.waiters.is_well_placed(key, needs_select) {
+                return Added {
+                    key: old,
+                    unused: Some(waker),
+                    woken: Vec::new(),
+                };
+            }
+            unused = self.remove(token, direction, key);
+        }
         let (key, is_purged) = self.push(token, direction, needs_select, is_owned, waker);
         let mut woken = Vec::new();
         if is_purged {
@@ -80,7 +74,7 @@ impl Reactor {
         }
         Added {
             key: Some(key),
-            replaced,
+            unused,
             woken,
         }
     }

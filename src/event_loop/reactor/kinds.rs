@@ -89,12 +89,13 @@ pub(crate) enum Owner {
 }
 
 /// What became of an interest.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Added {
-    /// Names the new entry.
+    /// Names the entry, which may be an older one that serves as well.
     pub(crate) key: Option<WaitKey>,
-    /// The waker of the entry that it replaces, to be dropped.
-    pub(crate) replaced: Option<Waker>,
+    /// The waker that is in no entry, to be dropped: the one of an entry that was replaced, or the
+    /// new one if the task waits already.
+    pub(crate) unused: Option<Waker>,
     /// Wakers to be woken, so that live ones register again.
     pub(crate) woken: Vec<Waker>,
 }

@@ -204,12 +204,18 @@ fn a_parked_waker_that_needs_select_is_moved_there() {
     let (token, direction) = (bench.token, Direction::Read);
     let waker = Waker::from(Arc::new(Count::default()));
     let reactor = &mut bench.reactor;
-    reactor.add(token, direction, false, Owner::Waker, waker.clone());
-    assert!(reactor.is_waiting(token, direction, false, Owner::Waker, &waker));
-    assert!(!reactor.is_waiting(token, direction, true, Owner::Waker, &waker));
-    let added = reactor.add(token, direction, true, Owner::Waker, waker.clone());
-    assert!(added.replaced.is_some());
-    assert!(reactor.is_waiting(token, direction, true, Owner::Waker, &waker));
+    let mut add =
+        |needs_select| reactor.add(token, direction, needs_select, Owner::Waker, waker.clone());
+    let parked = add(false);
+    assert!(parked.unused.is_none());
+    let still_parked = add(false);
+    assert!(still_parked.unused.is_some() && still_parked.key == parked.key);
+    let moved = add(true);
+    assert!(moved.unused.is_some() && moved.key != parked.key);
+    for needs_select in [true, false] {
+        let unmoved = add(needs_select);
+        assert!(unmoved.unused.is_some() && unmoved.key == moved.key);
+    }
     assert_eq!(reactor.n_interests().0[0], 1);
 }
 
