@@ -73,8 +73,8 @@ pub(crate) struct EventLoop {
     /// Number of descriptors deregistered so far. Each is closed right after it is deregistered, so
     /// a task that sees this number grow knows that a descriptor has become free.
     pub(crate) n_closed: u64,
-    /// The wakers that a turn calls. Empty between turns; kept so that no turn allocates.
-    woken: Vec<Waker>,
+    /// Empty memory for the wakers that a turn calls, while no turn is under way.
+    pub(crate) woken: Vec<Waker>,
     /// How much later than its deadline a timer may fire so that one wake-up serves several.
     pub(crate) timer_slack: Duration,
     /// Whether a loop that can never wake up again panics instead of logging a warning.

@@ -18,8 +18,9 @@ use crate::event_loop::tick::{self, Main, MainFuture, Turn};
 use crate::event_loop::with;
 use crate::sys::task::{self, Task};
 use std::future::{Future, IntoFuture};
+use std::mem;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 /// Runs `main` on this thread, and returns its output when `main` **and every task that is not a
 /// daemon** have ended.
@@ -76,6 +77,9 @@ pub fn block_on<F: IntoFuture>(main: F) -> F::Output {
 /// Proof that the loop of this thread is running, and that only the owner of this value turns it.
 struct Entered {
     inbox: Inbox,
+    /// Memory that each turn uses, empty between turns. Taken out of the loop because a turn would
+    /// have to borrow the loop once more to take it out and to put it back.
+    woken: Vec<Waker>,
 }
 
 impl Entered {
@@ -86,17 +90,22 @@ impl Entered {
             return Ok(None);
         };
         inbox.open_pipe()?;
-        with(|l| {
+        let woken = with(|l| {
             l.is_running = true;
             l.has_checked_pipe = false;
+            mem::take(&mut l.woken)
         });
-        Ok(Some(Entered { inbox }))
+        let woken = woken.unwrap_or_default();
+        Ok(Some(Entered { inbox, woken }))
     }
 }
 
 impl Drop for Entered {
     fn drop(&mut self) {
-        with(|l| l.is_running = false);
+        with(|l| {
+            l.is_running = false;
+            mem::swap(&mut l.woken, &mut self.woken);
+        });
     }
 }
 
@@ -152,8 +161,8 @@ impl Drop for MainGuard {
 
 /// Turns the loop until `main` has ended and, with `waits_for_tasks`, every task that is not a
 /// daemon.
-fn drive(entered: &Entered, future: &mut dyn MainFuture, waits_for_tasks: bool) {
-    let inbox = &entered.inbox;
+fn drive(entered: &mut Entered, future: &mut dyn MainFuture, waits_for_tasks: bool) {
+    let Entered { inbox, woken } = entered;
     // The task is allocated before it is put into the loop, and finished after it was taken out.
     let Some(task) = with(|l| l.tasks.admit_main(&l.inbox)) else {
         return;
@@ -167,9 +176,11 @@ fn drive(entered: &Entered, future: &mut dyn MainFuture, waits_for_tasks: bool) 
         waits_for_tasks,
     };
     let mut watch = Watch::new();
-    while tick::turn(inbox, Some(&mut main), |n_polls| watch.before_wait(n_polls)) != Turn::Finished
-    {
-    }
+    let mut turn = || {
+        let limit = |n_polls| watch.before_wait(n_polls);
+        tick::turn(inbox, woken, Some(&mut main), limit)
+    };
+    while turn() != Turn::Finished {}
     if let Some(on_run_end) = with(|l| l.on_run_end).flatten() {
         on_run_end();
     }

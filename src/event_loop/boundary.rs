@@ -54,13 +54,18 @@ pub(crate) fn drop_payload(payload: Payload) {
 }
 
 /// True if a record of `level` would be logged. Asks the logger, which is foreign code.
+#[inline]
 pub(crate) fn is_logged(level: log::Level) -> bool {
     // The comparison needs no foreign code, and is all that a program without a logger pays.
-    level <= log::max_level()
-        && contain(|| log::log_enabled!(level)).unwrap_or_else(|payload| {
-            drop_payload(payload);
-            false
-        })
+    level <= log::max_level() && is_enabled(level)
+}
+
+#[cold]
+fn is_enabled(level: log::Level) -> bool {
+    contain(|| log::log_enabled!(level)).unwrap_or_else(|payload| {
+        drop_payload(payload);
+        false
+    })
 }
 
 /// Writes a log record for the macros of this module. A panic of the logger is ignored: the panic

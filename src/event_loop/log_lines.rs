@@ -60,12 +60,13 @@ fn describe_task_of(waker: &Waker) -> String {
     task.unwrap_or_else(|| "a future with a waker of its own".to_owned())
 }
 
-/// Logs what the loop is about to wait for.
-pub(super) fn trace_wait(timeout: Option<Duration>) {
+/// Logs what the loop is about to wait for. `may_block` and `limit` say how long it may wait.
+pub(super) fn trace_wait(may_block: bool, limit: Option<Duration>) {
     // Counting looks at every task and interest, which is too slow for a loop that is not traced.
     if !is_logged(log::Level::Trace) {
         return;
     }
+    let timeout = with(|l| l.timeout(may_block, limit)).flatten();
     let counts = with(|l| (l.reactor.n_interests(), l.timers.len()));
     let (([read, write, except], tenured), n_timers) = counts.unwrap_or_default();
     let n_tasks = task::n_unfinished();

@@ -53,8 +53,8 @@ mod wait;
 mod waiters;
 
 pub use error::RegisterError;
-pub use kinds::Poller;
 use kinds::Added;
+pub use kinds::Poller;
 pub(crate) use kinds::{Advice, ClosedFd, Direction, Owner, Token};
 pub(crate) use waiters::{Arena, List, WaitKey};
 

@@ -39,6 +39,7 @@ use crate::sys::fork;
 use crate::sys::select::Waited;
 use crate::sys::task::{self, Batch, MainTask, Running};
 use std::mem;
+use std::os::fd::RawFd;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
@@ -78,9 +79,10 @@ pub(crate) enum Turn {
 }
 
 /// Turns the loop once. `limit` gets the number of polls of step 1 and returns the maximum time to
-/// wait.
+/// wait. `woken` is scratch memory: empty between turns, and kept so that no turn allocates.
 pub(crate) fn turn(
     inbox: &Inbox,
+    woken: &mut Vec<Waker>,
     mut main: Option<&mut Main<'_>>,
     limit: impl FnOnce(usize) -> Option<Duration>,
 ) -> Turn {
@@ -103,20 +105,19 @@ pub(crate) fn turn(
         // 3. How long? `sleep` has marked the loop asleep *and then* looked at the inbox. A wake
         //    by another thread is either seen by that look, or its sender finds the mark and
         //    writes to the pipe. The other order would lose a wake that comes in between.
-        let timeout = match may_block {
-            true => min_option(with(EventLoop::time_left).flatten(), limit),
-            false => Some(Duration::ZERO),
+        trace_wait(may_block, limit);
+        // 4. Wait.
+        let wait = || {
+            let pipe = inbox.pipe_fd().expect("a loop that runs has its pipe");
+            with(|l| l.wait(pipe, may_block, limit)).flatten()
         };
-        if timeout != Some(Duration::ZERO) && with(EventLoop::is_pipe_unchecked) == Some(true) {
+        let begin = tracking::wait_begins();
+        let waited = wait().or_else(|| {
             // Other code may have closed our descriptors since the last run, and have files of its
             // own behind their numbers. Nothing would look wrong then: they are just never ready.
             repair(inbox);
-        }
-        trace_wait(timeout);
-        // 4. Wait.
-        let pipe = inbox.pipe_fd().expect("a loop that runs has its pipe");
-        let begin = tracking::wait_begins();
-        let waited = with(|l| l.reactor.wait(pipe, timeout));
+            wait()
+        });
         tracking::wait_ended(begin);
         waited
     });
@@ -129,13 +130,15 @@ pub(crate) fn turn(
     count_wait(waited, pipe_ready);
     let mut looks_wrong = pipe_ready && !inbox.drain_pipe();
     trace_ready(pipe_ready);
-    let (mut woken, closed, is_idle) = with(|l| l.collect(waited)).unwrap_or_default();
+    let (closed, is_idle) = with(|l| l.collect(waited, woken)).unwrap_or_default();
     looks_wrong |= is_idle || (waited == Waited::BadFd && closed.is_empty());
     let is_repaired = looks_wrong && repair(inbox);
     if !is_repaired {
         report_failed_wait(waited, &closed);
     }
-    report_closed_fds(closed, &mut woken);
+    if !closed.is_empty() {
+        report_closed_fds(closed, woken);
+    }
 
     // 6. Wake. Nothing is borrowed: a waker may spawn, register, close or panic.
     let n_woken = woken.len();
@@ -144,7 +147,6 @@ pub(crate) fn turn(
         boundary::trace!("wake {n_woken} waiters");
     }
     woken.drain(..).for_each(boundary::wake);
-    with(|l| l.woken = woken);
     Turn::Woke(n_woken)
 }
 
@@ -266,14 +268,37 @@ impl EventLoop {
         !mem::replace(&mut self.has_checked_pipe, true)
     }
 
-    /// Step 3: returns the time until the loop should wake up for a timer, or to watch a descriptor
-    /// again that was left out for a while.
+    /// Steps 3 and 4 in one borrow. Returns `None` without waiting if it has to be checked first
+    /// whether the wake-up pipe is still ours.
+    fn wait(
+        &mut self,
+        pipe: RawFd,
+        may_block: bool,
+        limit: Option<Duration>,
+    ) -> Option<(Waited, bool)> {
+        let timeout = self.timeout(may_block, limit);
+        if timeout != Some(Duration::ZERO) && self.is_pipe_unchecked() {
+            return None;
+        }
+        Some(self.reactor.wait(pipe, timeout))
+    }
+
+    /// Step 3: returns the maximum time to wait, which is no more than `limit`.
+    pub(super) fn timeout(&mut self, may_block: bool, limit: Option<Duration>) -> Option<Duration> {
+        match may_block {
+            true => min_option(self.time_left(), limit),
+            false => Some(Duration::ZERO),
+        }
+    }
+
+    /// Returns the time until the loop should wake up for a timer, or to watch a descriptor again
+    /// that was left out for a while.
     fn time_left(&mut self) -> Option<Duration> {
-        let timer = self.timers.next_wake_up(self.timer_slack);
-        if timer.is_none() && !self.reactor.has_resting() {
+        if self.timers.is_empty() && !self.reactor.has_resting() {
             // Without reading the clock.
             return None;
         }
+        let timer = self.timers.next_wake_up(self.timer_slack);
         let now = Moment::now();
         let deadline = min_option(timer, self.reactor.next_rest(now));
         deadline.map(|deadline| deadline.saturating_duration_since(now))
@@ -281,22 +306,20 @@ impl EventLoop {
 
     /// Step 5: takes out who is to be woken, and descriptors that other code has closed. The flag
     /// says that the loop is idle, so that it is time to check also what is rarely wrong.
-    fn collect(&mut self, waited: Waited) -> (Vec<Waker>, Vec<ClosedFd>, bool) {
-        let mut woken = mem::take(&mut self.woken);
+    fn collect(&mut self, waited: Waited, woken: &mut Vec<Waker>) -> (Vec<ClosedFd>, bool) {
         let mut closed = match waited {
             Waited::BadFd => self.reactor.find_closed_fds(),
             _ => Vec::new(),
         };
-        self.reactor.collect(&mut woken);
+        self.reactor.collect(woken);
         // The clock is read only if a timer is armed, or now and then.
         let is_look_due = self.reactor.wants_time();
         let now = (is_look_due || !self.timers.is_empty()).then(Moment::now);
         if let Some(now) = now {
-            self.collect_timers(now, &mut woken);
+            self.collect_timers(now, woken);
         }
-        let (found, is_idle) = self.reactor.look_if_due(now, &mut woken);
-        closed.extend(found);
-        (woken, closed, is_idle)
+        let is_idle = self.reactor.look_if_due(now, woken, &mut closed);
+        (closed, is_idle)
     }
 
     fn collect_timers(&mut self, now: Moment, woken: &mut Vec<Waker>) {

@@ -134,7 +134,7 @@ impl Builder {
         main: F,
         waits_for_tasks: bool,
     ) -> Result<F::Output, CreateError> {
-        let entered = match Entered::new()? {
+        let mut entered = match Entered::new()? {
             Some(entered) => entered,
             None => panic!(
                 "`run` or `block_on` was called from inside a task of the same thread: \
@@ -164,7 +164,7 @@ impl Builder {
             future,
             output: None,
         };
-        drive(&entered, &mut main, waits_for_tasks);
+        drive(&mut entered, &mut main, waits_for_tasks);
         drop(entered);
         match main
             .output

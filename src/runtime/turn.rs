@@ -69,15 +69,16 @@ use std::time::{Duration, Instant};
 ///
 /// `examples/host_loop.rs` has a whole `poll` loop.
 pub fn turn(limit: Option<Duration>) -> io::Result<usize> {
-    let Some(entered) = Entered::new()? else {
+    let Some(mut entered) = Entered::new()? else {
         return Err(io::Error::other(
             "`turn` was called from inside a task of the same thread",
         ));
     };
     with(|l| l.expects_turns = true);
     // `interest` has marked the loop asleep on behalf of the host.
-    entered.inbox.wake_up();
-    let turn = tick::turn(&entered.inbox, None, |n_polls| match n_polls {
+    let Entered { inbox, woken } = &mut entered;
+    inbox.wake_up();
+    let turn = tick::turn(inbox, woken, None, |n_polls| match n_polls {
         0 => limit,
         _ => Some(Duration::ZERO),
     });

@@ -179,13 +179,14 @@ impl Reactor {
     }
 
     /// Looks at the parked descriptors if it is time. Wakes those who wait on a wrong guess, and
-    /// returns the descriptors that were closed. The flag says that the loop was idle, so that it
-    /// can afford to check also what costs more.
+    /// adds the descriptors that were closed to `closed`. Returns whether the loop was idle, so
+    /// that it can afford to check also what costs more.
     pub(crate) fn look_if_due(
         &mut self,
         now: Option<Moment>,
         woken: &mut Vec<Waker>,
-    ) -> (Vec<ClosedFd>, bool) {
+        closed: &mut Vec<ClosedFd>,
+    ) -> bool {
         let mut is_idle = std::mem::take(&mut self.looks.is_due);
         if let (Some(promised), Some(now)) = (self.looks.promised, now) {
             is_idle |= promised <= now;
@@ -198,11 +199,13 @@ impl Reactor {
                 self.looks.n_idle += 1;
             }
             self.looks.last_audit = now;
-            return (self.look(true, woken), true);
+            closed.extend(self.look(true, woken));
+            return true;
         }
-        let now = now.filter(|_| self.n_parked > 0);
-        let closed = now.map(|now| self.look_while_busy(now, woken));
-        (closed.unwrap_or_default(), false)
+        if let Some(now) = now.filter(|_| self.n_parked > 0) {
+            closed.extend(self.look_while_busy(now, woken));
+        }
+        false
     }
 
     fn look_while_busy(&mut self, now: Moment, woken: &mut Vec<Waker>) -> Vec<ClosedFd> {

@@ -70,9 +70,9 @@ impl Bench {
     /// descriptors were closed.
     fn turn(&mut self, limit: Option<Duration>) -> (usize, usize) {
         self.reactor.wait(self.pipe.read_fd(), limit);
-        let mut woken = Vec::new();
+        let (mut woken, mut closed) = (Vec::new(), Vec::new());
         self.reactor.collect(&mut woken);
-        let (closed, _) = self.reactor.look_if_due(None, &mut woken);
+        self.reactor.look_if_due(None, &mut woken, &mut closed);
         (woken.len(), closed.len())
     }
 
@@ -129,7 +129,8 @@ fn a_busy_loop_looks_at_guesses_that_no_edge_has_ended() {
         // Something else is always ready.
         bench.reactor.note_wait(false, false);
         now = now.saturating_add(Duration::from_millis(20));
-        bench.reactor.look_if_due(Some(now), &mut woken);
+        let reactor = &mut bench.reactor;
+        reactor.look_if_due(Some(now), &mut woken, &mut Vec::new());
     }
     assert_eq!(woken.len(), 1);
 }
@@ -142,7 +143,8 @@ fn an_idle_loop_looks_after_2_6_14_and_30_seconds_and_then_every_30() {
         for _ in 0..n_looks {
             delays.push(bench.reactor.patience().unwrap().as_millis() as u64);
             bench.reactor.note_wait(true, true);
-            bench.reactor.look_if_due(None, &mut Vec::new());
+            let reactor = &mut bench.reactor;
+            reactor.look_if_due(None, &mut Vec::new(), &mut Vec::new());
         }
         delays
     };
@@ -163,8 +165,9 @@ fn a_closed_descriptor_that_a_task_waits_for_is_found_by_a_look() {
     let number = bench.token.fd;
     nix::unistd::close(number).unwrap();
     bench.reactor.note_wait(true, true);
-    let mut woken = Vec::new();
-    let (closed, is_idle) = bench.reactor.look_if_due(None, &mut woken);
+    let (mut woken, mut closed) = (Vec::new(), Vec::new());
+    let reactor = &mut bench.reactor;
+    let is_idle = reactor.look_if_due(None, &mut woken, &mut closed);
     assert!(is_idle && closed.len() == 1 && closed[0].fd == number);
     assert_eq!(bench.reactor.patience(), None);
     let advice = bench.reactor.advice(bench.token, Direction::Read);

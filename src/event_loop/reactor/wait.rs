@@ -20,7 +20,7 @@ impl Reactor {
         self.pipe = pipe;
         self.ready.clear();
         self.events.clear();
-        if self.poller == Poller::Auto {
+        if self.poller == Poller::Auto && !self.has_no_young() {
             self.promote(pipe);
         }
         let patience = self.patience();
