@@ -107,6 +107,7 @@ thread_local! {
 
 /// Borrows the loop of this thread for the duration of `f`, which must not run foreign code.
 /// Returns `None` if the thread is ending and its loop has been dropped.
+#[inline]
 pub(crate) fn with<R>(f: impl FnOnce(&mut EventLoop) -> R) -> Option<R> {
     LOOP.try_with(|cell| f(&mut cell.borrow_mut())).ok()
 }

@@ -215,6 +215,7 @@ impl Reactor {
     }
 
     /// Returns what an operation should do.
+    #[inline]
     pub(crate) fn advice(&mut self, token: Token, direction: Direction) -> Advice {
         let Some(source) = self.source_mut(token).filter(|source| !source.is_dead) else {
             return Advice::Dead;
@@ -324,6 +325,7 @@ impl Reactor {
         (source.generation == token.generation).then_some(source)
     }
 
+    #[inline]
     fn source_mut(&mut self, token: Token) -> Option<&mut Source> {
         let source = self.sources.get_mut(token.fd)?;
         (source.generation == token.generation).then_some(source)

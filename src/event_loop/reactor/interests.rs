@@ -20,14 +20,16 @@ impl Reactor {
     fn find(&self, token: Token, direction: Direction, waker: &Waker) -> Option<WaitKey> {
         let way = self.source(token)?.ways.get(direction as usize);
         let parked = way.and_then(|way| self.waiters.find(&way.parked, waker));
-        parked.or_else(|| {
-            let map = match direction {
-                Direction::Read => &self.reads,
-                Direction::Write => &self.writes,
-                Direction::Except => &self.excepts,
-            };
-            self.waiters.find(map.get(&token.fd)?, waker)
-        })
+        let map = match direction {
+            Direction::Read => &self.reads,
+            Direction::Write => &self.writes,
+            Direction::Except => &self.excepts,
+        };
+        // Where connections live long, no descriptor is young, and there is nothing to search.
+        if parked.is_some() || map.is_empty() {
+            return parked;
+        }
+        self.waiters.find(map.get(&token.fd)?, waker)
     }
 
     /// Registers interest: `waker` is woken once, when the descriptor is ready, closed, or no

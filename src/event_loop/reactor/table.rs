@@ -33,6 +33,7 @@ impl Table {
         self.pages.get(page)?.as_ref()?.sources[place].as_ref()
     }
 
+    #[inline]
     pub(super) fn get_mut(&mut self, fd: RawFd) -> Option<&mut Source> {
         let (page, place) = position(fd);
         self.pages.get_mut(page)?.as_mut()?.sources[place].as_mut()
