@@ -19,7 +19,7 @@ impl Reactor {
     /// Finds the entry without an owner that wakes what `waker` wakes.
     fn find(&self, token: Token, direction: Direction, waker: &Waker) -> Option<WaitKey> {
         let way = self.source(token)?.ways.get(direction as usize);
-        let parked = way.and_then(|way| self.waiters.find(&way.parked, waker));
+        let parked = way.and_then(|way| self.waiters.find_parked(&way.parked, waker));
         let map = match direction {
             Direction::Read => &self.reads,
             Direction::Write => &self.writes,
@@ -44,14 +44,32 @@ impl Reactor {
         owner: Owner,
         waker: Waker,
     ) -> Added {
-        if self.source(token).is_none_or(|source| source.is_dead) {
+        let has_young = !self.map(direction).is_empty();
+        let source = self.sources.get_mut(token.fd);
+        let source = source.filter(|source| source.is_current(token) && !source.is_dead);
+        let Some(source) = source else {
             // The task finds out when it is polled.
-            let woken = vec![waker];
             return Added {
                 key: None,
                 unused: None,
-                woken,
+                woken: vec![waker],
             };
+        };
+        // The usual case: a connection that lives long, and no task waits for it. Then there is
+        // nothing to find, to replace or to purge.
+        let is_first = !has_young && !matches!(owner, Owner::Future(Some(_)));
+        if is_first && source.parks(direction, needs_select) {
+            let way = source.ways.get_mut(direction as usize);
+            if let Some(way) = way.filter(|way| way.parked.is_empty()) {
+                let is_owned = matches!(owner, Owner::Future(_));
+                self.n_parked += 1;
+                self.looks.has_guesses |= way.is_guess();
+                return Added {
+                    key: Some(self.waiters.park(&mut way.parked, waker, is_owned)),
+                    unused: None,
+                    woken: Vec::new(),
+                };
+            }
         }
         let (old, is_owned) = match owner {
             Owner::Future(key) => (key, true),
@@ -59,8 +77,11 @@ impl Reactor {
         };
         let mut unused = None;
         if let Some(key) = old {
-            let waits = self.waiters.holds(key, &waker);
-            if waits && self.waiters.is_well_placed(key, needs_select) {
+            let way = self
+                .source(token)
+                .and_then(|s| s.ways.get(direction as usize));
+            let parked = way.map(|way| &way.parked);
+            if self.waiters.waits(parked, key, &waker, needs_select) {
                 return Added {
                     key: old,
                     unused: Some(waker),
@@ -94,15 +115,12 @@ impl Reactor {
         let number = direction as usize;
         let mut n_false = 0;
         if let Some(source) = self.sources.get_mut(token.fd) {
-            // After the peer has hung up, one edge may have stood for the data and for the end.
-            let end_may_follow = direction == Direction::Read && source.hung_up;
-            let parks = source.tenure == Tenure::Tenured && !needs_select && !end_may_follow;
+            let parks = source.parks(direction, needs_select);
             if let (true, Some(way)) = (parks, source.ways.get_mut(number)) {
                 self.n_parked += usize::from(way.parked.is_empty());
                 self.looks.has_guesses |= way.is_guess();
-                let key = self.waiters.push(&mut way.parked, waker, is_owned, false);
-                self.waiters.park(key);
-                let list = &way.parked;
+                let key = self.waiters.park(&mut way.parked, waker, is_owned);
+                let list = way.parked.rest();
                 return (key, self.purges.is_due(token.fd, number, list, turn));
             }
             let way = source.ways.get(number);
@@ -130,12 +148,13 @@ impl Reactor {
         direction: Direction,
         key: WaitKey,
     ) -> Option<Waker> {
-        if self.waiters.is_parked(key)? {
-            let source = self.sources.get_mut(token.fd)?;
-            let list = &mut source.ways.get_mut(direction as usize)?.parked;
-            let waker = self.waiters.remove(list, key);
-            self.n_parked -= usize::from(list.is_empty());
-            return waker;
+        let source = self.sources.get_mut(token.fd)?;
+        if let Some(way) = source.ways.get_mut(direction as usize) {
+            let waker = self.waiters.remove_parked(&mut way.parked, key);
+            if waker.is_some() {
+                self.n_parked -= usize::from(way.parked.is_empty());
+                return waker;
+            }
         }
         let map = match direction {
             Direction::Read => &mut self.reads,
@@ -164,7 +183,7 @@ impl Reactor {
         let way = source.and_then(|source| source.ways.get_mut(direction as usize));
         if let Some(way) = way.filter(|way| !way.parked.is_empty()) {
             self.n_parked -= 1;
-            self.waiters.take_all(&mut way.parked, wakers);
+            self.waiters.take_parked(&mut way.parked, wakers);
         }
     }
 

@@ -300,7 +300,7 @@ impl Reactor {
                 if is_ready {
                     source.note_ready(direction);
                     *n_parked -= 1;
-                    waiters.take_all(&mut source.ways[direction].parked, woken);
+                    waiters.take_parked(&mut source.ways[direction].parked, woken);
                 } else if all_guesses || way.belief == Belief::Doubted {
                     source.ways[direction].confirm_guess();
                 } else {

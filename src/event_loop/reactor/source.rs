@@ -1,6 +1,7 @@
 //! What the reactor knows of one registered descriptor.
 
-use super::waiters::List;
+use super::waiters::Parked;
+use super::{Direction, Token};
 use crate::sys::Trigger;
 use std::panic::Location;
 
@@ -91,7 +92,7 @@ pub(super) struct Way {
     /// What `n_doubts` began with; doubles with each look in vain.
     last_doubts: u8,
     /// Who waits, while the descriptor is tenured.
-    pub(super) parked: List,
+    pub(super) parked: Parked,
 }
 
 impl Way {
@@ -103,7 +104,7 @@ impl Way {
         n_reports: 0,
         n_doubts: 0,
         last_doubts: 0,
-        parked: List::EMPTY,
+        parked: Parked::EMPTY,
     };
 
     /// Assumes that the next call would block, unless such guesses have cost more than they saved.
@@ -184,6 +185,18 @@ impl Source {
             ways: [Way::NEW, Way::NEW],
             n_ready: [0; 3],
         }
+    }
+
+    /// Returns whether this is the registration that `token` names.
+    pub(super) fn is_current(&self, token: Token) -> bool {
+        self.generation == token.generation
+    }
+
+    /// Returns whether a task that waits in `direction` is parked, and not served by `select`.
+    pub(super) fn parks(&self, direction: Direction, needs_select: bool) -> bool {
+        // After the peer has hung up, one edge may have stood for the data and for the end.
+        let end_may_follow = direction == Direction::Read && self.hung_up;
+        self.tenure == Tenure::Tenured && !needs_select && !end_may_follow
     }
 
     /// Returns whether a task waits for it in the kernel's queue.

@@ -1,6 +1,7 @@
 //! Who waits for what, for dumps and metrics. Nothing here is part of a turn.
 
 use super::source::Tenure;
+use super::waiters::Parked;
 use super::{Direction, Reactor};
 use std::borrow::Cow;
 use std::os::fd::RawFd;
@@ -35,10 +36,11 @@ impl Reactor {
         for (fd, source) in self.sources.iter() {
             for (direction, map) in Direction::ALL.into_iter().zip(maps) {
                 let parked = source.ways.get(direction as usize).map(|way| &way.parked);
-                for list in map.get(&fd).into_iter().chain(parked) {
-                    let wakers = self.waiters.wakers(list);
-                    wakers.for_each(|waker| f(fd, direction, waker));
-                }
+                let first = parked.and_then(Parked::first_waker);
+                let lists = map.get(&fd).into_iter().chain(parked.map(Parked::rest));
+                let others = lists.flat_map(|list| self.waiters.wakers(list));
+                let wakers = first.into_iter().chain(others);
+                wakers.for_each(|waker| f(fd, direction, waker));
             }
         }
     }

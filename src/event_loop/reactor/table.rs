@@ -4,7 +4,7 @@
 use super::source::Source;
 use std::os::fd::RawFd;
 
-/// Number of descriptors per page. A page takes about 3 KiB.
+/// Number of descriptors per page. A page takes about 5 KiB.
 const PAGE: usize = 32;
 
 /// All registered descriptors.

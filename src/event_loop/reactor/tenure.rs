@@ -88,9 +88,8 @@ impl Reactor {
         let lists = [self.reads.remove(&fd), self.writes.remove(&fd)];
         for (way, list) in source.ways.iter_mut().zip(lists) {
             if let Some(list) = list {
-                self.waiters.set_parked(&list, true);
+                way.parked = self.waiters.park_all(list);
                 self.n_parked += 1;
-                way.parked = list;
             }
             if way.is_guess() {
                 // If it was wrong, the queue reports the descriptor at once: adding one counts as
@@ -187,13 +186,10 @@ impl Reactor {
                 .into_iter()
                 .zip(&mut source.ways)
             {
-                let parked = &mut way.parked;
-                if parked.is_empty() {
-                    continue;
+                if !way.parked.is_empty() {
+                    let list = map.entry(fd).or_insert(List::EMPTY);
+                    waiters.unpark_all(&mut way.parked, list);
                 }
-                waiters.set_parked(parked, false);
-                let list = map.entry(fd).or_insert(List::EMPTY);
-                waiters.append(list, parked);
             }
         });
         self.n_parked = 0;

@@ -187,7 +187,7 @@ impl Reactor {
             let parked = &mut source.ways[direction].parked;
             if !parked.is_empty() {
                 self.n_parked -= 1;
-                self.waiters.take_all(parked, woken);
+                self.waiters.take_parked(parked, woken);
             } else if source.trigger == Trigger::Level {
                 // A listener that no task accepts from would be reported again and again.
                 source.tenure = Tenure::Young(0);

@@ -12,18 +12,17 @@
 //! **Invariants.** No foreign code runs here: wakers are moved, never cloned, woken or dropped. A
 //! key names one entry, ever: serial numbers are not used again.
 
-use std::collections::BTreeMap;
-use std::os::fd::RawFd;
+mod parked;
+mod purges;
+
+pub(crate) use parked::Parked;
+pub(crate) use purges::Purges;
+
+use parked::{FIRST, First};
 use std::task::Waker;
 
 /// No entry: an index beyond the last one.
 const NONE: u32 = u32::MAX;
-
-/// A list with fewer entries without an owner than this is never purged.
-const MIN_PURGE: u32 = 64;
-
-/// Waiters that were woken by a purge register again within this number of turns.
-const PURGE_TURNS: u32 = 4;
 
 /// Names one entry of an arena.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,6 +95,12 @@ impl Arena {
         }
     }
 
+    fn take_serial(&mut self) -> u64 {
+        let serial = self.next_serial;
+        self.next_serial += 1;
+        serial
+    }
+
     /// Appends an entry to `list`.
     pub(crate) fn push(
         &mut self,
@@ -104,11 +109,21 @@ impl Arena {
         is_owned: bool,
         needs_select: bool,
     ) -> WaitKey {
-        let serial = self.next_serial;
-        self.next_serial += 1;
-        let entry = Entry {
-            waker: Some(waker),
+        let serial = self.take_serial();
+        let first = First {
+            waker,
             serial,
+            is_owned,
+        };
+        let index = self.push_entry(list, first, needs_select);
+        WaitKey { index, serial }
+    }
+
+    fn push_entry(&mut self, list: &mut List, first: First, needs_select: bool) -> u32 {
+        let is_owned = first.is_owned;
+        let entry = Entry {
+            waker: Some(first.waker),
+            serial: first.serial,
             previous: list.last,
             next: NONE,
             is_owned,
@@ -135,7 +150,21 @@ impl Arena {
         list.n_loose += u32::from(!is_owned);
         list.n_select += u32::from(needs_select);
         self.n_used += 1;
-        WaitKey { index, serial }
+        index
+    }
+
+    /// Returns the key of the entry that `key` names in `list`: the first waiter of a parked
+    /// descriptor got an entry if the kernel's queue was given up.
+    fn locate(&self, list: &List, key: WaitKey) -> Option<WaitKey> {
+        let mut index = if key.index == FIRST { list.first } else { NONE };
+        while index != NONE {
+            let entry = &self.entries[index as usize];
+            if entry.serial == key.serial {
+                return Some(WaitKey { index, ..key });
+            }
+            index = entry.next;
+        }
+        (key.index != FIRST).then_some(key)
     }
 
     /// Returns the entry of `key`, unless it has left its list.
@@ -150,14 +179,9 @@ impl Arena {
         known.is_some_and(|known| known.will_wake(waker))
     }
 
-    /// Returns whether the entry of `key` is parked; `None` if it has left its list.
-    pub(super) fn is_parked(&self, key: WaitKey) -> Option<bool> {
-        Some(self.get(key)?.is_parked)
-    }
-
     /// Returns whether the entry of `key` can be woken by an event that `select` reports, if that
     /// is needed.
-    pub(super) fn is_well_placed(&self, key: WaitKey, needs_select: bool) -> bool {
+    fn is_well_placed(&self, key: WaitKey, needs_select: bool) -> bool {
         // One that waits in `select` already need not be moved for a wait that could be parked.
         self.get(key)
             .is_some_and(|entry| entry.needs_select || !needs_select || !entry.is_parked)
@@ -181,6 +205,7 @@ impl Arena {
 
     /// Removes the entry of `key` from `list`, which must be the list that it is in.
     pub(crate) fn remove(&mut self, list: &mut List, key: WaitKey) -> Option<Waker> {
+        let key = self.locate(list, key)?;
         let entry = self.get(key)?;
         let (previous, next) = (entry.previous, entry.next);
         list.n_loose -= u32::from(!entry.is_owned);
@@ -211,7 +236,7 @@ impl Arena {
     }
 
     /// Appends all entries of `from` to `to`, and leaves `from` empty.
-    pub(super) fn append(&mut self, to: &mut List, from: &mut List) {
+    fn append(&mut self, to: &mut List, from: &mut List) {
         if from.is_empty() {
             return;
         }
@@ -236,18 +261,13 @@ impl Arena {
     }
 
     /// Notes where the entries of `list` are from now on.
-    pub(super) fn set_parked(&mut self, list: &List, is_parked: bool) {
+    fn set_parked(&mut self, list: &List, is_parked: bool) {
         let mut index = list.first;
         while index != NONE {
             let entry = &mut self.entries[index as usize];
             entry.is_parked = is_parked;
             index = entry.next;
         }
-    }
-
-    /// Notes that the entry of `key` is in the list of a tenured descriptor.
-    pub(super) fn park(&mut self, key: WaitKey) {
-        self.entries[key.index as usize].is_parked = true;
     }
 
     fn free(&mut self, index: u32) -> Option<Waker> {
@@ -264,62 +284,6 @@ impl Arena {
         if self.n_used == 0 && self.entries.capacity() > 256 {
             self.entries = Vec::new();
             self.first_free = NONE;
-        }
-    }
-}
-
-/// When a list is purged: all of it is woken, so that live waiters register again and those of
-/// wakers that nothing polls any more are gone.
-///
-/// A list is purged when its entries without an owner have doubled since the last time, so that n
-/// live waiters are woken about log n times in all, and ever-new wakers cannot fill memory. What
-/// registers again within a few turns after a purge was live, and the list may then become twice
-/// as long before the next. If it takes longer, most of what a purge removed was dead, and the
-/// limit falls again.
-#[derive(Debug, Default)]
-pub(super) struct Purges {
-    /// By descriptor and direction, for lists that have been purged. Nearly always empty.
-    limits: BTreeMap<(RawFd, usize), Limit>,
-}
-
-#[derive(Debug)]
-struct Limit {
-    n_loose: u32,
-    /// The turn in which the list was purged, or its limit was raised.
-    turn: u32,
-}
-
-impl Purges {
-    /// Returns whether `list` is to be purged, in turn number `turn`, now that an entry was added.
-    pub(super) fn is_due(&mut self, fd: RawFd, direction: usize, list: &List, turn: u32) -> bool {
-        if list.n_loose < MIN_PURGE {
-            return false;
-        }
-        let limit = self.limits.entry((fd, direction)).or_insert(Limit {
-            n_loose: MIN_PURGE,
-            turn: turn.wrapping_sub(PURGE_TURNS + 1),
-        });
-        if list.n_loose < limit.n_loose {
-            return false;
-        }
-        match turn.wrapping_sub(limit.turn) {
-            // What a purge of this turn has woken has hardly been polled: these are new.
-            0 => {}
-            1..=PURGE_TURNS => {
-                limit.n_loose = limit.n_loose.saturating_mul(2);
-                limit.turn = turn;
-                return false;
-            }
-            _ => limit.n_loose = (limit.n_loose / 2).max(MIN_PURGE),
-        }
-        limit.turn = turn;
-        true
-    }
-
-    /// Forgets a descriptor that is no longer registered.
-    pub(super) fn forget(&mut self, fd: RawFd) {
-        if !self.limits.is_empty() {
-            self.limits.retain(|&(limited, _), _| limited != fd);
         }
     }
 }
@@ -396,55 +360,5 @@ mod tests {
         }
         arena.take_all(&mut list, &mut Vec::new());
         assert_eq!(arena.entries.capacity(), 0);
-    }
-
-    /// Registers `n_live` waiters, and again whenever they are woken; returns how often they were.
-    fn n_woken(n_live: usize) -> usize {
-        let (mut arena, mut purges, mut list) = (Arena::new(), Purges::default(), List::EMPTY);
-        let (mut n_woken, mut due) = (0, n_live);
-        for turn in 0..1_000 {
-            let mut woken = Vec::new();
-            for _ in 0..std::mem::take(&mut due) {
-                arena.push(&mut list, waker(), false, false);
-                if purges.is_due(3, 0, &list, turn) {
-                    arena.take_all(&mut list, &mut woken);
-                }
-            }
-            n_woken += woken.len();
-            due = woken.len();
-        }
-        assert_eq!(due, 0, "all wait in the end");
-        n_woken
-    }
-
-    #[test]
-    fn live_waiters_are_woken_a_few_times_and_then_left_alone() {
-        for n_live in [63, 64, 65, 1_000, 10_000] {
-            assert!(n_woken(n_live) <= 10 * n_live, "{}", n_woken(n_live));
-        }
-        assert_eq!(n_woken(63), 0);
-    }
-
-    /// Registers a new waker `per_turn` times a turn; returns the length of the longest list.
-    fn longest(per_turn: u32, n_turns: u32) -> u32 {
-        let (mut arena, mut purges, mut list) = (Arena::new(), Purges::default(), List::EMPTY);
-        let mut longest = 0;
-        for turn in 0..n_turns {
-            for _ in 0..per_turn {
-                arena.push(&mut list, waker(), false, false);
-                longest = longest.max(list.n_loose);
-                if purges.is_due(3, 0, &list, turn) {
-                    arena.take_all(&mut list, &mut Vec::new());
-                }
-            }
-        }
-        longest
-    }
-
-    #[test]
-    fn ever_new_wakers_do_not_fill_memory() {
-        assert_eq!(longest(1, 100_000), MIN_PURGE);
-        assert_eq!(longest(1_000_000, 1), MIN_PURGE);
-        assert!(longest(100, 10_000) <= 1_024, "{}", longest(100, 10_000));
     }
 }
