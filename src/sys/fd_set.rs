@@ -44,6 +44,11 @@ impl FdSet {
     /// Gives memory back once it is four times what is needed.
     pub(crate) fn reset(&mut self, bound: usize) {
         let n_words = bound.div_ceil(64) * WORDS_PER_8_BYTES;
+        // From turn to turn the size hardly ever changes.
+        if self.words.len() == n_words {
+            self.words.fill(0);
+            return;
+        }
         self.words.clear();
         if self.words.capacity() > 4 * n_words.max(64) {
             self.words.shrink_to(n_words);

@@ -116,8 +116,10 @@ pub(crate) fn has_only_error(_fd: RawFd) -> bool {
 
 /// Rounds up to a microsecond, so that no wait ends early, and clamps.
 fn timeval(wait: Duration) -> libc::timeval {
-    let wait_us = wait.as_nanos().div_ceil(1_000);
-    let wait_us = wait_us.min(u128::from(MAX_WAIT_S) * 1_000_000) as u64;
+    // In 64 bits: to divide 128 takes a hundred instructions.
+    let whole_us = wait.as_secs().min(MAX_WAIT_S) * 1_000_000;
+    let wait_us = whole_us + u64::from(wait.subsec_nanos().div_ceil(1_000));
+    let wait_us = wait_us.min(MAX_WAIT_S * 1_000_000);
     libc::timeval {
         tv_sec: (wait_us / 1_000_000) as _,
         tv_usec: (wait_us % 1_000_000) as _,

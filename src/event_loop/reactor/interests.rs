@@ -176,14 +176,24 @@ impl Reactor {
         direction: Direction,
         wakers: &mut Vec<Waker>,
     ) {
-        if let Some(mut list) = self.map(direction).remove(&fd) {
-            self.waiters.take_all(&mut list, wakers);
-        }
+        self.take_young(fd, direction, wakers);
         let source = self.sources.get_mut(fd);
         let way = source.and_then(|source| source.ways.get_mut(direction as usize));
         if let Some(way) = way.filter(|way| !way.parked.is_empty()) {
             self.n_parked -= 1;
             self.waiters.take_parked(&mut way.parked, wakers);
+        }
+    }
+
+    /// Takes all who wait for `fd` in `select`, in one direction.
+    pub(super) fn take_young(&mut self, fd: RawFd, direction: Direction, wakers: &mut Vec<Waker>) {
+        let map = self.map(direction);
+        // Most connections are closed while no task waits for anything but the end.
+        if map.is_empty() {
+            return;
+        }
+        if let Some(mut list) = map.remove(&fd) {
+            self.waiters.take_all(&mut list, wakers);
         }
     }
 

@@ -153,9 +153,7 @@ impl Reactor {
             if let Some(source) = self.sources.get_mut(fd) {
                 source.note_ready(direction as usize);
             }
-            if let Some(mut list) = self.map(direction).remove(&fd) {
-                self.waiters.take_all(&mut list, woken);
-            }
+            self.take_young(fd, direction, woken);
         }
         let mut has_stale = false;
         for index in 0..self.events.len() {
