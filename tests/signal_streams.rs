@@ -69,6 +69,42 @@ fn ended_by(name: &str) -> Option<i32> {
     again(name).status().unwrap().signal()
 }
 
+/// The system pushes a frame for each on the same stack, several KiB each, unless one handler keeps
+/// the others out. The alternate stacks of std have 8 KiB.
+#[test]
+fn g9_many_signals_at_once_fit_on_the_alternate_stack() {
+    alone("g9_many_signals_at_once_fit_on_the_alternate_stack", || {
+        let _dog = watchdog();
+        let kinds = [
+            sys::Signal::SIGHUP,
+            sys::Signal::SIGINT,
+            sys::Signal::SIGQUIT,
+            sys::Signal::SIGUSR1,
+            sys::Signal::SIGUSR2,
+            sys::Signal::SIGALRM,
+            sys::Signal::SIGTERM,
+            sys::Signal::SIGWINCH,
+        ];
+        // Threads of std have an alternate stack, and so has the main thread.
+        let hears = thread::spawn(move || {
+            fahrenheit::run(async move {
+                let listened = kinds.map(|kind| Signal::from(kind as i32));
+                let mut signals = Signals::new(listened).unwrap();
+                let all: sys::SigSet = kinds.into_iter().collect();
+                all.thread_block().unwrap();
+                for kind in kinds {
+                    sys::raise(kind).unwrap();
+                }
+                all.thread_unblock().unwrap();
+                for _ in kinds {
+                    signals.next().await.unwrap();
+                }
+            });
+        });
+        hears.join().unwrap();
+    });
+}
+
 #[test]
 fn g9_a_thousand_raises_of_two_kinds_reach_three_loops_on_three_threads() {
     alone(

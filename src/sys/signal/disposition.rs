@@ -11,6 +11,7 @@ use super::set::N_SIGNALS;
 use super::{SIGCHLD, nodes};
 use crate::sys::{Errno, fork};
 use nix::libc::{self, c_int, c_void, siginfo_t};
+use nix::sys::signal::SigSet;
 use std::io;
 use std::mem::zeroed;
 use std::ptr;
@@ -130,6 +131,12 @@ fn ours_instead_of(signal: c_int, found: &Action) -> Action {
     action.0.sa_sigaction = handle as *const () as usize;
     // On the alternate stack, which matters to programs whose own stacks are small.
     action.0.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | flags & (libc::SA_NODEFER | NO_WAIT);
+    if found.handler().is_none() {
+        // Signals that come together would each push a frame of some KiB on that stack before any
+        // handler has run, and alternate stacks are small: 8 KiB in threads of std. A handler of
+        // the program keeps its mask, because it may be left by a `longjmp` that restores none.
+        action.0.sa_mask = *SigSet::all().as_ref();
+    }
     // A signal that was ignored has interrupted no call so far, and one that would have ended the
     // process must not begin to. A handler of the program may be there just to interrupt calls.
     if found.handler().is_none() || flags & libc::SA_RESTART != 0 {
