@@ -15,7 +15,7 @@ mod util;
 
 use fahrenheit::prelude::*;
 use fahrenheit::process::AsyncCommand;
-use fahrenheit::signal::Signal;
+use fahrenheit::signal::{Signal, Signals};
 use fahrenheit::time::{sleep, timeout};
 use fahrenheit::{AsyncFd, AsyncTcpListener, AsyncTcpStream, AsyncUdpSocket};
 use fahrenheit::{AsyncUnixDatagram, AsyncUnixListener, AsyncUnixStream};
@@ -436,9 +436,7 @@ fn the_loop_goes_on_when_a_task_closes_every_descriptor_from_3_up() {
                 error.raw_os_error()
             });
             sleep(5 * MS).await;
-            // SAFETY: takes three numbers. What owns these descriptors is leaked, or belongs to the
-            // loop, which finds out.
-            check(unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, 0) } as i32);
+            close_all();
             std::mem::forget(near);
             let error = timeout(LONG, reader).await.expect("the reader is woken");
             assert_eq!(error.unwrap(), Some(libc::EBADF));
@@ -449,4 +447,57 @@ fn the_loop_goes_on_when_a_task_closes_every_descriptor_from_3_up() {
             drop(timeout(LONG, tenured_pair()).await.unwrap());
         });
     });
+}
+
+#[test]
+fn a_child_is_waited_for_although_the_queue_of_exits_is_closed_or_replaced() {
+    const NAME: &str = "a_child_is_waited_for_although_the_queue_of_exits_is_closed_or_replaced";
+    alone(NAME, || {
+        run(async {
+            for is_replaced in [false, true] {
+                let mut child = AsyncCommand::new("sleep").arg("0.3").spawn().unwrap();
+                let waits = spawn(async move { child.wait().await.unwrap().success() });
+                sleep(50 * MS).await;
+                close_all();
+                let others: Vec<_> = (0..if is_replaced { 20 } else { 0 })
+                    .map(|_| std::fs::File::open("/dev/zero").unwrap())
+                    .collect();
+                assert!(timeout(LONG, waits).await.unwrap().unwrap());
+                // Some of their numbers belong to the loop as well, which may have closed them.
+                std::mem::forget(others);
+            }
+        });
+    });
+}
+
+#[test]
+fn a_signal_writes_nothing_to_a_file_that_has_the_number_of_its_pipe() {
+    const NAME: &str = "a_signal_writes_nothing_to_a_file_that_has_the_number_of_its_pipe";
+    alone(NAME, || {
+        run(async {
+            let mut signals = Signals::new([Signal::USR1]).unwrap();
+            let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR"));
+            let path = folder.join(format!("stranger-{}", std::process::id()));
+            let mut options = std::fs::OpenOptions::new();
+            options.create(true).append(true).read(true);
+            sleep(MS).await;
+            close_all();
+            let files: Vec<_> = (0..20).map(|_| options.open(&path).unwrap()).collect();
+            std::fs::remove_file(&path).unwrap();
+            // SAFETY: takes a number.
+            check(unsafe { libc::raise(libc::SIGUSR1) });
+            assert_eq!(files[0].metadata().unwrap().len(), 0, "bytes in the file");
+            // What was raised is told all the same.
+            let told = timeout(LONG, signals.next()).await.unwrap();
+            assert_eq!(told, Some(Signal::USR1));
+            std::mem::forget((files, signals));
+        });
+    });
+}
+
+/// Closes every descriptor from 3 up, as a program does that becomes a daemon.
+fn close_all() {
+    // SAFETY: takes three numbers. What owns these descriptors is leaked, or belongs to the loop,
+    // which finds out.
+    check(unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, 0) } as i32);
 }

@@ -106,8 +106,8 @@ impl End {
 }
 
 /// Identifies the open file behind `fd`, among all that are open. Some systems give every pipe the
-/// inode 0; there, only the type tells.
-fn file_of(fd: BorrowedFd<'_>) -> nix::Result<usize> {
+/// inode 0; there, only the type tells. Async-signal-safe.
+pub(super) fn file_of(fd: BorrowedFd<'_>) -> nix::Result<usize> {
     let found = fstat(fd)?;
     let kind = found.st_mode & nix::libc::S_IFMT;
     // Spread so that device and type do not cancel out.
@@ -201,6 +201,11 @@ impl WakePipe {
     /// Returns the end that a signal handler writes to by itself.
     pub(crate) fn write_fd(&self) -> RawFd {
         self.write.number()
+    }
+
+    /// Identifies the file that the writing end is, as [`file_of`] does.
+    pub(super) fn write_file(&self) -> usize {
+        self.write.file.load(Ordering::Acquire)
     }
 
     /// Returns the end to write to.

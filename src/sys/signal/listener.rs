@@ -24,7 +24,7 @@ impl Listener {
         let pipe = WakePipe::new()?;
         let node = Node::acquire();
         // Before the handler is installed, so that nothing is lost in between.
-        node.open(set, pipe.write_fd());
+        node.open(set, pipe.write_fd(), pipe.write_file());
         let mut listener = Listener {
             node,
             heard: Set::default(),
@@ -69,7 +69,8 @@ impl Listener {
             return Ok(false);
         }
         self.pipe().renew()?;
-        self.node.set_renewed(fork::count());
+        let file = self.pipe().write_file();
+        self.node.set_renewed(fork::count(), file);
         Ok(true)
     }
 }

@@ -19,6 +19,7 @@
 use super::gate::Gate;
 use super::published::Published;
 use super::set::{N_SIGNALS, N_WORDS, Set};
+use crate::sys::wake_pipe::file_of;
 use crate::sys::{Errno, fork, retry};
 use nix::libc::{self, c_int};
 use nix::unistd::getpid;
@@ -41,6 +42,8 @@ pub(super) struct Node {
     wanted: [AtomicU32; N_WORDS],
     /// The signals that have been raised and not been taken.
     raised: [AtomicU32; N_WORDS],
+    /// What file the writing end of the pipe is.
+    file: AtomicUsize,
     /// Number of counted forks when the pipe was made: in a child, it is still the parent's.
     n_forks: AtomicUsize,
     next: Published<Node>,
@@ -127,6 +130,7 @@ impl Node {
             gate: Gate::new(),
             wanted: [const { AtomicU32::new(0) }; N_WORDS],
             raised: [const { AtomicU32::new(0) }; N_WORDS],
+            file: AtomicUsize::new(0),
             n_forks: AtomicUsize::new(0),
             next: Published::none(),
         }
@@ -152,12 +156,14 @@ impl Node {
         }
     }
 
-    /// Has the handler tell this node of the signals in `set`.
-    pub(super) fn open(&self, set: Set, pipe: RawFd) {
+    /// Has the handler tell this node of the signals in `set`, and write to `pipe` as long as that
+    /// number stands for `file`.
+    pub(super) fn open(&self, set: Set, pipe: RawFd, file: usize) {
         for index in 0..N_WORDS {
             self.wanted[index].store(set.word(index), Ordering::Relaxed);
             self.raised[index].store(0, Ordering::Relaxed);
         }
+        self.file.store(file, Ordering::Relaxed);
         self.n_forks.store(fork::count(), Ordering::Relaxed);
         self.gate.open(pipe);
     }
@@ -192,7 +198,7 @@ impl Node {
             // In a child that has not renewed its pipe, the byte would wake the parent. The
             // listener looks at the flags by itself when it renews the pipe.
             if !self.is_from_before_fork() {
-                write_byte(pipe);
+                write_byte(pipe, self.file.load(Ordering::SeqCst));
             }
         });
     }
@@ -211,17 +217,23 @@ impl Node {
         self.n_forks.load(Ordering::SeqCst) != fork::count()
     }
 
-    /// Notes that the pipe is this process's own, after `n_forks` forks.
-    pub(super) fn set_renewed(&self, n_forks: usize) {
+    /// Notes that the pipe is this process's own, after `n_forks` forks, and what file it is.
+    pub(super) fn set_renewed(&self, n_forks: usize, file: usize) {
+        self.file.store(file, Ordering::SeqCst);
         self.n_forks.store(n_forks, Ordering::SeqCst);
     }
 }
 
 /// Makes a pipe readable that is open as long as a handler is inside of its node. If the pipe is
 /// full, it is readable already; a signal handler can do nothing about other errors.
-fn write_byte(pipe: c_int) {
+fn write_byte(pipe: c_int, file: usize) {
     // SAFETY: the pipe is closed only after `Node::close` has seen that no handler is inside.
     let pipe = unsafe { BorrowedFd::borrow_raw(pipe) };
+    // Other code may have closed the pipe and opened a file that has its number. The byte would
+    // damage that file. The flag is set, so the signal is taken when the listener is next polled.
+    if file_of(pipe) != Ok(file) {
+        return;
+    }
     let _ = retry(|| nix::unistd::write(pipe, &[1]));
 }
 
