@@ -22,7 +22,7 @@ use nix::libc;
 use std::cell::Cell;
 use std::fs::File;
 use std::future::Future;
-use std::io::{self, Read, Write};
+use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixDatagram;
 use std::task::{Context, Waker};
@@ -305,6 +305,64 @@ fn completions_of_zero_copy_sends_do_not_keep_a_reader_busy() {
 }
 
 // Blocking descriptors.
+
+/// `O_NONBLOCK` belongs to the open file, which code that has a duplicate may change.
+#[test]
+fn a_socket_that_other_code_makes_block_does_not_stop_the_loop() {
+    within(60, || {
+        run(async {
+            let (mut near, mut far) = tenured_pair().await;
+            let duplicate = near.as_fd().try_clone_to_owned().unwrap();
+            let duplicate = std::net::TcpStream::from(duplicate);
+            duplicate.set_nonblocking(false).unwrap();
+            let (mut one, mut two) = ([0; 4], [0; 4]);
+            assert!(timeout(20 * MS, near.read(&mut one)).await.is_err());
+            let mut slices = [IoSliceMut::new(&mut one), IoSliceMut::new(&mut two)];
+            assert!(
+                timeout(20 * MS, near.read_vectored(&mut slices))
+                    .await
+                    .is_err()
+            );
+            let bytes = vec![0; 16 << 20];
+            assert!(timeout(200 * MS, near.write_all(&bytes)).await.is_err());
+            let slices = [IoSlice::new(&bytes), IoSlice::new(b"end")];
+            assert!(
+                timeout(20 * MS, near.write_vectored(&slices))
+                    .await
+                    .is_err()
+            );
+            far.write_all(b"x").await.unwrap();
+            timeout(LONG, near.read_exact(&mut [0]))
+                .await
+                .unwrap()
+                .unwrap();
+        });
+    });
+}
+
+/// As with the error queue of a socket for datagrams.
+#[test]
+fn timestamps_of_a_stream_do_not_keep_its_reader_busy() {
+    within(60, || {
+        run(async {
+            let (mut near, mut far) = tenured_pair().await;
+            // A time for each byte sent, by the software.
+            set_option(&near, libc::SO_TIMESTAMPING, 2 | 16);
+            near.write_all(b"x").await.unwrap();
+            far.read_exact(&mut [0]).await.unwrap();
+            let before = cpu_time();
+            let read = timeout(1_000 * MS, near.read(&mut [0])).await;
+            assert!(read.is_err(), "nothing was sent");
+            let took = cpu_time() - before;
+            assert!(took < 300 * MS, "{took:?} in a second");
+            far.write_all(b"y").await.unwrap();
+            timeout(LONG, near.read_exact(&mut [0]))
+                .await
+                .unwrap()
+                .unwrap();
+        });
+    });
+}
 
 #[test]
 fn datagrams_to_a_full_blocking_socket_wait_in_the_loop() {

@@ -249,7 +249,7 @@ fn sf5_vectored_reads_and_writes_are_one_call_each() {
     let Some(log) = log else { return };
     let counts = count(&log);
     assert_eq!(counts.get("sendmsg"), Some(&1), "{log}");
-    assert_eq!(counts.get("readv"), Some(&1), "{log}");
+    assert_eq!(counts.get("recvmsg"), Some(&1), "{log}");
     assert_eq!(counts.values().sum::<i64>(), 2, "{log}");
 }
 

@@ -104,7 +104,7 @@ impl Shared {
     /// Reads what is there, or fails with `WouldBlock`. A terminal that has hung up is at its end.
     pub(crate) fn read(&self, bytes: &mut [u8]) -> io::Result<usize> {
         let outcome = match self.kind {
-            Kind::Socket => socket::receive_now(&self.file, bytes),
+            Kind::Socket => socket::receive(&self.file, bytes),
             Kind::CheckedFirst if !is_ready(&self.file, false) => Err(Errno::EAGAIN.into()),
             _ => (&self.file).read(bytes),
         };

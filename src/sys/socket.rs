@@ -210,26 +210,24 @@ fn std_addr(addr: &SockaddrStorage) -> Option<SocketAddr> {
     v4.or_else(|| addr.as_sockaddr_in6().map(|a| SocketAddr::V6((*a).into())))
 }
 
-/// Receives into `bytes`. Returns the number of bytes received, 0 at the end.
+/// Receives into `bytes`, without waiting. Returns the number of bytes received, 0 at the end.
+///
+/// Not even from a socket that blocks: `O_NONBLOCK` belongs to the open file, and code that has a
+/// duplicate, or another process, may take it away at any time.
 pub(crate) fn receive(socket: impl AsFd, bytes: &mut [u8]) -> io::Result<usize> {
-    let len = bytes.len().min(MAX_BYTES);
-    let fd = socket.as_fd().as_raw_fd();
-    Ok(socket::recv(fd, &mut bytes[..len], MsgFlags::empty())?)
-}
-
-/// Receives from a socket that may be a blocking one, without waiting.
-pub(crate) fn receive_now(socket: impl AsFd, bytes: &mut [u8]) -> io::Result<usize> {
     let len = bytes.len().min(MAX_BYTES);
     let fd = socket.as_fd().as_raw_fd();
     Ok(socket::recv(fd, &mut bytes[..len], MsgFlags::MSG_DONTWAIT)?)
 }
 
-/// Receives into several slices.
+/// Receives into several slices, without waiting.
 pub(crate) fn receive_vectored(
     socket: impl AsFd,
     slices: &mut [IoSliceMut<'_>],
 ) -> io::Result<usize> {
-    Ok(nix::sys::uio::readv(socket, slices)?)
+    let fd = socket.as_fd().as_raw_fd();
+    let received = socket::recvmsg::<()>(fd, slices, None, MsgFlags::MSG_DONTWAIT)?;
+    Ok(received.bytes)
 }
 
 /// Shuts down writing, so that the peer reads the end.
@@ -238,17 +236,18 @@ pub(crate) fn shutdown_write(socket: impl AsFd) -> io::Result<()> {
     Ok(socket::shutdown(fd, socket::Shutdown::Write)?)
 }
 
-/// Sends from `bytes` without `SIGPIPE`. Returns the number of bytes sent.
+/// Sends from `bytes` without `SIGPIPE`, and without waiting, as [`receive`] does. Returns the
+/// number of bytes sent.
 pub(crate) fn send(socket: impl AsFd, bytes: &[u8]) -> io::Result<usize> {
-    send_with(socket, bytes, NO_SIGNAL)
+    send_with(socket, bytes, NO_SIGNAL | MsgFlags::MSG_DONTWAIT)
 }
 
-/// Sends on a socket that may be a blocking one, without waiting.
+/// Sends on a socket that is known to block, without waiting.
 pub(crate) fn send_now(socket: impl AsFd, bytes: &[u8]) -> io::Result<usize> {
-    if HERE.waits_despite_dontwait() {
-        return send_if_ready(socket, bytes);
+    match HERE.waits_despite_dontwait() {
+        true => send_if_ready(socket, bytes),
+        false => send(socket, bytes),
     }
-    send_with(socket, bytes, NO_SIGNAL | MsgFlags::MSG_DONTWAIT)
 }
 
 /// Sends on a blocking socket only what fits without waiting, for systems whose `send` does not
@@ -270,7 +269,8 @@ fn send_with(socket: impl AsFd, bytes: &[u8], flags: MsgFlags) -> io::Result<usi
 /// Sends from several slices without `SIGPIPE`, which `writev` cannot do.
 pub(crate) fn send_vectored(socket: impl AsFd, slices: &[IoSlice<'_>]) -> io::Result<usize> {
     let fd = socket.as_fd().as_raw_fd();
-    let sent = socket::sendmsg::<()>(fd, slices, &[], NO_SIGNAL, None);
+    let flags = NO_SIGNAL | MsgFlags::MSG_DONTWAIT;
+    let sent = socket::sendmsg::<()>(fd, slices, &[], flags, None);
     Ok(sent.map_err(|errno| HERE.write_error(errno))?)
 }
 

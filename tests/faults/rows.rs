@@ -124,9 +124,9 @@ pub(crate) const MATRIX: &[Row] = &[
     on("recvfrom", "ECONNRESET", "50+50", "exchange", Each),
     on("recvfrom", "ETIMEDOUT", "50+50", "exchange", Each),
     on("recvfrom", "EAGAIN", "3+3", "http_server", Unnoticed),
-    on("readv", "EINTR", "3+3", "vectored", Unnoticed),
-    on("readv", "EAGAIN", "3+3", "vectored", Unnoticed),
-    on("readv", "ECONNRESET", "50+50", "vectored", Each),
+    on("recvmsg", "EINTR", "3+3", "vectored", Unnoticed),
+    on("recvmsg", "EAGAIN", "3+3", "vectored", Unnoticed),
+    on("recvmsg", "ECONNRESET", "50+50", "vectored", Each),
     // A pipe of the program's own; and the doorbell, which must ring all the same. The first reads
     // of a process are the loader's.
     on("read", "EINTR", "100+3", "pipe", Unnoticed),
