@@ -13,6 +13,7 @@ pub(crate) mod body;
 pub(crate) mod boundary;
 pub(crate) mod clock;
 pub(crate) mod context;
+mod due;
 pub(crate) mod dump;
 pub(crate) mod free_fds;
 pub(crate) mod inbox;
@@ -25,12 +26,14 @@ pub(crate) mod notes;
 pub(crate) mod pool;
 pub(crate) mod reactor;
 mod repair;
+pub(crate) mod shuffle;
 pub(crate) mod stuck;
 pub(crate) mod survey;
 pub(crate) mod tasks;
 pub(crate) mod tick;
 pub(crate) mod timers;
 pub(crate) mod tracking;
+mod virtual_time;
 
 use crate::sys::fork;
 use crate::sys::task::{self, Ended, Task};
@@ -132,6 +135,7 @@ impl EventLoop {
         fork::watch();
         let mut this = EventLoop::with_inbox(Inbox::for_this_thread());
         this.set_poller(Poller::default());
+        shuffle::set_seed(None);
         this
     }
 
@@ -164,6 +168,21 @@ impl EventLoop {
         let select = std::env::var_os("FAHRENHEIT_POLLER").is_some_and(|name| name == "select");
         self.reactor
             .set_poller(if select { Poller::Select } else { poller });
+    }
+
+    /// Gives this thread a virtual clock, or the real one.
+    pub(crate) fn set_virtual_clock(&mut self, on: bool) {
+        clock::set_virtual(on);
+        if on {
+            // The kernel's queue reports changes, and perhaps a moment after they happen; select
+            // goes by the state at the moment of the look. And the clock jumps to a deadline at no
+            // cost, so each timer gets its own.
+            self.reactor.set_poller(Poller::Select);
+            self.timer_slack = Duration::ZERO;
+        } else {
+            self.set_poller(Poller::default());
+            self.timer_slack = DEFAULT_TIMER_SLACK;
+        }
     }
 
     /// True if only a wake, by this thread or another, can end the next wait: no timer is armed and

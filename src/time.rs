@@ -7,12 +7,15 @@
 //!
 //! A deadline more than 292 years away never comes. Nothing in this module panics.
 
-use crate::event_loop::clock::{Moment, Span};
+mod interval;
+
+pub use interval::{Interval, MissedTickBehavior, interval, interval_at};
+
+use crate::event_loop::clock::{self, Moment, Span};
 use crate::event_loop::not_running::warn_if_not_running;
 use crate::event_loop::timers::{Armed, Serial, TimerKey};
 use crate::event_loop::{context, with};
 use crate::sys::thread_bound::NotSend;
-use futures_util::stream::Stream;
 use pin_project_lite::pin_project;
 use std::fmt;
 use std::future::{Future, IntoFuture, poll_fn};
@@ -21,6 +24,66 @@ use std::marker::PhantomData;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
+
+/// Returns the present time of this thread's loop: that of its virtual clock if it has one (see
+/// [`Builder::virtual_clock`](crate::Builder::virtual_clock)), else `Instant::now()`.
+///
+/// # Examples
+/// ```
+/// let deadline = fahrenheit::time::now() + std::time::Duration::from_micros(10);
+/// fahrenheit::run(fahrenheit::time::sleep_until(deadline));
+/// assert!(fahrenheit::time::now() >= deadline);
+/// ```
+pub fn now() -> Instant {
+    // Only a virtual clock that was moved by centuries shows no time.
+    Moment::now().instant().unwrap_or_else(Instant::now)
+}
+
+/// Moves the virtual clock forward by `duration`, and has all timers fire that are due by then, in
+/// the order of their deadlines. Unlike a [`sleep`], it does not wait for blocking jobs.
+///
+/// All of these timers find the clock at its new time.
+///
+/// # Panics
+/// If the loop of this thread has no virtual clock.
+///
+/// # Cancel safety
+/// The clock is moved by the first poll.
+///
+/// # Examples
+/// ```
+/// use std::time::Duration;
+/// use fahrenheit::time;
+///
+/// fahrenheit::Builder::new().virtual_clock(true).run(async {
+///     let hour = Duration::from_secs(3_600);
+///     let sleeper = fahrenheit::spawn(time::sleep(hour));
+///     fahrenheit::yield_now().await;
+///     time::advance(hour).await;
+///     assert!(sleeper.is_finished());
+/// })?;
+/// # Ok::<(), fahrenheit::CreateError>(())
+/// ```
+pub async fn advance(duration: Duration) {
+    assert!(
+        clock::is_virtual(),
+        "`time::advance` was called on a loop without a virtual clock: see `Builder::virtual_clock`"
+    );
+    clock::advance(duration);
+    // Two timers that are due now. The first is woken behind all that were armed before it, so when
+    // the second fires, the tasks that those have woken were polled.
+    for _ in 0..2 {
+        let mut sleep = Sleep::at(Moment::now());
+        poll_fn(|cx| match sleep.armed {
+            Some(_) => sleep.poll_elapsed(cx),
+            None => {
+                sleep.arm(cx);
+                Poll::Pending
+            }
+        })
+        .await;
+    }
+}
 
 /// Waits until `duration` has passed since this call.
 ///
@@ -290,148 +353,5 @@ impl std::error::Error for Elapsed {}
 impl From<Elapsed> for io::Error {
     fn from(elapsed: Elapsed) -> io::Error {
         io::Error::new(io::ErrorKind::TimedOut, elapsed)
-    }
-}
-
-/// Ticks every `period`. The first tick comes at once.
-///
-/// A period of zero counts as one nanosecond.
-///
-/// # Examples
-/// ```
-/// use std::time::Duration;
-///
-/// fahrenheit::run(async {
-///     let mut interval = fahrenheit::time::interval(Duration::from_millis(1));
-///     let first = interval.tick().await;
-///     assert!(interval.tick().await - first >= Duration::from_millis(1));
-/// });
-/// ```
-pub fn interval(period: Duration) -> Interval {
-    interval_at(Instant::now(), period)
-}
-
-/// Ticks every `period`. The first tick comes at `start`.
-///
-/// A period of zero counts as one nanosecond.
-///
-/// # Examples
-/// ```
-/// use std::time::{Duration, Instant};
-///
-/// let start = Instant::now() + Duration::from_millis(1);
-/// let mut interval = fahrenheit::time::interval_at(start, Duration::from_secs(3_600));
-/// assert_eq!(fahrenheit::run(interval.tick()), start);
-/// ```
-pub fn interval_at(start: Instant, period: Duration) -> Interval {
-    Interval {
-        sleep: sleep_until(start),
-        period: period.max(Duration::from_nanos(1)),
-        missed: MissedTickBehavior::default(),
-    }
-}
-
-/// What an [`Interval`] does after it was polled too late for one or more ticks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum MissedTickBehavior {
-    /// All missed ticks come at once, and later ticks come as planned. The default.
-    #[default]
-    Burst,
-    /// One tick comes at once, and the next one period after it. Later ticks are shifted.
-    Delay,
-    /// One tick comes at once, and the next at the next planned time. Missed ticks are lost.
-    Skip,
-}
-
-/// The ticks of [`interval`] and [`interval_at`]. A [`Stream`] that never ends.
-#[derive(Debug)]
-pub struct Interval {
-    /// Waits for the next tick.
-    sleep: Sleep,
-    /// Time between two ticks. At least one nanosecond.
-    period: Duration,
-    /// What happens after ticks that came too late.
-    missed: MissedTickBehavior,
-}
-
-impl Interval {
-    /// Waits for the next tick, and returns the time for which it was planned.
-    ///
-    /// # Cancel safety
-    /// Dropping the future loses no tick.
-    pub async fn tick(&mut self) -> Instant {
-        poll_fn(|cx| self.poll_tick(cx)).await
-    }
-
-    /// Polls for the next tick, for hand-written futures. The output is the time for which the tick
-    /// was planned.
-    pub fn poll_tick(&mut self, cx: &mut Context<'_>) -> Poll<Instant> {
-        let Some(due) = self.sleep.deadline() else {
-            return Poll::Pending;
-        };
-        ready!(Pin::new(&mut self.sleep).poll(cx));
-        let next = due.checked_add(self.period);
-        let next = match self.missed {
-            MissedTickBehavior::Burst => next,
-            MissedTickBehavior::Delay => {
-                self.unless_late(next, |now, period| now.checked_add(period))
-            }
-            MissedTickBehavior::Skip => self.unless_late(next, |now, period| {
-                let late = now.saturating_duration_since(due).as_nanos() % period.as_nanos();
-                // Less than the period, which is a `Duration`, so both parts fit.
-                let late =
-                    Duration::new((late / 1_000_000_000) as u64, (late % 1_000_000_000) as u32);
-                now.checked_add(period - late)
-            }),
-        };
-        self.sleep.deadline = next.into();
-        Poll::Ready(due)
-    }
-
-    /// Returns `next` if it is in the future, else the result of `late` for the current time and
-    /// the period.
-    fn unless_late(
-        &self,
-        next: Option<Instant>,
-        late: impl FnOnce(Instant, Duration) -> Option<Instant>,
-    ) -> Option<Instant> {
-        let now = Instant::now();
-        if next.is_some_and(|next| next <= now) {
-            late(now, self.period)
-        } else {
-            next
-        }
-    }
-
-    /// Returns the time between two ticks.
-    pub fn period(&self) -> Duration {
-        self.period
-    }
-
-    /// Returns what happens after missed ticks.
-    pub fn missed_tick_behavior(&self) -> MissedTickBehavior {
-        self.missed
-    }
-
-    /// Sets what happens after missed ticks.
-    pub fn set_missed_tick_behavior(&mut self, behavior: MissedTickBehavior) {
-        self.missed = behavior;
-    }
-
-    /// Restarts the interval: the next tick comes one period from now.
-    pub fn reset(&mut self) {
-        self.sleep.reset_after(self.period);
-    }
-}
-
-impl Stream for Interval {
-    type Item = Instant;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Instant>> {
-        self.poll_tick(cx).map(Some)
-    }
-
-    fn size_hint(&self) -> (usize, Option<usize>) {
-        (usize::MAX, None)
     }
 }

@@ -3,6 +3,7 @@
 //! An `Instant` and a `Duration` take 16 bytes each. A sleeping task holds a deadline, so half of
 //! that is worth a type of our own.
 
+use std::cell::Cell;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
@@ -14,13 +15,39 @@ pub(crate) struct Moment(i64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Span(i64);
 
+thread_local! {
+    /// What time it is for the loop of this thread, if it has a virtual clock.
+    static VIRTUAL: Cell<Option<Moment>> = const { Cell::new(None) };
+}
+
+/// Gives this thread a virtual clock, which shows the present time and stands still, or the real
+/// one.
+pub(crate) fn set_virtual(on: bool) {
+    if on != is_virtual() {
+        VIRTUAL.set(on.then(Moment::now));
+    }
+}
+
+/// True if this thread has a virtual clock.
+pub(crate) fn is_virtual() -> bool {
+    VIRTUAL.get().is_some()
+}
+
+/// Moves the virtual clock of this thread.
+pub(crate) fn advance(span: impl Into<Span>) {
+    let now = VIRTUAL.get();
+    VIRTUAL.set(now.map(|now| now.saturating_add(span)));
+}
+
 impl Moment {
     /// Later than every other moment. Stands for all points in time more than 292 years away.
     pub(crate) const NEVER: Moment = Moment(i64::MAX);
 
-    /// Reads the clock.
+    /// Reads the clock of this thread, virtual or real.
     pub(crate) fn now() -> Moment {
-        Moment::from(Instant::now())
+        VIRTUAL
+            .get()
+            .unwrap_or_else(|| Moment::from(Instant::now()))
     }
 
     /// True for a point in time that never comes.

@@ -5,6 +5,7 @@
 
 use super::tracking::{self, Tracked};
 use super::with;
+use crate::sys::select::Waited;
 use crate::sys::task;
 use std::cell::Cell;
 
@@ -40,6 +41,18 @@ pub(super) fn count(f: impl FnOnce(&Counts)) {
 
 pub(super) fn add(counter: &Cell<u64>, n: usize) {
     counter.set(counter.get().wrapping_add(n as u64));
+}
+
+/// Counts a wait by what has ended it.
+pub(super) fn count_wait(waited: Waited, pipe_ready: bool) {
+    count(|c| {
+        add(&c.waits, 1);
+        match (pipe_ready, waited) {
+            (true, _) => add(&c.ended_by_wake, 1),
+            (false, Waited::Ready(0)) => {}
+            (false, _) => add(&c.ended_by_fd, 1),
+        }
+    });
 }
 
 /// Counters and gauges of the loop of one thread, at one moment; returned by

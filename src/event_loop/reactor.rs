@@ -27,6 +27,7 @@
 //! - [`waiters`]: lists of waiting tasks, and how they are kept from growing
 //! - `wait`: one wait, and which tasks it wakes
 //! - `tenure`: the kernel's queue, and which descriptors are in it
+//! - `order`: in which order ready descriptors are served, if the program has set a seed
 //! - `looks`: looks at parked descriptors, for wrong guesses and for descriptors that were closed
 //! - `backoff`: descriptors that are ready and yet have nothing to give
 //! - `survey`: who waits for what, for people who look into the loop
@@ -43,6 +44,7 @@ mod error;
 mod interests;
 mod kinds;
 mod looks;
+mod order;
 mod source;
 mod survey;
 mod table;

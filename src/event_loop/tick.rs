@@ -25,16 +25,16 @@
 //! before its waker runs. Step 4 is the only place of this crate that blocks the thread.
 
 use super::boundary;
-use super::clock::Moment;
+use super::clock::{self, Moment};
 use super::context::{Current, poll_with_budget, report_slow_poll};
 use super::inbox::Inbox;
 use super::join_error::Id;
 use super::log_lines::{report_closed_fds, report_failed_wait, trace_ready, trace_wait};
-use super::metrics::{add, count};
+use super::metrics::{add, count, count_wait};
 use super::reactor::ClosedFd;
 use super::repair::{rebuild_after_fork, repair};
 use super::tasks::conclude;
-use super::{EventLoop, tracking, with};
+use super::{EventLoop, shuffle, tracking, virtual_time, with};
 use crate::sys::fork;
 use crate::sys::select::Waited;
 use crate::sys::task::{self, Batch, MainTask, Running};
@@ -107,11 +107,8 @@ pub(crate) fn turn(
         //    writes to the pipe. The other order would lose a wake that comes in between.
         trace_wait(may_block, limit);
         // 4. Wait.
-        let wait = || {
-            let pipe = inbox.pipe_fd().expect("a loop that runs has its pipe");
-            with(|l| l.wait(pipe, may_block, limit)).flatten()
-        };
         let begin = tracking::wait_begins();
+        let wait = || wait(inbox, may_block, limit);
         let waited = wait().or_else(|| {
             // Other code may have closed our descriptors since the last run, and have files of its
             // own behind their numbers. Nothing would look wrong then: they are just never ready.
@@ -150,21 +147,20 @@ pub(crate) fn turn(
     Turn::Woke(n_woken)
 }
 
-/// Counts a wait by what has ended it.
-fn count_wait(waited: Waited, pipe_ready: bool) {
-    count(|c| {
-        add(&c.waits, 1);
-        match (pipe_ready, waited) {
-            (true, _) => add(&c.ended_by_wake, 1),
-            (false, Waited::Ready(0)) => {}
-            (false, _) => add(&c.ended_by_fd, 1),
-        }
-    });
+/// Steps 3 and 4. Returns `None` without waiting if it has to be checked first whether the wake-up
+/// pipe is still ours.
+fn wait(inbox: &Inbox, may_block: bool, limit: Option<Duration>) -> Option<(Waited, bool)> {
+    let pipe = inbox.pipe_fd().expect("a loop that runs has its pipe");
+    match may_block && clock::is_virtual() {
+        true => virtual_time::wait(pipe, limit),
+        false => with(|l| l.wait(pipe, may_block, limit)).flatten(),
+    }
 }
 
 /// Step 1: polls woken tasks, batch by batch. Returns approximately how many polls that were.
 fn run_woken_tasks(inbox: &Inbox, mut main: Option<&mut Main<'_>>) -> usize {
     let (mut n_polls, mut n_spent) = (0, 0);
+    let has_seed = shuffle::is_on();
     while n_polls + n_spent < MAX_POLLS {
         inbox.collect();
         // What the polls of this batch wake goes to the queue, and so into the next batch. If a
@@ -172,6 +168,9 @@ fn run_woken_tasks(inbox: &Inbox, mut main: Option<&mut Main<'_>>) -> usize {
         let mut batch = Batch::take();
         if batch.is_empty() {
             break;
+        }
+        if has_seed {
+            batch.shuffle(shuffle::below);
         }
         while let Some(running) = batch.next() {
             n_polls += 1;
@@ -293,7 +292,7 @@ impl EventLoop {
 
     /// Returns the time until the loop should wake up for a timer, or to watch a descriptor again
     /// that was left out for a while.
-    fn time_left(&mut self) -> Option<Duration> {
+    pub(super) fn time_left(&mut self) -> Option<Duration> {
         if self.timers.is_empty() && !self.reactor.has_resting() {
             // Without reading the clock.
             return None;
@@ -311,6 +310,9 @@ impl EventLoop {
             Waited::BadFd => self.reactor.find_closed_fds(),
             _ => Vec::new(),
         };
+        if shuffle::is_on() {
+            self.reactor.shuffle_ready();
+        }
         self.reactor.collect(woken);
         // The clock is read only if a timer is armed, or now and then.
         let is_look_due = self.reactor.wants_time();
@@ -320,18 +322,5 @@ impl EventLoop {
         }
         let is_idle = self.reactor.look_if_due(now, woken, &mut closed);
         (closed, is_idle)
-    }
-
-    fn collect_timers(&mut self, now: Moment, woken: &mut Vec<Waker>) {
-        let n_before = woken.len();
-        if tracking::is_on() {
-            let note = |deadline| tracking::timer_fires(deadline, now);
-            self.timers.collect_noting(now, woken, note);
-        } else {
-            self.timers.collect(now, woken);
-        }
-        if woken.len() > n_before {
-            count(|c| add(&c.timers_fired, woken.len() - n_before));
-        }
     }
 }

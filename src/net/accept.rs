@@ -5,7 +5,7 @@ use crate::event_loop::{boundary, with};
 use crate::fd::Registered;
 use crate::sys::Trigger;
 use crate::sys::socket::{self, AcceptError};
-use crate::time::{Sleep, sleep_until};
+use crate::time::{self, Sleep, sleep_until};
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::io;
@@ -263,7 +263,7 @@ impl<L: AsFd> Acceptor<L> {
         let delay = before.map_or(MIN_DELAY, |s| (2 * s.delay).min(MAX_DELAY));
         self.shortage.set(Some(Shortage {
             delay,
-            next_try: Instant::now() + delay,
+            next_try: time::now() + delay,
             n_closed: with(|l| l.n_closed).unwrap_or(0),
         }));
         before.is_none()

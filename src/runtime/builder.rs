@@ -2,7 +2,7 @@
 
 use super::{CreateError, Entered, MainSlot, drive};
 use crate::event_loop::reactor::Poller;
-use crate::event_loop::{context, with};
+use crate::event_loop::{clock, context, shuffle, with};
 use std::future::IntoFuture;
 use std::panic::resume_unwind;
 use std::pin::pin;
@@ -26,6 +26,8 @@ pub struct Builder {
     panic_when_stuck: Option<bool>,
     slow_poll: Option<Duration>,
     track: Option<bool>,
+    virtual_clock: Option<bool>,
+    seed: Option<u64>,
 }
 
 impl Builder {
@@ -102,6 +104,74 @@ impl Builder {
         self
     }
 
+    /// Gives this thread's loop a virtual clock, or the real one again, from now on. For tests: an
+    /// hour of timers passes at once, and always in the same way.
+    ///
+    /// Virtual time stands still while a task can run, a descriptor is ready or a blocking job
+    /// runs. Otherwise it jumps to the next deadline. Child processes, signals and other threads do
+    /// not hold it back, so a timeout on one of these passes at once.
+    ///
+    /// The clock starts at the real time and is what everything in [`time`](crate::time) goes by.
+    /// Deadlines are [`Instant`](std::time::Instant)s as ever, so programs under test ask
+    /// [`time::now`](crate::time::now) for the time instead of `Instant::now`.
+    ///
+    /// All descriptors stay in `select`. [`turn`](crate::turn) is refused: the loop of the program
+    /// around it would go by another clock.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::{Duration, Instant};
+    /// use fahrenheit::time;
+    ///
+    /// const DAY: Duration = Duration::from_secs(86_400);
+    /// let real = Instant::now();
+    /// let passed = fahrenheit::Builder::new().virtual_clock(true).run(async {
+    ///     let start = time::now();
+    ///     time::sleep(DAY).await;
+    ///     time::now() - start
+    /// })?;
+    /// assert_eq!(passed, DAY);
+    /// assert!(real.elapsed() < DAY);
+    /// # Ok::<(), fahrenheit::CreateError>(())
+    /// ```
+    pub fn virtual_clock(mut self, on: bool) -> Builder {
+        self.virtual_clock = Some(on);
+        self
+    }
+
+    /// Has this thread's loop do in any order what may happen in any order, from now on: poll the
+    /// tasks that were woken together, serve the descriptors that are ready together, and fire the
+    /// timers with equal deadlines. Without a seed they are served first come, first served.
+    ///
+    /// For tests: with a virtual clock and nothing from outside, the same seed gives the same
+    /// order, and other seeds give other orders. Over real sockets that is usual, but not certain.
+    /// `HashMap` and `futures::select!` have an order of their own, which no seed fixes;
+    /// `BTreeMap` and `select_biased!` do not.
+    ///
+    /// The environment variable `FAHRENHEIT_SEED` takes precedence, to repeat a run that has
+    /// failed. It applies to every loop that starts after, with or without this call.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::{cell::RefCell, rc::Rc};
+    ///
+    /// fn order(seed: u64) -> Vec<usize> {
+    ///     let order = Rc::new(RefCell::new(Vec::new()));
+    ///     for n in 0..8 {
+    ///         let order = Rc::clone(&order);
+    ///         fahrenheit::spawn(async move { order.borrow_mut().push(n) }).detach();
+    ///     }
+    ///     fahrenheit::Builder::new().seed(seed).run(async {}).unwrap();
+    ///     order.take()
+    /// }
+    /// assert_eq!(order(1), order(1));
+    /// assert_ne!(order(1), order(2));
+    /// ```
+    pub fn seed(mut self, seed: u64) -> Builder {
+        self.seed = Some(seed);
+        self
+    }
+
     /// [`run`](crate::run) with these settings.
     ///
     /// # Errors
@@ -141,24 +211,7 @@ impl Builder {
                  `.await` the future, or `spawn` it"
             ),
         };
-        if let Some(poller) = self.poller {
-            with(|l| l.set_poller(poller));
-        }
-        if let Some(slack) = self.timer_slack {
-            with(|l| l.timer_slack = slack);
-        }
-        if let Some(max) = self.blocking_threads {
-            with(|l| l.pool.set_limit(max));
-        }
-        if let Some(limit) = self.slow_poll {
-            context::set_slow_poll((limit < Duration::MAX).then_some(limit));
-        }
-        if let Some(track) = self.track {
-            context::set_tracking(track);
-        }
-        if let Some(panic) = self.panic_when_stuck {
-            with(|l| l.panic_when_stuck = panic);
-        }
+        self.apply();
         let future = pin!(Some(main.into_future()));
         let mut main = MainSlot {
             future,
@@ -173,6 +226,34 @@ impl Builder {
         {
             Ok(output) => Ok(output),
             Err(payload) => resume_unwind(payload),
+        }
+    }
+
+    /// Applies the settings to the loop of this thread.
+    fn apply(&self) {
+        if let Some(on) = self.virtual_clock.filter(|&on| on != clock::is_virtual()) {
+            with(|l| l.set_virtual_clock(on));
+        }
+        if let Some(poller) = self.poller.filter(|_| !clock::is_virtual()) {
+            with(|l| l.set_poller(poller));
+        }
+        if let Some(seed) = self.seed {
+            shuffle::set_seed(Some(seed));
+        }
+        if let Some(slack) = self.timer_slack.filter(|_| !clock::is_virtual()) {
+            with(|l| l.timer_slack = slack);
+        }
+        if let Some(max) = self.blocking_threads {
+            with(|l| l.pool.set_limit(max));
+        }
+        if let Some(limit) = self.slow_poll {
+            context::set_slow_poll((limit < Duration::MAX).then_some(limit));
+        }
+        if let Some(track) = self.track {
+            context::set_tracking(track);
+        }
+        if let Some(panic) = self.panic_when_stuck {
+            with(|l| l.panic_when_stuck = panic);
         }
     }
 }

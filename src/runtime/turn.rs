@@ -4,7 +4,7 @@
 //! another thread writes to the wake-up pipe, which the host has been told to wait for.
 
 use super::Entered;
-use crate::event_loop::clock::Moment;
+use crate::event_loop::clock::{self, Moment};
 use crate::event_loop::reactor::Direction;
 use crate::event_loop::tick::{self, Turn};
 use crate::event_loop::with;
@@ -54,6 +54,8 @@ use std::time::{Duration, Instant};
 ///
 /// # Errors
 /// - If the wake-up pipe cannot be created (`pipe2(2)`: usually EMFILE or ENFILE).
+/// - Of kind [`Unsupported`](io::ErrorKind::Unsupported) if the loop has a
+///   [virtual clock](crate::Builder::virtual_clock).
 /// - If called from inside a task, or from inside another `turn`. The call has then done nothing.
 ///
 /// # Examples
@@ -69,6 +71,12 @@ use std::time::{Duration, Instant};
 ///
 /// `examples/host_loop.rs` has a whole `poll` loop.
 pub fn turn(limit: Option<Duration>) -> io::Result<usize> {
+    if clock::is_virtual() {
+        return Err(io::Error::new(
+            io::ErrorKind::Unsupported,
+            "`turn` was called on a loop with a virtual clock, which the host does not go by",
+        ));
+    }
     let Some(mut entered) = Entered::new()? else {
         return Err(io::Error::other(
             "`turn` was called from inside a task of the same thread",
@@ -166,7 +174,7 @@ pub fn interest() -> Interest {
             write: l.reactor.interests(Direction::Write),
             except: l.reactor.interests(Direction::Except),
             deadline: deadline.and_then(Moment::instant),
-            queued: has_wakes || no_pipe || forked || task::has_queued(),
+            queued: has_wakes || no_pipe || forked || task::has_queued() || clock::is_virtual(),
         }
     });
     interest.unwrap_or_default()

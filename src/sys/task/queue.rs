@@ -171,6 +171,21 @@ impl Batch {
         self.0.first.get().is_null()
     }
 
+    /// Puts the tasks into the order that `pick` says: it returns a number below its argument.
+    pub(crate) fn shuffle(&mut self, mut pick: impl FnMut(usize) -> usize) {
+        let mut links = Vec::new();
+        loop {
+            let link = self.0.pop();
+            if link.is_null() {
+                break;
+            }
+            links.push(link);
+        }
+        while !links.is_empty() {
+            self.0.push(links.swap_remove(pick(links.len())));
+        }
+    }
+
     /// Takes out the next task that has not finished yet.
     pub(crate) fn next(&mut self) -> Option<Running> {
         loop {
