@@ -3,6 +3,8 @@
 //! written. A binary of its own, because it looks at the sources and runs none of them.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+#[path = "tidy/pages.rs"]
+mod pages;
 #[path = "tidy/systems.rs"]
 mod systems;
 #[path = "tidy/unsafe_code.rs"]
@@ -454,62 +456,6 @@ fn the_changelog_has_the_current_version_and_the_readme_is_short() {
     assert!(found, "CHANGELOG.md has no heading {heading}");
     let n_lines = read("README.md").map_or(0, |readme| readme.lines().count());
     assert!(n_lines <= 150, "README.md has {n_lines} lines");
-}
-
-/// The rows of the table below `heading`, cell by cell, without its head.
-fn table(path: &str, heading: &str) -> Vec<Vec<String>> {
-    let text = read(path).unwrap_or_else(|| panic!("{path} is not there"));
-    let rows = text.lines().skip_while(|line| *line != heading);
-    let rows = rows.skip_while(|line| !line.starts_with('|'));
-    let rows = rows.take_while(|line| line.starts_with('|')).skip(2);
-    let cells = |row: &str| {
-        let row = row.trim_start_matches("| ").trim_end_matches(" |");
-        row.split(" | ").map(str::to_owned).collect()
-    };
-    rows.map(cells).collect()
-}
-
-#[test]
-fn each_promise_of_the_readme_has_defects_that_its_tests_notice() {
-    let promises = table("README.md", "## What is promised, and where it is tested");
-    let heading = "## The promises of the README, and defects that their tests notice";
-    let defects = table("tests/ids.md", heading);
-    let first = |rows: &[Vec<String>]| rows.iter().map(|row| row[0].clone()).collect::<Vec<_>>();
-    assert!(promises.len() > 10);
-    assert_eq!(first(&promises), first(&defects));
-    let (mut missing, mut n_named) = (Vec::new(), 0);
-    for row in defects.iter().filter(|row| !row[1].starts_with("none: ")) {
-        for name in row[1].split(", ") {
-            let (folder, name) = match name.starts_with('*') {
-                true => ("ci/models.d", name.trim_matches('*')),
-                false => ("ci/mutants.d", name.trim_matches('`')),
-            };
-            n_named += 1;
-            if read(&format!("{folder}/{name}.patch")).is_none() {
-                missing.push(format!("{folder}/{name}.patch"));
-            }
-        }
-    }
-    assert!(n_named > 20);
-    none(missing);
-}
-
-#[test]
-fn every_test_that_the_security_promises_name_is_there() {
-    let text = read("SECURITY.md").expect("there are promises");
-    let mut all = files("src", ".rs");
-    all.extend(files("tests", ".rs"));
-    let tests = text.split('`').skip(1).step_by(2);
-    let tests: Vec<_> = tests
-        .filter(|name| name.contains('_') && !name.contains([' ', '/', ':']))
-        .collect();
-    assert!(tests.len() > 10, "{tests:?}");
-    let is_there = |name: &str| {
-        let code = format!("fn {name}()");
-        all.iter().any(|file| file.text.contains(&code))
-    };
-    let absent = tests.into_iter().filter(|name| !is_there(name));
-    none(absent.map(str::to_owned).collect());
 }
 
 #[test]

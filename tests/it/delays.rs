@@ -232,7 +232,8 @@ fn c2_beside_a_task_that_is_always_ready_another_is_polled_after_a_budget_of_ope
                 most = most.max(n_reads.get() - before);
                 before = n_reads.get();
             }
-            assert!((1..=256).contains(&most), "{most} reads in one poll");
+            // Documented: about 128.
+            assert!((64..=256).contains(&most), "{most} reads in one poll");
         });
     });
 }

@@ -1,0 +1,75 @@
+//! What the pages for readers promise: each promise names tests or defects, and they exist.
+
+use super::{files, none, read};
+
+/// The rows of the table below `heading`, cell by cell, without its head.
+fn table(path: &str, heading: &str) -> Vec<Vec<String>> {
+    let text = read(path).unwrap_or_else(|| panic!("{path} is not there"));
+    let rows = text.lines().skip_while(|line| *line != heading);
+    let rows = rows.skip_while(|line| !line.starts_with('|'));
+    let rows = rows.take_while(|line| line.starts_with('|')).skip(2);
+    let cells = |row: &str| {
+        let row = row.trim_start_matches("| ").trim_end_matches(" |");
+        row.split(" | ").map(str::to_owned).collect()
+    };
+    rows.map(cells).collect()
+}
+
+#[test]
+fn each_promise_of_the_readme_has_defects_that_its_tests_notice() {
+    let promises = table("README.md", "## What is promised, and where it is tested");
+    let heading = "## The promises of the README, and defects that their tests notice";
+    let defects = table("tests/ids.md", heading);
+    let first = |rows: &[Vec<String>]| rows.iter().map(|row| row[0].clone()).collect::<Vec<_>>();
+    assert!(promises.len() > 10);
+    assert_eq!(first(&promises), first(&defects));
+    let (mut missing, mut n_named) = (Vec::new(), 0);
+    for row in defects.iter().filter(|row| !row[1].starts_with("none: ")) {
+        for name in row[1].split(", ") {
+            let (folder, name) = match name.starts_with('*') {
+                true => ("ci/models.d", name.trim_matches('*')),
+                false => ("ci/mutants.d", name.trim_matches('`')),
+            };
+            n_named += 1;
+            if read(&format!("{folder}/{name}.patch")).is_none() {
+                missing.push(format!("{folder}/{name}.patch"));
+            }
+        }
+    }
+    assert!(n_named > 20);
+    none(missing);
+}
+
+/// Those of `names` that no test has.
+fn absent_tests<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let mut all = files("src", ".rs");
+    all.extend(files("tests", ".rs"));
+    let is_there = |name: &str| {
+        let code = format!("fn {name}()");
+        all.iter().any(|file| file.text.contains(&code))
+    };
+    names
+        .filter(|name| !is_there(name))
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn every_test_that_the_security_promises_name_is_there() {
+    let text = read("SECURITY.md").expect("there are promises");
+    let tests = text.split('`').skip(1).step_by(2);
+    let tests: Vec<_> = tests
+        .filter(|name| name.contains('_') && !name.contains([' ', '/', ':']))
+        .collect();
+    assert!(tests.len() > 10, "{tests:?}");
+    none(absent_tests(tests.into_iter()));
+}
+
+#[test]
+fn each_documented_delay_and_size_names_tests_of_both_sides() {
+    let heading = "## Documented delays and sizes, and the tests of both sides";
+    let claims = table("tests/ids.md", heading);
+    assert!(claims.len() > 15);
+    let named = claims.iter().flat_map(|row| &row[1..3]);
+    none(absent_tests(named.map(|name| name.trim_matches('`'))));
+}
