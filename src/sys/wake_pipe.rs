@@ -335,6 +335,25 @@ mod tests {
     use super::*;
 
     #[test]
+    fn every_reason_keeps_its_errno() {
+        for errno in [
+            Errno::EMFILE,
+            Errno::ENFILE,
+            Errno::ENOMEM,
+            Errno::EINVAL,
+            Errno::EIO,
+        ] {
+            let error = CreateError::from_errno(errno);
+            assert_eq!(error.errno(), Some(errno), "{error:?}");
+        }
+        assert_eq!(
+            CreateError::from_errno(Errno::ENOBUFS),
+            CreateError::NoMemory
+        );
+        assert_eq!(CreateError::from_errno(Errno::EFAULT), CreateError::Invalid);
+    }
+
+    #[test]
     fn a_full_pipe_ends_the_next_wait_and_is_emptied_b3() {
         let pipe = WakePipe::new().unwrap();
         for _ in 0..70_000 {

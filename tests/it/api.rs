@@ -3,7 +3,7 @@
 
 use crate::util::{record, within};
 use fahrenheit::prelude::*;
-use fahrenheit::task::{JoinError, JoinSet};
+use fahrenheit::task::{self, JoinError, JoinSet};
 use fahrenheit::time::{interval, sleep, timeout};
 use fahrenheit::{
     AsyncTcpListener, AsyncUdpSocket, Builder, CreateError, fs, run, spawn, spawn_blocking,
@@ -312,6 +312,27 @@ fn values_say_in_their_debug_output_what_they_are() {
             assert!(format!("{:?}", signals.unwrap()).contains("Signals"));
             let limited = timeout(Duration::ZERO, 7_u8.to_string().into_bytes().len().pipe());
             assert!(format!("{:?}", limited.get_ref()).contains('1'));
+        });
+    });
+}
+
+#[test]
+fn handles_to_other_threads_and_shutdowns_say_what_they_wait_for() {
+    within(20, || {
+        let handle = task::Handle::current();
+        assert!(format!("{handle:?}").contains("Handle"));
+        run(async {
+            let mut job = handle.spawn(async { 7 });
+            assert!(format!("{job:?}").contains("is_finished: false"));
+            assert_eq!((&mut job).await.unwrap(), 7);
+            assert!(format!("{job:?}").contains("is_finished: true"));
+            let again = spawn(job).await.unwrap_err();
+            assert!(again.is_panic() && again.to_string().contains("polled again"));
+            let shutdown = task::Shutdown::new();
+            let guard = shutdown.guard();
+            let text = format!("{shutdown:?} {guard:?} {:?}", shutdown.requested());
+            assert!(text.contains("n_in_progress: 1") && text.contains("ShutdownGuard"));
+            assert!(text.contains("is_requested: false") && text.contains("Requested"));
         });
     });
 }
