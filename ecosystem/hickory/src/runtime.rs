@@ -1,0 +1,84 @@
+//! hickory's resolver on this crate's loop, to be copied.
+//!
+//! hickory demands `Send` of what it waits for, so sockets and timers are in a `Local`. A resolver
+//! belongs to the thread that made it.
+
+use fahrenheit::{AsyncTcpStream, AsyncUdpSocket, Local, prelude::*, time};
+use hickory_resolver::net::runtime::{DnsTcpStream, DnsUdpSocket, RuntimeProvider, Spawn, Time};
+use std::future::Future;
+use std::io::Result;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+type Polled<T> = Poll<Result<T>>;
+type Made<T> = Pin<Box<dyn Send + Future<Output = Result<T>>>>;
+
+/// Runs hickory on the loop of the thread that uses it.
+#[derive(Clone, Copy)]
+pub struct Fahrenheit;
+
+/// A UDP socket or a TCP connection.
+pub struct Io<T: 'static>(Local<T>);
+
+impl Spawn for Fahrenheit {
+    fn spawn_bg(&mut self, future: impl Future<Output = ()> + Send + 'static) {
+        fahrenheit::spawn(future).detach();
+    }
+}
+
+#[async_trait::async_trait]
+impl Time for Fahrenheit {
+    async fn delay_for(duration: Duration) { Local::new(time::sleep(duration)).await; }
+    async fn timeout<F: 'static + Future + Send>(limit: Duration, future: F) -> Result<F::Output> {
+        Ok(Local::new(time::timeout(limit, future)).await?)
+    }
+}
+
+impl RuntimeProvider for Fahrenheit {
+    type Handle = Fahrenheit;
+    type Timer = Fahrenheit;
+    type Udp = Io<AsyncUdpSocket>;
+    type Tcp = Io<AsyncTcpStream>;
+    fn create_handle(&self) -> Fahrenheit { Fahrenheit }
+    fn connect_tcp(
+        &self, to: SocketAddr, _: Option<SocketAddr>, limit: Option<Duration>,
+    ) -> Made<Self::Tcp> {
+        let stream = AsyncTcpStream::connect_timeout(to, limit.unwrap_or(Duration::from_secs(5)));
+        Box::pin(Local::new(async { Ok(Io(Local::new(stream.await?))) }))
+    }
+    fn bind_udp(&self, local: SocketAddr, _: SocketAddr) -> Made<Self::Udp> {
+        Box::pin(Local::new(async move { Ok(Io(Local::new(AsyncUdpSocket::bind(local)?))) }))
+    }
+}
+
+impl DnsUdpSocket for Io<AsyncUdpSocket> {
+    type Time = Fahrenheit;
+    fn poll_recv_from(&self, cx: &mut Context<'_>, to: &mut [u8]) -> Polled<(usize, SocketAddr)> {
+        self.0.poll_recv_from(cx, to)
+    }
+    fn poll_send_to(&self, cx: &mut Context<'_>, bytes: &[u8], to: SocketAddr) -> Polled<usize> {
+        self.0.poll_send_to(cx, bytes, to)
+    }
+}
+
+impl DnsTcpStream for Io<AsyncTcpStream> { type Time = Fahrenheit; }
+
+impl AsyncRead for Io<AsyncTcpStream> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, to: &mut [u8]) -> Polled<usize> {
+        self.0.as_pin_mut().poll_read(cx, to)
+    }
+}
+
+impl AsyncWrite for Io<AsyncTcpStream> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, from: &[u8]) -> Polled<usize> {
+        self.0.as_pin_mut().poll_write(cx, from)
+    }
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Polled<()> {
+        self.0.as_pin_mut().poll_flush(cx)
+    }
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Polled<()> {
+        self.0.as_pin_mut().poll_close(cx)
+    }
+}
