@@ -172,6 +172,9 @@ impl EventLoop {
 
     /// Gives this thread a virtual clock, or the real one.
     pub(crate) fn set_virtual_clock(&mut self, on: bool) {
+        if on == clock::is_virtual() {
+            return;
+        }
         clock::set_virtual(on);
         if on {
             // The kernel's queue reports changes, and perhaps a moment after they happen; select

@@ -162,14 +162,29 @@ pub use runtime::macros as __macros;
 /// Tasks that have not ended with it are dropped, also if it panics. Other attributes, such as
 /// `#[should_panic]` and `#[ignore]`, have their usual meaning.
 ///
+/// A test that can never go on, because no waker of its tasks is left, fails and says which tasks
+/// wait for what; see [`Builder::panic_when_stuck`].
+///
 /// # Arguments
 /// - `crate = "path"`, as for [`main`].
+/// - `virtual_clock`: the test has a [virtual clock](Builder::virtual_clock).
+/// - `seeds = 500`: the test is run under that many [seeds](Builder::seed), one after the other on
+///   one thread, until one fails. That one is printed, with a [`dump`] of the tasks that are left
+///   and the command that repeats it: `FAHRENHEIT_SEED=17 cargo test NAME`. The function returns
+///   nothing or a `Result`.
 ///
 /// # Examples
 /// ```
 /// #[fahrenheit::test]
 /// async fn a_task_returns_its_output() {
 ///     assert_eq!(fahrenheit::spawn(async { 42 }).await.unwrap(), 42);
+/// }
+///
+/// #[fahrenheit::test(virtual_clock, seeds = 500)]
+/// async fn an_answer_comes_within_an_hour() {
+///     let hour = std::time::Duration::from_secs(3_600);
+///     let answer = fahrenheit::spawn(fahrenheit::time::sleep(hour / 2));
+///     fahrenheit::time::timeout(hour, answer).await.unwrap().unwrap();
 /// }
 /// ```
 #[cfg(feature = "macros")]

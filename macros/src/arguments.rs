@@ -37,18 +37,30 @@ struct Argument {
 pub(crate) struct Settings {
     /// The path of the library, if the program names it.
     library: Option<TokenStream>,
+    /// Whether the test has a virtual clock.
+    pub(crate) virtual_clock: bool,
+    /// The number of seeds under which the test is run.
+    pub(crate) seeds: Option<u64>,
 }
 
 impl Settings {
     /// The names of all arguments, as they are written.
-    fn known(_attribute: Attribute) -> &'static [&'static str] {
-        &["crate = \"path\""]
+    fn known(attribute: Attribute) -> &'static [&'static str] {
+        match attribute {
+            Attribute::Main => &["crate = \"path\""],
+            Attribute::Test => &["crate = \"path\"", "virtual_clock", "seeds = 500"],
+        }
     }
 
     fn set(&mut self, attribute: Attribute, argument: &Argument) -> Result<(), Error> {
-        match argument.name.as_str() {
-            "crate" => self.library = Some(argument.path()?),
-            name => {
+        match (attribute, argument.name.as_str()) {
+            (_, "crate") => self.library = Some(argument.path()?),
+            (Attribute::Test, "virtual_clock") => {
+                argument.check_alone()?;
+                self.virtual_clock = true;
+            }
+            (Attribute::Test, "seeds") => self.seeds = Some(argument.number()?),
+            (_, name) => {
                 let known = Settings::known(attribute).join("`, `");
                 let attribute = attribute.name();
                 let text = format!("{attribute} has no argument `{name}`, only `{known}`");
@@ -84,6 +96,33 @@ impl Settings {
 }
 
 impl Argument {
+    fn check_alone(&self) -> Result<(), Error> {
+        match &self.value {
+            None => Ok(()),
+            Some(_) => Err(Error::new(
+                self.span,
+                format!("the argument `{}` takes no value", self.name),
+            )),
+        }
+    }
+
+    /// Returns the value as a number above zero.
+    fn number(&self) -> Result<u64, Error> {
+        let value = self.value.as_deref().unwrap_or_default();
+        let number = match value {
+            [TokenTree::Literal(literal)] => literal.to_string().replace('_', "").parse().ok(),
+            _ => None,
+        };
+        number.filter(|&number| number > 0).ok_or_else(|| {
+            let span = value.first().map_or(self.span, TokenTree::span);
+            let name = &self.name;
+            Error::new(
+                span,
+                format!("expected a number above 0, as in `{name} = 500`"),
+            )
+        })
+    }
+
     /// Returns the value as a path, which may be written in quotes or without.
     fn path(&self) -> Result<TokenStream, Error> {
         let wrong = |span| Error::new(span, "expected a path, as in `crate = \"fahrenheit\"`");

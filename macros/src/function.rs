@@ -76,7 +76,17 @@ impl Function {
         let name = self.name.to_string();
         inner.extend(match attribute {
             Attribute::Main => tokens(&format!("::run({name}())")),
-            Attribute::Test => tokens(&format!("::__macros::Test::new().run({name})")),
+            Attribute::Test => {
+                let clock = match settings.virtual_clock {
+                    true => ".virtual_clock()",
+                    false => "",
+                };
+                let run = match settings.seeds {
+                    Some(n) => format!("run_seeds({n}, {name})"),
+                    None => format!("run({name})"),
+                };
+                tokens(&format!("::__macros::Test::new(){clock}.{run}"))
+            }
         });
         let mut outer = TokenStream::new();
         if attribute == Attribute::Test {

@@ -14,9 +14,12 @@ thread_local! {
 /// Sets what decides the order on this thread. The environment variable takes precedence over the
 /// program, so that a user can repeat a run that has failed.
 pub(crate) fn set_seed(seed: Option<u64>) {
-    let from_user = std::env::var("FAHRENHEIT_SEED").ok();
-    let from_user = from_user.and_then(|seed| seed.parse().ok());
-    STATE.set(from_user.or(seed).map(Shuffle::new));
+    STATE.set(seed_of_environment().or(seed).map(Shuffle::new));
+}
+
+/// Returns the seed that the user has chosen. What is no number counts as none.
+pub(crate) fn seed_of_environment() -> Option<u64> {
+    std::env::var("FAHRENHEIT_SEED").ok()?.parse().ok()
 }
 
 /// True if this thread has a seed.

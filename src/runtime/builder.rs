@@ -231,7 +231,7 @@ impl Builder {
 
     /// Applies the settings to the loop of this thread.
     fn apply(&self) {
-        if let Some(on) = self.virtual_clock.filter(|&on| on != clock::is_virtual()) {
+        if let Some(on) = self.virtual_clock {
             with(|l| l.set_virtual_clock(on));
         }
         if let Some(poller) = self.poller.filter(|_| !clock::is_virtual()) {
