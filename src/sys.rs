@@ -33,10 +33,11 @@
 /// The kernel's own queue, which costs nothing per tick for a descriptor that is watched:
 /// `add`, `remove`, `wait`, and a descriptor of its own that `select` takes.
 ///
-/// `--cfg fahrenheit_kqueue` makes Linux test the code for kqueue, on a stand-in.
+/// `--cfg fahrenheit_kqueue` makes Linux test the code for kqueue, on a stand-in, and
+/// `--cfg fahrenheit_no_queue` what is done without a queue.
 #[cfg_attr(
     any(
-        all(target_os = "linux", not(fahrenheit_kqueue)),
+        all(target_os = "linux", not(any(fahrenheit_kqueue, fahrenheit_no_queue))),
         target_os = "android",
     ),
     path = "sys/epoll.rs"
@@ -54,7 +55,7 @@
 )]
 #[cfg_attr(
     not(any(
-        target_os = "linux",
+        all(target_os = "linux", not(fahrenheit_no_queue)),
         target_os = "android",
         target_vendor = "apple",
         target_os = "freebsd",
@@ -77,7 +78,13 @@ pub(crate) mod fork;
 #[cfg(all(target_os = "linux", fahrenheit_kqueue))]
 mod kqueue_stand_in;
 mod memory;
-#[cfg(all(target_os = "linux", not(fahrenheit_plain_flags)))]
+#[cfg(all(
+    target_os = "linux",
+    any(
+        fahrenheit_kqueue,
+        not(any(fahrenheit_plain_flags, fahrenheit_no_queue)),
+    )
+))]
 mod pidfd;
 #[cfg(any(feature = "hyper", feature = "tokio-io"))]
 pub(crate) mod read_buf;

@@ -56,7 +56,8 @@ fn has_children() -> bool {
 
 /// Whether the system has a queue that tells of exits, so that no signal is needed for it.
 fn has_exit_queue() -> bool {
-    if cfg!(fahrenheit_plain_flags) {
+    let plain_flags_alone = cfg!(all(fahrenheit_plain_flags, not(fahrenheit_kqueue)));
+    if plain_flags_alone || cfg!(fahrenheit_no_queue) {
         return false;
     }
     #[cfg(target_os = "linux")]

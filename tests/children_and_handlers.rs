@@ -269,7 +269,10 @@ fn children_are_waited_for_after_other_code_has_closed_all_descriptors() {
 }
 
 /// Without a queue, each exit has all waiting tasks look.
-#[cfg(not(fahrenheit_plain_flags))]
+#[cfg(not(any(
+    fahrenheit_no_queue,
+    all(fahrenheit_plain_flags, not(fahrenheit_kqueue))
+)))]
 mod with_queue {
     use super::*;
     use fahrenheit::prelude::*;
@@ -354,7 +357,7 @@ mod with_queue {
 }
 
 /// Without pidfds, a process is known by its number only.
-#[cfg(not(any(fahrenheit_plain_flags, fahrenheit_kqueue)))]
+#[cfg(not(any(fahrenheit_plain_flags, fahrenheit_kqueue, fahrenheit_no_queue)))]
 mod with_pidfds {
     use super::*;
     use nix::unistd::Pid;

@@ -155,7 +155,7 @@ async fn old_pair() -> (AsyncTcpStream, AsyncTcpStream) {
 
 /// Whether the loops of this run use the kernel's queue at all.
 fn has_queue() -> bool {
-    std::env::var("FAHRENHEIT_POLLER").as_deref() != Ok("select")
+    !cfg!(fahrenheit_no_queue) && std::env::var("FAHRENHEIT_POLLER").as_deref() != Ok("select")
 }
 
 fn is_queue(fd: RawFd) -> bool {

@@ -20,7 +20,8 @@ use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 fn selects_only() -> bool {
-    std::env::var_os("FAHRENHEIT_POLLER").is_some_and(|name| name == "select")
+    cfg!(fahrenheit_no_queue)
+        || std::env::var_os("FAHRENHEIT_POLLER").is_some_and(|name| name == "select")
 }
 
 fn pair() -> (AsyncUnixStream, UnixStream) {

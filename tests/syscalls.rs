@@ -23,7 +23,8 @@ const WAITS: [&str; 5] = [
 ];
 
 fn is_select() -> bool {
-    std::env::var_os("FAHRENHEIT_POLLER").is_some_and(|name| name == "select")
+    cfg!(fahrenheit_no_queue)
+        || std::env::var_os("FAHRENHEIT_POLLER").is_some_and(|name| name == "select")
 }
 
 /// Removes the calls by which the stand-in for kqueue looks whether a descriptor is still the one

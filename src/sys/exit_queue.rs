@@ -7,9 +7,9 @@
 //!   process is in use again, so it is also what a signal is sent through.
 //! - macOS and the BSDs: a kqueue with `EVFILT_PROC`, which needs no descriptor for each child.
 //! - Elsewhere there is none. Android has pidfds, but its list of allowed system calls kills a
-//!   process for trying. On Linux, `--cfg fahrenheit_plain_flags` takes it away, so that tests can
-//!   run what is done without, and `--cfg fahrenheit_kqueue` has the code for kqueue run on a
-//!   stand-in.
+//!   process for trying. On Linux, `--cfg fahrenheit_plain_flags` and `--cfg fahrenheit_no_queue` take it
+//!   away, so that tests can run what is done without, and `--cfg fahrenheit_kqueue` has the code
+//!   for kqueue run on a stand-in.
 //!
 //! All of these offer the same: `ExitQueue`, and a `Watched` for each child in it. Making either
 //! may fail, for a lack of descriptors or because the kernel is old; the caller then does without.
@@ -19,14 +19,14 @@
 #[cfg_attr(
     all(
         target_os = "linux",
-        not(fahrenheit_kqueue),
+        not(any(fahrenheit_kqueue, fahrenheit_no_queue)),
         not(fahrenheit_plain_flags),
     ),
     path = "exit_queue/pidfd.rs"
 )]
 #[cfg_attr(
     any(
-        all(target_os = "linux", fahrenheit_kqueue, not(fahrenheit_plain_flags),),
+        all(target_os = "linux", fahrenheit_kqueue),
         target_vendor = "apple",
         target_os = "freebsd",
         target_os = "dragonfly",
@@ -37,7 +37,11 @@
 )]
 #[cfg_attr(
     not(any(
-        all(target_os = "linux", not(fahrenheit_plain_flags)),
+        all(target_os = "linux", fahrenheit_kqueue),
+        all(
+            target_os = "linux",
+            not(any(fahrenheit_plain_flags, fahrenheit_no_queue)),
+        ),
         target_vendor = "apple",
         target_os = "freebsd",
         target_os = "dragonfly",

@@ -89,6 +89,7 @@ impl Bench {
 }
 
 #[test]
+#[cfg_attr(fahrenheit_no_queue, ignore = "nothing is tenured without a queue")]
 fn a_wrong_guess_is_looked_at_and_does_not_park_a_task_for_good() {
     let mut bench = Bench::tenured();
     bench.guess_wrong();
@@ -100,6 +101,7 @@ fn a_wrong_guess_is_looked_at_and_does_not_park_a_task_for_good() {
 }
 
 #[test]
+#[cfg_attr(fahrenheit_no_queue, ignore = "nothing is tenured without a queue")]
 fn a_right_guess_is_looked_at_once_and_then_the_loop_sleeps() {
     let mut bench = Bench::tenured();
     bench.guess_wrong();
@@ -119,6 +121,7 @@ fn a_right_guess_is_looked_at_once_and_then_the_loop_sleeps() {
 }
 
 #[test]
+#[cfg_attr(fahrenheit_no_queue, ignore = "nothing is tenured without a queue")]
 fn a_busy_loop_looks_at_guesses_that_no_edge_has_ended() {
     let mut bench = Bench::tenured();
     bench.guess_wrong();
@@ -136,6 +139,7 @@ fn a_busy_loop_looks_at_guesses_that_no_edge_has_ended() {
 }
 
 #[test]
+#[cfg_attr(fahrenheit_no_queue, ignore = "nothing is tenured without a queue")]
 fn an_idle_loop_looks_after_2_6_14_and_30_seconds_and_then_every_30() {
     let mut bench = Bench::tenured();
     let delays = |bench: &mut Bench, n_looks: usize| -> Vec<u64> {
@@ -160,6 +164,7 @@ fn an_idle_loop_looks_after_2_6_14_and_30_seconds_and_then_every_30() {
 }
 
 #[test]
+#[cfg_attr(fahrenheit_no_queue, ignore = "nothing is tenured without a queue")]
 fn a_closed_descriptor_that_a_task_waits_for_is_found_by_a_look() {
     let mut bench = Bench::tenured();
     let number = bench.token.fd;
@@ -178,7 +183,7 @@ fn a_closed_descriptor_that_a_task_waits_for_is_found_by_a_look() {
 
 #[test]
 fn a_waiter_is_removed_wherever_it_is() {
-    for tenured in [false, true] {
+    for tenured in [false, !cfg!(fahrenheit_no_queue)] {
         let mut bench = if tenured {
             Bench::tenured()
         } else {
@@ -202,6 +207,7 @@ fn a_waiter_is_removed_wherever_it_is() {
 }
 
 #[test]
+#[cfg_attr(fahrenheit_no_queue, ignore = "nothing is tenured without a queue")]
 fn a_parked_waker_that_needs_select_is_moved_there() {
     let mut bench = Bench::tenured();
     let (token, direction) = (bench.token, Direction::Read);
@@ -224,7 +230,7 @@ fn a_parked_waker_that_needs_select_is_moved_there() {
 
 #[test]
 fn readiness_without_data_backs_off_until_there_is_some() {
-    for tenured in [false, true] {
+    for tenured in [false, !cfg!(fahrenheit_no_queue)] {
         let mut bench = if tenured {
             Bench::tenured()
         } else {
