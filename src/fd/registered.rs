@@ -340,8 +340,11 @@ impl<T: NonblockingIo> Registered<T> {
         Registered::<T>::or_wait(written, cx)
     }
 
-    /// Turns an error that means "try again later" into waiting for [`RETRY_DELAY`].
-    fn or_wait<R>(written: Poll<io::Result<R>>, cx: &mut Context<'_>) -> Poll<io::Result<R>> {
+    /// Turns an error of a write that means "try again later" into waiting for [`RETRY_DELAY`].
+    pub(crate) fn or_wait<R>(
+        written: Poll<io::Result<R>>,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<R>> {
         match written {
             Poll::Ready(Err(error)) if T::is_write_delayed(&error) => {
                 // The timer is never removed: this is too rare to keep room for its key in every

@@ -14,6 +14,7 @@ use crate::sys::fd::above_stdio;
 use crate::sys::socket::unix::Connecting;
 use crate::sys::{Trigger, socket};
 use crate::time::sleep;
+use std::future::poll_fn;
 use std::io;
 use std::net::Shutdown;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -243,9 +244,13 @@ impl AsyncUnixStream {
     /// # .unwrap();
     /// ```
     pub async fn send_fds(&self, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<usize> {
-        self.socket
-            .write_with(|socket| socket::unix::send_fds(socket, bytes, fds))
-            .await
+        poll_fn(|cx| {
+            let call = |socket: &net::UnixStream| socket::unix::send_fds(socket, bytes, fds);
+            let sent = self.socket.poll_write_with(cx, call, |_| false);
+            // macOS may have no buffer for it although the socket is writable.
+            Registered::<net::UnixStream>::or_wait(sent, cx)
+        })
+        .await
     }
 
     /// Receives bytes, and up to `max_fds` descriptors that were sent with one of them.

@@ -9,7 +9,7 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::socket::{MsgFlags, send};
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::Shutdown;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -445,7 +445,9 @@ fn sf5_halves_read_and_write_apart_and_reunite() {
         // Dropping the writing half is the end for the peer, even while the other reads on.
         drop(write);
         assert_eq!(serve.await.unwrap().unwrap(), 10);
-        assert!(read.as_ref().local_addr().is_ok());
+        // The half that is left has the whole connection, which has ended: the system may have no
+        // name for it any more, but there is still a socket.
+        assert!(read.as_ref().as_fd().try_clone_to_owned().is_ok());
     });
 }
 
