@@ -7,9 +7,9 @@
 //!   process is in use again, so it is also what a signal is sent through.
 //! - macOS and the BSDs: a kqueue with `EVFILT_PROC`, which needs no descriptor for each child.
 //! - Elsewhere there is none. Android has pidfds, but its list of allowed system calls kills a
-//!   process for trying. On Linux, `--cfg fahrenheit_plain_flags` and `--cfg fahrenheit_no_queue` take it
-//!   away, so that tests can run what is done without, and `--cfg fahrenheit_kqueue` has the code
-//!   for kqueue run on a stand-in.
+//!   process for trying. On Linux, `--cfg fahrenheit_plain_flags` and `--cfg fahrenheit_no_queue`
+//!   take it away, so that tests can run what is done without, and `--cfg fahrenheit_kqueue` has
+//!   the code for kqueue run on a stand-in.
 //!
 //! All of these offer the same: `ExitQueue`, and a `Watched` for each child in it. Making either
 //! may fail, for a lack of descriptors or because the kernel is old; the caller then does without.
