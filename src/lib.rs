@@ -129,7 +129,8 @@ pub use fd::{AsyncFd, RegisterError};
 pub use local::Local;
 pub use net::{AsyncTcpListener, AsyncTcpStream, AsyncUdpSocket};
 pub use net::{AsyncUnixDatagram, AsyncUnixListener, AsyncUnixStream};
-pub use runtime::{Builder, CreateError, Interest, block_on, interest, run, turn};
+pub use runtime::{Builder, CreateError, Interest, InterestFd};
+pub use runtime::{block_on, interest, interest_fd, run, turn};
 pub use task::{spawn, yield_now};
 
 /// Makes an `async fn main` the `main` of the program, which [`run`]s it: feature `macros`.

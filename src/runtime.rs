@@ -9,7 +9,7 @@ mod turn;
 
 pub use crate::sys::wake_pipe::CreateError;
 pub use builder::Builder;
-pub use turn::{Interest, interest, turn};
+pub use turn::{Interest, InterestFd, interest, interest_fd, turn};
 
 use crate::event_loop::boundary::{self, Payload, contain, try_drop};
 use crate::event_loop::inbox::Inbox;

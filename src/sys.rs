@@ -11,6 +11,7 @@
 //! | name | what differs |
 //! |---|---|
 //! | [`queue`] | the kernel's own queue for descriptors that live long |
+//! | [`host_queue`] | whether one descriptor can stand for all that a host waits for |
 //! | `exit_queue::system` | how the exit of a child process is reported |
 //! | `exited::first` | whether an exited child can be found without taking its exit status |
 //! | `unix::if_atomic_flags` | whether flags can be set in the call that makes a descriptor |
@@ -66,6 +67,17 @@
     path = "sys/no_queue.rs"
 )]
 pub(crate) mod queue;
+
+/// One descriptor that stands for many, for the loop of another program.
+#[cfg_attr(
+    any(target_os = "linux", target_os = "android"),
+    path = "sys/host_epoll.rs"
+)]
+#[cfg_attr(
+    not(any(target_os = "linux", target_os = "android")),
+    path = "sys/no_host_queue.rs"
+)]
+pub(crate) mod host_queue;
 
 pub(crate) mod blocking;
 mod create;

@@ -1,4 +1,5 @@
-//! [`Handle`]s and forks. A binary of its own, whose tests run again in processes of their own.
+//! [`Handle`]s, hosts and forks. A binary of its own, whose tests run again in processes of their
+//! own.
 #![allow(clippy::unwrap_used, reason = "test code")]
 #![allow(unsafe_code, reason = "to fork")]
 #![cfg(target_os = "linux")]
@@ -9,8 +10,10 @@ mod net_util;
 use fahrenheit::task::Handle;
 use fahrenheit::time;
 use net_util::alone;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork};
+use std::os::fd::AsFd;
 use std::process::exit;
 use std::time::Duration;
 
@@ -95,5 +98,51 @@ fn after_a_fork_a_handle_of_a_thread_that_the_child_lacks_says_so_d3() {
     alone(
         "after_a_fork_a_handle_of_a_thread_that_the_child_lacks_says_so_d3",
         handles_of_threads_that_the_child_lacks,
+    );
+}
+
+/// Waits for nothing but the one descriptor, until a task has slept and a thread has woken it.
+fn drive_by_one_descriptor(known: &mut Option<u64>) -> bool {
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let handle = Handle::current();
+    std::thread::spawn(move || sender.send(handle.spawn(async { 7 })));
+    let task = fahrenheit::spawn(async move {
+        time::sleep(Duration::from_millis(2)).await;
+        receiver.recv().unwrap().await.unwrap()
+    });
+    let mut is_new = false;
+    while !task.is_finished() {
+        let Ok(fd) = fahrenheit::interest_fd() else {
+            // All is in `select` in this run of the tests.
+            return false;
+        };
+        is_new |= known.replace(fd.generation()) != Some(fd.generation());
+        let mut fds = [PollFd::new(fd.as_fd(), PollFlags::POLLIN)];
+        poll(&mut fds, PollTimeout::NONE).unwrap();
+        fahrenheit::turn(Some(Duration::ZERO)).unwrap();
+    }
+    assert_eq!(fahrenheit::block_on(task).ok(), Some(7));
+    is_new
+}
+
+fn hosts_go_on_in_parent_and_child() {
+    let mut generation = None;
+    if !drive_by_one_descriptor(&mut generation) {
+        return;
+    }
+    let child = fork_here();
+    let is_new = drive_by_one_descriptor(&mut generation);
+    assert_eq!(is_new, child.is_none(), "only the child has another one");
+    match child {
+        None => exit(GOOD),
+        Some(child) => ends_well(child),
+    }
+}
+
+#[test]
+fn after_a_fork_a_host_with_one_descriptor_goes_on_in_parent_and_child_d3() {
+    alone(
+        "after_a_fork_a_host_with_one_descriptor_goes_on_in_parent_and_child_d3",
+        hosts_go_on_in_parent_and_child,
     );
 }

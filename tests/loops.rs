@@ -275,7 +275,37 @@ fn cpu_ticks(pid: Pid) -> u64 {
 #[test]
 #[cfg(target_os = "linux")]
 fn sf9_se12_a_poll_loop_by_hand_with_an_idle_client_uses_no_time() {
-    let mut host = Running::new("host_loop", &["127.0.0.1:0"]);
+    idle_host_uses_no_time("host_loop");
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_poll_loop_with_one_descriptor_serves_echoes_and_uses_no_time_while_it_is_idle() {
+    // With `select` alone there is no such descriptor.
+    if std::env::var("FAHRENHEIT_POLLER").is_ok_and(|name| name == "select") {
+        return;
+    }
+    idle_host_uses_no_time("host_one_fd");
+    let mut host = Running::new("host_one_fd", &["127.0.0.1:0"]);
+    let port = host.port();
+    let mut clients: Vec<_> = (0..20).map(|_| connect(port)).collect();
+    for round in 0..50_u8 {
+        for client in &mut clients {
+            client.get_mut().write_all(&[round]).unwrap();
+        }
+        for client in &mut clients {
+            let mut byte = [0];
+            client.read_exact(&mut byte).unwrap();
+            assert_eq!(byte, [round]);
+        }
+    }
+    drop(host.child.stdin.take());
+    assert_eq!(host.end().code(), Some(0));
+}
+
+#[cfg(target_os = "linux")]
+fn idle_host_uses_no_time(name: &str) {
+    let mut host = Running::new(name, &["127.0.0.1:0"]);
     let mut client = connect(host.port());
     client.get_mut().write_all(b"x").unwrap();
     client.read_exact(&mut [0]).unwrap();

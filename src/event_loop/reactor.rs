@@ -29,6 +29,7 @@
 //! - `tenure`: the kernel's queue, and which descriptors are in it
 //! - `order`: in which order ready descriptors are served, if the program has set a seed
 //! - `looks`: looks at parked descriptors, for wrong guesses and for descriptors that were closed
+//! - `host`: one descriptor for the loop of another program
 //! - `backoff`: descriptors that are ready and yet have nothing to give
 //! - `survey`: who waits for what, for people who look into the loop
 //!
@@ -41,6 +42,7 @@
 
 mod backoff;
 mod error;
+mod host;
 mod interests;
 mod kinds;
 mod looks;
@@ -65,6 +67,7 @@ use crate::sys::select::Sets;
 use crate::sys::unix::SELECT_LIMIT;
 use crate::sys::{Event, Trigger, fork};
 use backoff::Rest;
+use host::Host;
 use looks::Looks;
 use source::{Belief, MAX_FALSE, MAX_FALSE_EDGES, MAX_FALSE_LOOKS, Source, Tenure};
 use std::borrow::Cow;
@@ -95,6 +98,10 @@ pub(crate) struct Reactor {
     poller: Poller,
     /// The kernel's queue, once a descriptor is tenured. It watches the wake-up pipe as well.
     queue: Option<Queue>,
+    /// What the loop of another program waits for, once it has asked for one descriptor.
+    host: Option<Host>,
+    /// Number of such descriptors made so far, by which the host tells them apart.
+    n_hosts: u64,
     /// When to try again to make a queue, after it could not be had.
     queue_retry: QueueRetry,
     /// Number of directions of tenured descriptors that a task waits for.
@@ -135,6 +142,8 @@ impl Reactor {
             next_generation: 1,
             poller: Poller::Auto,
             queue: None,
+            host: None,
+            n_hosts: 0,
             queue_retry: QueueRetry::default(),
             n_parked: 0,
             looks: Looks::default(),
@@ -207,6 +216,7 @@ impl Reactor {
         if source.tenure == Tenure::Tenured {
             self.unwatch(token.fd);
         }
+        self.leave_host(token.fd);
         self.take_all(token.fd, wakers);
         self.purges.forget(token.fd);
         self.resting.retain(|rest| rest.fd != token.fd);

@@ -39,6 +39,7 @@ pub(super) fn repair(inbox: &Inbox) -> bool {
     }
     match inbox.replace_pipe() {
         Ok(()) => {
+            with(|l| l.reactor.renew_host());
             boundary::error!(
                 "the wake-up pipe was closed by other code, or replaced; there is a new one"
             );

@@ -3,14 +3,16 @@
 //! **Invariant.** Between [`interest`] and the next turn, the loop counts as asleep: a wake from
 //! another thread writes to the wake-up pipe, which the host has been told to wait for.
 
-use super::Entered;
+use super::{CreateError, Entered};
 use crate::event_loop::clock::{self, Moment};
 use crate::event_loop::reactor::Direction;
 use crate::event_loop::tick::{self, Turn};
-use crate::event_loop::with;
-use crate::sys::{fork, task};
+use crate::event_loop::{EventLoop, with};
+use crate::sys::host_queue::HostQueue;
+use crate::sys::{Errno, fork, task};
 use std::io;
-use std::os::fd::RawFd;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Turns this thread's loop once, for a program that has a loop of its own: polls tasks that were
@@ -28,7 +30,8 @@ use std::time::{Duration, Instant};
 ///    thread, and every drop of a socket, may change the answer.
 /// 2. Wait until one of these descriptors or one of the host's own is ready, but no longer than
 ///    [`Interest::time_left`]. Readiness has to be level-triggered, as in `poll` and `select`. A
-///    host with an epoll or kqueue of its own has to register every change of the lists.
+///    host with an epoll or kqueue of its own has to register every change of the lists, or uses
+///    the one descriptor of [`interest_fd`].
 /// 3. Call `turn(Some(Duration::ZERO))`, whichever descriptor was ready. A turn too many does no
 ///    harm.
 /// 4. Do the host's own work. It may [`spawn`](crate::spawn) and abort tasks, drop sockets, and
@@ -146,6 +149,8 @@ impl Interest {
 ///
 /// From this call to the next turn, a wake from another thread makes the wake-up pipe readable.
 ///
+/// A host that can wait for one descriptor is simpler with [`interest_fd`].
+///
 /// # Examples
 /// ```
 /// drop(fahrenheit::spawn(async {}));
@@ -153,20 +158,7 @@ impl Interest {
 /// ```
 pub fn interest() -> Interest {
     let interest = with(|l| {
-        l.expects_turns = true;
-        // Without a pipe no other thread could end the host's wait; `turn` will return the reason.
-        // A forked child has to turn once before the pipe and the queue are its own.
-        let no_pipe = l.inbox.open_pipe().is_err();
-        let forked = l.n_forks != fork::count();
-        // First marked asleep, then a look at the inbox: a wake after the look writes to the pipe.
-        let has_wakes = !l.inbox.fall_asleep();
-        let timer = l.timers.next_deadline();
-        // The reactor's own appointments: to watch a descriptor again, and to look at those that
-        // the kernel's queue is silent about.
-        let now = l.reactor.has_appointments().then(Moment::now);
-        let others = now.map(|now| [l.reactor.next_rest(now), l.reactor.next_look(now)]);
-        let others = others.unwrap_or_default();
-        let deadline = others.into_iter().chain([timer]).flatten().min();
+        let (queued, deadline) = prepare_for_host(l);
         let mut read = l.reactor.interests(Direction::Read);
         read.extend(l.inbox.pipe_fd());
         Interest {
@@ -174,8 +166,117 @@ pub fn interest() -> Interest {
             write: l.reactor.interests(Direction::Write),
             except: l.reactor.interests(Direction::Except),
             deadline: deadline.and_then(Moment::instant),
-            queued: has_wakes || no_pipe || forked || task::has_queued() || clock::is_virtual(),
+            queued,
         }
     });
     interest.unwrap_or_default()
+}
+
+/// Marks the loop asleep, so that the host may wait in its place. Returns whether the host must not
+/// wait at all, and when it has to turn the loop at the latest.
+fn prepare_for_host(l: &mut EventLoop) -> (bool, Option<Moment>) {
+    l.expects_turns = true;
+    // Without a pipe no other thread could end the host's wait; `turn` will return the reason.
+    // A forked child has to turn once before the pipe and the queue are its own.
+    let no_pipe = l.inbox.open_pipe().is_err();
+    let forked = l.n_forks != fork::count();
+    // First marked asleep, then a look at the inbox: a wake after the look writes to the pipe.
+    let has_wakes = !l.inbox.fall_asleep();
+    let timer = l.timers.next_deadline();
+    // The reactor's own appointments: to watch a descriptor again, and to look at those that
+    // the kernel's queue is silent about.
+    let now = l.reactor.has_appointments().then(Moment::now);
+    let others = now.map(|now| [l.reactor.next_rest(now), l.reactor.next_look(now)]);
+    let others = others.unwrap_or_default();
+    let deadline = others.into_iter().chain([timer]).flatten().min();
+    let queued = has_wakes || no_pipe || forked || task::has_queued() || clock::is_virtual();
+    (queued, deadline)
+}
+
+/// One descriptor that stands for all that this thread's loop waits for: descriptors, timers, wakes
+/// from other threads, and tasks that are queued. Returned by [`interest_fd`].
+///
+/// It is readable when the host should [`turn`] the loop. The host may wait for it and must not
+/// read, write or change it. The number stays valid for as long as this value or a clone of it
+/// lives.
+#[derive(Debug, Clone)]
+pub struct InterestFd {
+    queue: Arc<HostQueue>,
+    generation: u64,
+}
+
+impl InterestFd {
+    /// Returns a number that changes when the loop has made another descriptor: in a child of
+    /// `fork`, and after other code has closed descriptors of this crate. The host then registers
+    /// the new one in place of the old one.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+}
+
+impl AsFd for InterestFd {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.queue.fd()
+    }
+}
+
+impl AsRawFd for InterestFd {
+    fn as_raw_fd(&self) -> RawFd {
+        self.as_fd().as_raw_fd()
+    }
+}
+
+/// Returns one descriptor that stands for all that this thread's loop waits for, in place of the
+/// lists of [`interest`].
+///
+/// The host registers it once, to read, and then repeats these steps, all on one thread:
+///
+/// 1. Call `interest_fd` as the last thing before waiting. It tells the kernel what the loop waits
+///    for by now. If the [generation](InterestFd::generation) has changed, register it again.
+/// 2. Wait until it is readable, or something of the host's own is ready. No time limit is needed.
+/// 3. Call `turn(Some(Duration::ZERO))`.
+/// 4. Do the host's own work, as described for [`turn`].
+///
+/// # Edge-triggered hosts
+/// A host that is told only of changes, as by tokio's `AsyncFd` or by `EPOLLET`, goes on turning
+/// until `turn` has returned 0, then calls `interest_fd`, and only then waits for the next change.
+///
+/// # Errors
+/// - Of kind [`Unsupported`](io::ErrorKind::Unsupported) where the lists have to be used: on
+///   systems other than Linux and Android, and with [`Poller::Select`](crate::Poller::Select) or
+///   `FAHRENHEIT_POLLER=select`.
+/// - EMFILE or ENFILE if no descriptors are left for it: it takes two.
+/// - ENOMEM or ENOSPC if the kernel cannot watch any more.
+///
+/// # Examples
+/// ```
+/// use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+/// use std::{os::fd::AsFd, time::Duration};
+///
+/// let task = fahrenheit::spawn(fahrenheit::time::sleep(Duration::from_millis(1)));
+/// while !task.is_finished() {
+///     # if fahrenheit::interest_fd().is_err() { return Ok(()) }
+///     let guest = fahrenheit::interest_fd()?;
+///     // A host has descriptors of its own here, too.
+///     let mut fds = [PollFd::new(guest.as_fd(), PollFlags::POLLIN)];
+///     poll(&mut fds, PollTimeout::NONE)?;
+///     fahrenheit::turn(Some(Duration::ZERO))?;
+/// }
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub fn interest_fd() -> io::Result<InterestFd> {
+    let updated = with(|l| {
+        let (queued, deadline) = prepare_for_host(l);
+        let pipe = l.inbox.pipe_fd();
+        l.reactor.update_host(pipe, deadline, queued)
+    });
+    match updated {
+        None => Err(CreateError::ThreadEnded.into()),
+        Some(Ok((queue, generation))) => Ok(InterestFd { queue, generation }),
+        Some(Err(Errno::ENOSYS)) => Err(io::Error::new(
+            io::ErrorKind::Unsupported,
+            "no single descriptor stands for this loop; use the lists of `interest`",
+        )),
+        Some(Err(errno)) => Err(errno.into()),
+    }
 }

@@ -18,6 +18,7 @@ mod file;
 mod fs;
 mod handle;
 mod hostile;
+mod interest_fd;
 mod io;
 mod join_set;
 mod local;

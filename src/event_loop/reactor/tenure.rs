@@ -41,6 +41,8 @@ impl Reactor {
     /// Counts the selects that young descriptors take part in, and tenures those that have had
     /// their share.
     pub(super) fn promote(&mut self, pipe: RawFd) {
+        // A host that waits for one descriptor pays a system call for every young one.
+        let max_selects = if self.host.is_some() { 0 } else { MAX_SELECTS };
         let mut candidates = std::mem::take(&mut self.candidates);
         for (&fd, list) in self.reads.iter().chain(&self.writes) {
             let Some(source) = self.sources.get_mut(fd) else {
@@ -48,7 +50,7 @@ impl Reactor {
             };
             if let Tenure::Young(n_selects) = &mut source.tenure {
                 *n_selects = n_selects.saturating_add(1);
-                if *n_selects > MAX_SELECTS && !list.needs_select() {
+                if *n_selects > max_selects && !list.needs_select() {
                     candidates.push(fd);
                 }
             }
@@ -193,6 +195,9 @@ impl Reactor {
             }
         });
         self.n_parked = 0;
+        if let Some(queue) = self.queue.as_ref().map(Queue::fd) {
+            self.leave_host(queue);
+        }
         self.queue.take()
     }
 }

@@ -133,17 +133,23 @@ impl Reactor {
     /// Returns the descriptors that a host would have to wait for in `direction` instead of the
     /// loop. The queue's own descriptor stands for all that is tenured.
     pub(crate) fn interests(&self, direction: Direction) -> Vec<RawFd> {
-        let (map, queue) = match direction {
-            Direction::Read => (&self.reads, self.own_queue().map(Queue::fd)),
-            Direction::Write => (&self.writes, None),
-            Direction::Except => (&self.excepts, None),
+        let queue = self.own_queue().filter(|_| direction == Direction::Read);
+        let young = self.young_interests(direction);
+        young.chain(queue.map(Queue::fd)).collect()
+    }
+
+    /// Returns the descriptors that a task waits for in `select`, but for those that are left out.
+    pub(super) fn young_interests(&self, direction: Direction) -> impl Iterator<Item = RawFd> {
+        let map = match direction {
+            Direction::Read => &self.reads,
+            Direction::Write => &self.writes,
+            Direction::Except => &self.excepts,
         };
-        let is_resting = |&fd: &RawFd| {
+        let is_resting = move |&fd: &RawFd| {
             let mut resting = self.resting.iter();
             resting.any(|rest| (rest.fd, rest.direction) == (fd, direction))
         };
-        let young = map.keys().copied().filter(|fd| !is_resting(fd));
-        young.chain(queue).collect()
+        map.keys().copied().filter(move |fd| !is_resting(fd))
     }
 
     /// Takes the fired interests out of their places and moves their wakers to `woken`.
