@@ -16,6 +16,24 @@ use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
 #[test]
+fn a_handle_is_a_future_for_every_type_so_wrappers_need_no_static() {
+    async fn outcome<T>(handle: JoinHandle<T>) -> Option<T> {
+        handle.await.ok()
+    }
+    fn borrowed<'a, T>(
+        handle: JoinHandle<&'a T>,
+    ) -> impl Future<Output = Result<&'a T, JoinError>> {
+        handle
+    }
+    within(10, || {
+        run(async {
+            assert_eq!(outcome(spawn(async { 7 })).await, Some(7));
+            assert_eq!(borrowed(spawn(async { &7 })).await.unwrap(), &7);
+        });
+    });
+}
+
+#[test]
 fn sf1_run_returns_the_value_of_a_main_that_borrows_and_is_not_send() {
     within(10, || {
         let text = String::from("borrowed");
