@@ -161,14 +161,14 @@ impl Notifier {
     pub fn notify(&self) -> io::Result<()> {
         let event = &*self.pipe;
         if event.is_own_pipe() {
-            return event.pipe.ring();
+            return event.pipe.notify();
         }
         // This is a forked child, and a byte in the pipe would signal its parent. The flag comes
         // first, then a second look: either this finds the pipe renewed, or the thread that renews
         // it finds the flag.
         event.signalled_early.store(true, Ordering::SeqCst);
         if event.is_own_pipe() {
-            return event.pipe.ring();
+            return event.pipe.notify();
         }
         Ok(())
     }

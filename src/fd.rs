@@ -109,7 +109,7 @@ impl<T: AsFd> AsyncFd<T> {
     /// A hint: the read may find nothing all the same.
     ///
     /// # Errors
-    /// EBADF if the descriptor was closed behind the loop's back.
+    /// EBADF if other code has closed the descriptor.
     ///
     /// # Cancel safety
     /// Nothing is lost by dropping the future.
@@ -120,10 +120,10 @@ impl<T: AsFd> AsyncFd<T> {
     /// Waits until the descriptor is ready to write, or a write would fail at once.
     ///
     /// # Errors
-    /// As [`readable`](AsyncFd::readable).
+    /// EBADF if other code has closed the descriptor.
     ///
     /// # Cancel safety
-    /// As [`readable`](AsyncFd::readable).
+    /// Nothing is lost by dropping the future.
     pub async fn writable(&self) -> io::Result<()> {
         self.registered.writable().await
     }
@@ -132,10 +132,10 @@ impl<T: AsFd> AsyncFd<T> {
     /// in packet mode.
     ///
     /// # Errors
-    /// As [`readable`](AsyncFd::readable).
+    /// EBADF if other code has closed the descriptor.
     ///
     /// # Cancel safety
-    /// As [`readable`](AsyncFd::readable).
+    /// Nothing is lost by dropping the future.
     pub async fn exceptional(&self) -> io::Result<()> {
         self.registered.exceptional().await
     }
@@ -144,10 +144,11 @@ impl<T: AsFd> AsyncFd<T> {
     /// read and makes it again. `Interrupted` is retried.
     ///
     /// # Errors
-    /// That of `call`; EBADF as for [`readable`](AsyncFd::readable).
+    /// Every other error of `call`, at once; EBADF if other code has closed the descriptor.
     ///
     /// # Cancel safety
-    /// That of `call`: it runs in one poll, and its outcome is returned by the same poll.
+    /// `call` runs in one poll, and its outcome is returned by the same poll, so no outcome is lost
+    /// by dropping the future.
     ///
     /// # Examples
     /// ```
@@ -169,21 +170,25 @@ impl<T: AsFd> AsyncFd<T> {
         self.registered.read_with(call).await
     }
 
-    /// As [`read_with`](AsyncFd::read_with), waiting until the descriptor is ready to write.
+    /// Makes `call`, and whenever it returns `WouldBlock`, waits until the descriptor is ready to
+    /// write and makes it again. `Interrupted` is retried.
     ///
     /// # Errors
-    /// As [`read_with`](AsyncFd::read_with).
+    /// Every other error of `call`, at once; EBADF if other code has closed the descriptor.
     ///
     /// # Cancel safety
-    /// As [`read_with`](AsyncFd::read_with).
+    /// `call` runs in one poll, and its outcome is returned by the same poll, so no outcome is lost
+    /// by dropping the future.
     pub async fn write_with<R>(&self, call: impl FnMut(&T) -> io::Result<R>) -> io::Result<R> {
         self.registered.write_with(call).await
     }
 
-    /// [`read_with`](AsyncFd::read_with) for hand-written futures.
+    /// [`read_with`](AsyncFd::read_with) for hand-written futures: if `call` returns `WouldBlock`,
+    /// the task is woken when the descriptor is ready to read.
     ///
     /// # Errors
-    /// As [`read_with`](AsyncFd::read_with).
+    /// Every error of `call` but `WouldBlock` and `Interrupted`; EBADF if other code has closed the
+    /// descriptor.
     pub fn poll_read_with<R>(
         &self,
         cx: &mut Context<'_>,
@@ -192,10 +197,12 @@ impl<T: AsFd> AsyncFd<T> {
         self.registered.poll_read_with(cx, call, |_| false)
     }
 
-    /// [`write_with`](AsyncFd::write_with) for hand-written futures.
+    /// [`write_with`](AsyncFd::write_with) for hand-written futures: if `call` returns
+    /// `WouldBlock`, the task is woken when the descriptor is ready to write.
     ///
     /// # Errors
-    /// As [`read_with`](AsyncFd::read_with).
+    /// Every error of `call` but `WouldBlock` and `Interrupted`; EBADF if other code has closed the
+    /// descriptor.
     pub fn poll_write_with<R>(
         &self,
         cx: &mut Context<'_>,

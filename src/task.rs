@@ -29,8 +29,8 @@ use std::task::{Context, Poll, ready};
 /// stays as long as a waker of it, which a program may forget; the box goes with the future. And in
 /// a debug build every move is a copy on the stack, so what is large should move once.
 ///
-/// An output is never boxed here, because a handle takes it from the memory of its task. A task that
-/// returns kilobytes can return a box; otherwise a forgotten waker keeps that much memory, empty.
+/// An output is never boxed here, because a handle takes it from the memory of its task. A task
+/// that returns kilobytes can return a box; otherwise a forgotten waker keeps that much memory.
 const LARGE: usize = 2 * 1024;
 
 /// Awaits the output of a task. Dropping it detaches the task, which goes on.

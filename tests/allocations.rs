@@ -31,7 +31,7 @@ unsafe impl GlobalAlloc for Counting {
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
         N_BYTES.set(N_BYTES.get() - layout.size() as isize);
-        // SAFETY: as above.
+        // SAFETY: the caller has got `pointer` from `alloc`, and so from `System`.
         unsafe { System.dealloc(pointer, layout) }
     }
 }

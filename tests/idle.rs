@@ -22,7 +22,7 @@ fn seconds() -> u64 {
 
 /// Is idle, and returns how often the thread went to sleep for that.
 async fn idle(what: &str) -> c_long {
-    // What was spawned shall be waiting already, and the pipe have been rung once.
+    // What was spawned shall be waiting already, and the pipe have been written to once.
     let (tell, told) = futures_channel::oneshot::channel();
     let other = std::thread::spawn(move || {
         std::thread::sleep(Duration::from_millis(50));

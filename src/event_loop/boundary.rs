@@ -13,7 +13,7 @@ use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::Waker;
 
-/// What a panic carries.
+/// What a panic carries: usually a message, but any value of the program.
 pub(crate) type Payload = Box<dyn Any + Send>;
 
 /// Calls `f`, and returns the payload if it panics.

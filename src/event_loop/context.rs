@@ -46,7 +46,7 @@ impl fmt::Display for Current {
 }
 
 thread_local! {
-    /// What is being polled.
+    /// The task or main future that is being polled, for the dumps and the log.
     static CURRENT: Cell<Current> = const { Cell::new(Current::Outside) };
     /// Remaining budget of the current poll; `u32::MAX` outside the loop.
     static BUDGET_LEFT: Cell<u32> = const { Cell::new(u32::MAX) };

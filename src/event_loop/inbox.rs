@@ -10,7 +10,7 @@
 
 use super::boundary;
 use crate::sys::sync::{Arc, OnceLock};
-use crate::sys::task::{self, Alarm, Mailbox};
+use crate::sys::task::{self, Mailbox, Unpark};
 use crate::sys::wake_pipe::{CreateError, WakePipe};
 use std::os::fd::RawFd;
 
@@ -28,10 +28,10 @@ pub(crate) struct Inbox {
 #[derive(Debug)]
 struct Pipe(OnceLock<WakePipe>);
 
-impl Alarm for std::sync::Arc<Pipe> {
-    fn ring(&self) -> bool {
+impl Unpark for std::sync::Arc<Pipe> {
+    fn unpark(&self) -> bool {
         // Without a pipe the loop is not waiting yet.
-        self.0.get().is_none_or(|pipe| pipe.ring().is_ok())
+        self.0.get().is_none_or(|pipe| pipe.notify().is_ok())
     }
 }
 
@@ -39,9 +39,9 @@ impl Inbox {
     /// Makes the inbox of this thread's loop.
     pub(crate) fn for_this_thread() -> Inbox {
         let pipe = std::sync::Arc::new(Pipe(OnceLock::new()));
-        let alarm = Box::new(std::sync::Arc::clone(&pipe));
+        let unpark = Box::new(std::sync::Arc::clone(&pipe));
         Inbox {
-            mailbox: Mailbox::for_this_thread(alarm),
+            mailbox: Mailbox::for_this_thread(unpark),
             pipe,
         }
     }

@@ -68,7 +68,7 @@ struct State {
     /// Jobs that no thread has begun yet, by kind.
     work: VecDeque<Job>,
     names: VecDeque<Job>,
-    /// Maximum number of threads.
+    /// Maximum number of threads that this loop may start.
     limit: usize,
     /// How long an idle thread waits for another job before it ends.
     idle_time: Duration,

@@ -89,7 +89,7 @@ pub(crate) struct Reactor {
     /// The entries of all lists, here and in the sources.
     waiters: Arena,
     purges: Purges,
-    /// All registered descriptors.
+    /// What is known of each registered descriptor.
     sources: Table,
     /// What descriptors stand for, by number and with the generation of the registration, where
     /// the kernel cannot tell. Only for dumps; nearly always empty.

@@ -60,7 +60,7 @@ impl AsyncChildStdin {
     /// that is to get it.
     ///
     /// # Errors
-    /// If it was closed, or the system says so. It is closed then.
+    /// `BrokenPipe` if it was closed before. If `fcntl(2)` fails, the pipe is closed.
     pub fn into_std(self) -> io::Result<ChildStdin> {
         let pipe = self.pipe.ok_or_else(closed)?;
         Ok(unregister(pipe)?.into())
@@ -86,7 +86,8 @@ impl_async_io!(
     child => child.pipe()?, close => child.close()
 );
 
-macro_rules! output {
+/// Defines one of the two streams that are read from a child.
+macro_rules! define_child_output {
     ($(#[$doc:meta])* $name:ident, $std:ident) => {
         $(#[$doc])*
         ///
@@ -116,7 +117,7 @@ macro_rules! output {
             /// this returns is an input for another child.
             ///
             /// # Errors
-            /// If the system says so. It is closed then.
+            /// If `fcntl(2)` fails. The pipe is closed then.
             pub fn into_std(self) -> io::Result<$std> {
                 Ok(unregister(self.pipe)?.into())
             }
@@ -138,11 +139,11 @@ macro_rules! output {
     };
 }
 
-output! {
+define_child_output! {
     /// The standard output of a child, to be read.
     AsyncChildStdout, ChildStdout
 }
-output! {
+define_child_output! {
     /// The standard error of a child, to be read.
     AsyncChildStderr, ChildStderr
 }

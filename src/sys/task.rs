@@ -27,7 +27,7 @@ mod queue;
 mod state;
 
 pub(crate) use local::{Birth, Ended, MainTask, Running, Task};
-pub(crate) use mailbox::{Alarm, Mailbox, Message};
+pub(crate) use mailbox::{Mailbox, Message, Unpark};
 pub(crate) use queue::{
     Batch, all, clear_queue, has_queued, n_awaited, n_listed_and_queued, n_unfinished,
     rebuild_after_fork,

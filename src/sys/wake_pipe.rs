@@ -221,7 +221,7 @@ impl WakePipe {
     ///
     /// The protocol allows one byte a sleep, so a pipe that says it is full is not believed at
     /// once; if it insists, then there are bytes in it, which is all that was wanted.
-    pub(crate) fn ring(&self) -> io::Result<()> {
+    pub(crate) fn notify(&self) -> io::Result<()> {
         if !self.write.is_ours() {
             return Err(Errno::EBADF.into());
         }
@@ -357,7 +357,7 @@ mod tests {
     fn a_full_pipe_ends_the_next_wait_and_is_emptied_b3() {
         let pipe = WakePipe::new().unwrap();
         for _ in 0..70_000 {
-            pipe.ring().unwrap();
+            pipe.notify().unwrap();
         }
         assert!(pipe.drain());
         assert_eq!(nix::unistd::read(&pipe, &mut [0]), Err(Errno::EAGAIN));
@@ -382,14 +382,14 @@ mod tests {
         usurp(&pipe, &strange_write);
         assert!(!pipe.is_ours());
         assert_eq!(
-            pipe.ring().unwrap_err().raw_os_error(),
+            pipe.notify().unwrap_err().raw_os_error(),
             Some(Errno::EBADF as i32)
         );
         assert_eq!(nix::unistd::read(&stranger, &mut [0]), Err(Errno::EAGAIN));
         assert_eq!(pipe.renew(), Err(Errno::EBADF));
         assert_eq!(pipe.replace(), Ok(true));
         assert!(pipe.read_fd() != before.0 && pipe.write_fd() != before.1);
-        pipe.ring().unwrap();
+        pipe.notify().unwrap();
         assert!(pipe.is_ours() && pipe.drain());
         // What is a stranger's stays open.
         for number in [before.0, before.1] {
@@ -402,11 +402,11 @@ mod tests {
     fn a_pipe_that_is_ours_keeps_its_numbers_when_it_is_renewed() {
         let pipe = WakePipe::new().unwrap();
         let numbers = (pipe.read_fd(), pipe.write_fd());
-        pipe.ring().unwrap();
+        pipe.notify().unwrap();
         pipe.renew().unwrap();
         assert_eq!(numbers, (pipe.read_fd(), pipe.write_fd()));
         assert!(!pipe.drain(), "it is another pipe");
-        pipe.ring().unwrap();
+        pipe.notify().unwrap();
         assert!(pipe.drain());
     }
 

@@ -127,7 +127,7 @@ pub(crate) const MATRIX: &[Row] = &[
     on("recvmsg", "EINTR", "3+3", "vectored", Unnoticed),
     on("recvmsg", "EAGAIN", "3+3", "vectored", Unnoticed),
     on("recvmsg", "ECONNRESET", "50+50", "vectored", Each),
-    // A pipe of the program's own; and the doorbell, which must ring all the same. The first reads
+    // A pipe of the program's own; and the wake-up pipe, whose byte must arrive. The first reads
     // of a process are the loader's.
     on("read", "EINTR", "100+3", "pipe", Unnoticed),
     on("read", "EAGAIN", "100+3", "pipe", Unnoticed),

@@ -20,9 +20,7 @@ fn a_handle_is_a_future_for_every_type_so_wrappers_need_no_static() {
     async fn outcome<T>(handle: JoinHandle<T>) -> Option<T> {
         handle.await.ok()
     }
-    fn borrowed<'a, T>(
-        handle: JoinHandle<&'a T>,
-    ) -> impl Future<Output = Result<&'a T, JoinError>> {
+    fn borrowed<T>(handle: JoinHandle<&T>) -> impl Future<Output = Result<&T, JoinError>> {
         handle
     }
     within(10, || {

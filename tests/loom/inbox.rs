@@ -28,7 +28,7 @@ pub(crate) const MODELS: &[Model] = &[
         sleep_is_cut_short,
     ),
     (
-        "inbox_b2_a_loop_inside_another_is_rung_while_that_one_waits",
+        "inbox_b2_a_loop_inside_another_is_woken_while_that_one_waits",
         inside_another,
     ),
     (

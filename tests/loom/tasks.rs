@@ -131,7 +131,7 @@ struct Threads {
     task: std::sync::Arc<TaskRef>,
 }
 
-/// Waits until no thread uses `shared` any more. Not by joining it: the ring of a late wake would
+/// Waits until no thread uses `shared` any more. Not by joining it: the unpark of a late wake would
 /// end that wait, which loom takes for a fault of its own.
 pub(crate) fn wait_until_last<T: ?Sized>(shared: std::sync::Arc<T>) {
     while std::sync::Arc::strong_count(&shared) > 1 {

@@ -12,18 +12,18 @@ use std::os::fd::RawFd;
 pub enum RegisterError {
     /// The number names no open descriptor (`EBADF`).
     BadFd {
-        /// The number.
+        /// The number that was to be registered.
         fd: RawFd,
     },
     /// Another `AsyncFd` or socket of this thread has this descriptor already (`EEXIST`). Many
     /// tasks may wait through one owner, but there are not two owners.
     AlreadyRegistered {
-        /// The descriptor.
+        /// The descriptor, which its first owner goes on using.
         fd: RawFd,
     },
     /// This system's `select` takes no descriptor with so high a number.
     OverSelectLimit {
-        /// The descriptor.
+        /// The number of the descriptor.
         fd: RawFd,
         /// The first number that is too high.
         limit: usize,

@@ -63,7 +63,7 @@ pub(crate) struct Token {
 /// What an operation through a token should do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Advice {
-    /// Make the call.
+    /// Make the call once, and believe a `WouldBlock`.
     Try,
     /// Make the call, and if it would block, once more: the kernel's queue reports a change once,
     /// so a single `WouldBlock` is confirmed by a second call.
@@ -106,6 +106,6 @@ pub(crate) struct ClosedFd {
     pub(crate) fd: RawFd,
     /// Where the user registered it.
     pub(crate) place: &'static Location<'static>,
-    /// Who waited for it.
+    /// The tasks that were waiting for it, to be woken with EBADF.
     pub(crate) waiters: Vec<Waker>,
 }

@@ -55,7 +55,7 @@ const PROBE_GAP: u32 = 64;
 /// says nothing about time.
 const PROBE: Duration = Duration::from_millis(1);
 
-/// When to look.
+/// When the parked descriptors are looked at, and what was found out about the speed of the loop.
 #[derive(Debug)]
 pub(super) struct Looks {
     /// A task is parked because of a guess that has not been looked at.

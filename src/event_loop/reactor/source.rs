@@ -63,7 +63,7 @@ pub(super) enum Tenure {
 /// listener, "wait first" is harmless: what watches them goes by their state, not by changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Belief {
-    /// Make the call.
+    /// The next call may find something, so it is made.
     Unknown,
     /// Wait first: the last call said `WouldBlock`, and an edge will follow.
     Blocked,

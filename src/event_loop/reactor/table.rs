@@ -7,7 +7,7 @@ use std::os::fd::RawFd;
 /// Number of descriptors per page. A page takes about 5 KiB.
 const PAGE: usize = 32;
 
-/// All registered descriptors.
+/// The registered descriptors of one loop, found by number.
 #[derive(Debug, Default)]
 pub(super) struct Table {
     pages: Vec<Option<Box<Page>>>,

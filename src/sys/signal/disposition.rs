@@ -33,7 +33,7 @@ static DISPOSITIONS: [Disposition; N_SIGNALS] = [const {
     }
 }; N_SIGNALS];
 
-/// The one handler.
+/// The signal handler of this crate, the only one for all signals.
 extern "C" fn handle(signal: c_int, info: *mut siginfo_t, context: *mut c_void) {
     let errno = Errno::last_raw();
     let number = index(signal);

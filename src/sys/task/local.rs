@@ -2,7 +2,7 @@
 
 use super::queue::HERE;
 use super::state::{QUEUED, REFERENCE};
-use super::{Alarm, Arc, Body, ErasedBody, Header, Mailbox, Ordering, TaskRef, allocate};
+use super::{Arc, Body, ErasedBody, Header, Mailbox, Ordering, TaskRef, Unpark, allocate};
 use crate::sys::thread_bound::NotSend;
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
@@ -267,10 +267,10 @@ pub(crate) struct Birth {
 }
 
 /// No loop to wake up.
-struct NoAlarm;
+struct NeverParked;
 
-impl Alarm for NoAlarm {
-    fn ring(&self) -> bool {
+impl Unpark for NeverParked {
+    fn unpark(&self) -> bool {
         true
     }
 }
@@ -281,7 +281,7 @@ impl Birth {
         Birth {
             id: 0,
             place,
-            mailbox: Mailbox::closed(Box::new(NoAlarm)),
+            mailbox: Mailbox::closed(Box::new(NeverParked)),
             is_daemon: true,
             is_named: false,
         }

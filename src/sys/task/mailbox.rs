@@ -6,8 +6,8 @@
 //!
 //! **Invariant.** No push is overlooked. A push and going to sleep are changes of that one pointer,
 //! so one comes before the other: the loop does not fall asleep on top of a node, and the push that
-//! takes the mark away rings the alarm. So there is at most one ring a sleep, and none while the
-//! loop is awake.
+//! takes the mark away unparks the loop. So it is unparked at most once a sleep, and never while it
+//! is awake.
 //!
 //! There is no lock that a `fork` could leave held. In the child of a fork that came in the middle
 //! of a push, the node of that push is either in the stack or not; the stack is whole.
@@ -19,9 +19,9 @@ use std::mem::{self, ManuallyDrop};
 use std::ptr::{self, NonNull};
 
 /// How a push ends the wait of a sleeping loop.
-pub(crate) trait Alarm: Send + Sync {
+pub(crate) trait Unpark: Send + Sync {
     /// Ends the wait. Returns false if that has certainly failed.
-    fn ring(&self) -> bool;
+    fn unpark(&self) -> bool;
 }
 
 /// Something that any thread may send to a loop, in order with the wakes.
@@ -36,7 +36,7 @@ pub(crate) trait Message: Send + 'static {
 /// The part of a loop that other threads may touch.
 pub(crate) struct Mailbox {
     head: AtomicPtr<Node>,
-    alarm: Box<dyn Alarm>,
+    unpark: Box<dyn Unpark>,
 }
 
 /// The bit of `head` that marks the loop asleep. Nodes are aligned, so their addresses lack it.
@@ -59,10 +59,10 @@ fn without_mark(head: *mut Node) -> *mut Node {
 
 impl Mailbox {
     /// Makes the mailbox of this thread's loop. Wakes on this thread go around it.
-    pub(crate) fn for_this_thread(alarm: Box<dyn Alarm>) -> Arc<Mailbox> {
+    pub(crate) fn for_this_thread(unpark: Box<dyn Unpark>) -> Arc<Mailbox> {
         let mailbox = Arc::new(Mailbox {
             head: AtomicPtr::new(ptr::null_mut()),
-            alarm,
+            unpark,
         });
         HERE.with(|here| {
             here.mailbox.set(Arc::as_ptr(&mailbox));
@@ -72,10 +72,10 @@ impl Mailbox {
     }
 
     /// Makes the mailbox of no loop. It is closed.
-    pub(crate) fn closed(alarm: Box<dyn Alarm>) -> Arc<Mailbox> {
+    pub(crate) fn closed(unpark: Box<dyn Unpark>) -> Arc<Mailbox> {
         Arc::new(Mailbox {
             head: AtomicPtr::new(CLOSED),
-            alarm,
+            unpark,
         })
     }
 
@@ -96,7 +96,7 @@ impl Mailbox {
                 node.next.set(without_mark(head));
             }
             // Release publishes the node and what was written before the wake. Acquire shows the
-            // alarm that the loop has set up before it marked itself asleep.
+            // pipe that the loop has set up before it marked itself asleep.
             let order = Ordering::AcqRel;
             match self
                 .head
@@ -106,7 +106,7 @@ impl Mailbox {
                 Err(changed) => head = changed,
             }
         }
-        if is_asleep(head) && !self.alarm.ring() {
+        if is_asleep(head) && !self.unpark.unpark() {
             self.restore_mark();
         }
         true
@@ -120,7 +120,7 @@ impl Mailbox {
         }
     }
 
-    /// After a ring that has failed: the loop still sleeps, so let the next push try.
+    /// After an unpark that has failed: the loop still sleeps, so let the next push try.
     fn restore_mark(&self) {
         let mut head = self.head.load(Ordering::Relaxed);
         // Without a node, the loop has woken up by other means. With a mark, it sleeps again, or
@@ -137,11 +137,11 @@ impl Mailbox {
         }
     }
 
-    /// Marks the loop asleep, so that a push rings the alarm. Returns false if there is a node: the
+    /// Marks the loop asleep, so that a push unparks it. Returns false if there is a node: the
     /// loop must not wait then.
     pub(crate) fn fall_asleep(&self) -> bool {
         let (empty, marked) = (ptr::null_mut(), with_mark(ptr::null_mut()));
-        // Release publishes the alarm.
+        // Release publishes what unparks the loop.
         let order = Ordering::AcqRel;
         match self
             .head
@@ -227,19 +227,19 @@ mod tests {
     use std::sync::Mutex;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    /// Counts how often it rings.
+    /// Counts how often it unparks.
     struct Counting(Arc<AtomicUsize>);
 
-    impl Alarm for Counting {
-        fn ring(&self) -> bool {
+    impl Unpark for Counting {
+        fn unpark(&self) -> bool {
             self.0.fetch_add(1, Ordering::Relaxed) > 0
         }
     }
 
     fn mailbox() -> (Arc<Mailbox>, Arc<AtomicUsize>) {
-        let n_rings = Arc::new(AtomicUsize::new(0));
-        let alarm = Box::new(Counting(Arc::clone(&n_rings)));
-        (Mailbox::for_this_thread(alarm), n_rings)
+        let n_unparks = Arc::new(AtomicUsize::new(0));
+        let unpark = Box::new(Counting(Arc::clone(&n_unparks)));
+        (Mailbox::for_this_thread(unpark), n_unparks)
     }
 
     /// Writes down what becomes of it.
@@ -308,18 +308,22 @@ mod tests {
 
     #[test]
     fn a_push_rings_once_a_sleep_and_again_after_a_failure_b4() {
-        let (mailbox, n_rings) = mailbox();
+        let (mailbox, n_unparks) = mailbox();
         let notes = Arc::new(Mutex::new(Vec::new()));
         let send = |n| mailbox.send(Note(n, Arc::clone(&notes)));
-        let n_rings = || n_rings.load(Ordering::Relaxed);
+        let n_unparks = || n_unparks.load(Ordering::Relaxed);
         send(0);
-        assert_eq!((n_rings(), mailbox.fall_asleep()), (0, false), "not empty");
+        assert_eq!(
+            (n_unparks(), mailbox.fall_asleep()),
+            (0, false),
+            "not empty"
+        );
         mailbox.collect();
         assert!(mailbox.fall_asleep() && mailbox.fall_asleep());
-        // The first ring fails, so the second push rings as well, and the third does not.
+        // The first unpark fails, so the second push unparks as well, and the third does not.
         for (n, expected) in [(1, 1), (2, 2), (3, 2)] {
             send(n);
-            assert_eq!(n_rings(), expected);
+            assert_eq!(n_unparks(), expected);
         }
         mailbox.wake_up();
         mailbox.collect();
@@ -327,7 +331,7 @@ mod tests {
         assert!(mailbox.fall_asleep());
         mailbox.wake_up();
         send(5);
-        assert_eq!(n_rings(), 2, "the loop is awake");
+        assert_eq!(n_unparks(), 2, "the loop is awake");
         mailbox.close();
     }
 }

@@ -30,7 +30,7 @@ pub(super) const QUEUED: usize = 1;
 pub(super) const ABORTED: usize = 2;
 /// The future is gone. Wakes do nothing from here on.
 pub(super) const FINISHED: usize = 4;
-/// One reference.
+/// What one reference adds to the state word.
 pub(super) const REFERENCE: usize = 8;
 /// With more references, the counter might overflow before a thread notices.
 const MAX_STATE: usize = isize::MAX as usize;

@@ -53,7 +53,7 @@ impl WakePipe {
         true
     }
 
-    pub(crate) fn ring(&self) -> io::Result<()> {
+    pub(crate) fn notify(&self) -> io::Result<()> {
         if self.state.is_broken.load(Ordering::Relaxed) {
             return Err(io::ErrorKind::StorageFull.into());
         }
