@@ -112,6 +112,8 @@ thread_local! {
 /// Returns `None` if the thread is ending and its loop has been dropped.
 #[inline]
 pub(crate) fn with<R>(f: impl FnOnce(&mut EventLoop) -> R) -> Option<R> {
+    // `borrow_mut` panics if `f` calls back into the loop. That is a fault of this crate, and
+    // better found by a panic than by tables that change under their reader.
     LOOP.try_with(|cell| f(&mut cell.borrow_mut())).ok()
 }
 
@@ -132,6 +134,8 @@ pub(crate) fn set_on_run_end(f: fn()) {
 
 impl EventLoop {
     fn new() -> EventLoop {
+        // Before anything is made that a child must not share: a fork that is not counted is not
+        // seen.
         fork::watch();
         let mut this = EventLoop::with_inbox(Inbox::for_this_thread());
         this.set_poller(Poller::default());

@@ -76,6 +76,8 @@ impl<T: AsFd> AsyncFd<T> {
     /// [`try_new`](AsyncFd::try_new) gives it back.
     #[track_caller]
     pub fn new(io: T) -> io::Result<AsyncFd<T>> {
+        // The descriptor is dropped with the error, as std drops what a failed conversion was
+        // given.
         AsyncFd::try_new(io).map_err(|(_, error)| error.into())
     }
 
@@ -194,6 +196,7 @@ impl<T: AsFd> AsyncFd<T> {
         cx: &mut Context<'_>,
         call: impl FnMut(&T) -> io::Result<R>,
     ) -> Poll<io::Result<R>> {
+        // What the caller's call does is not known, so nothing is guessed from its outcome.
         self.registered.poll_read_with(cx, call, |_| false)
     }
 
@@ -208,6 +211,7 @@ impl<T: AsFd> AsyncFd<T> {
         cx: &mut Context<'_>,
         call: impl FnMut(&T) -> io::Result<R>,
     ) -> Poll<io::Result<R>> {
+        // Nothing is guessed here either: a datagram that was sent says nothing about the next.
         self.registered.poll_write_with(cx, call, |_| false)
     }
 
@@ -330,6 +334,7 @@ where
         cx: &mut Context<'_>,
         slices: &mut [IoSliceMut<'_>],
     ) -> Poll<io::Result<usize>> {
+        // Asked of all, because std may pass an empty slice in front to a descriptor that blocks.
         if slices.iter().all(|slice| slice.is_empty()) {
             return poll_nothing(cx);
         }
@@ -379,6 +384,7 @@ where
     }
 
     fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // The descriptor stays open: it is closed by its owner, when this is dropped.
         self.poll_flush(cx)
     }
 }

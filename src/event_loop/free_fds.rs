@@ -37,6 +37,7 @@ impl FreeFds {
 
     /// Has `waker` woken when a descriptor is deregistered.
     pub(crate) fn add(&mut self, waker: Waker) -> WaitKey {
+        // With an owner, so that no purge wakes it: its future removes it.
         self.entries.push(&mut self.list, waker, true, false)
     }
 

@@ -38,6 +38,7 @@ impl Unpark for std::sync::Arc<Pipe> {
 impl Inbox {
     /// Makes the inbox of this thread's loop.
     pub(crate) fn for_this_thread() -> Inbox {
+        // No pipe yet: a thread that only makes sockets or handles needs none.
         let pipe = std::sync::Arc::new(Pipe(OnceLock::new()));
         let unpark = Box::new(std::sync::Arc::clone(&pipe));
         Inbox {
@@ -91,6 +92,8 @@ impl Inbox {
     /// Calls `wait(may_block)` with the loop marked asleep, so that a wake from another thread
     /// writes to the wake-up pipe.
     pub(crate) fn sleep<R>(&self, wait: impl FnOnce(bool) -> R) -> R {
+        // The run queue first, which costs nothing to look at. A mark that is not needed would make
+        // every sender write to the pipe.
         let may_block = !task::has_queued() && self.fall_asleep();
         let waited = wait(may_block);
         // Not if it was not marked: that would cost an atomic operation in each busy turn.

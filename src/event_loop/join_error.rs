@@ -86,6 +86,8 @@ impl JoinError {
     /// `self`, unchanged, if the task did not panic.
     pub fn try_into_panic(self) -> Result<Box<dyn Any + Send>, JoinError> {
         match self.why.map(|why| *why) {
+            // Poisoned only if a thread panicked while it formatted the message. The payload is
+            // whole.
             Some(Why::Panicked(payload)) => Ok(payload
                 .into_inner()
                 .unwrap_or_else(std::sync::PoisonError::into_inner)),
@@ -104,6 +106,7 @@ impl JoinError {
         let payload = payload
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
+        // `panic!` gives a `&str` for a literal and a `String` for anything formatted.
         let text = payload
             .downcast_ref::<&str>()
             .map(|text| (*text).to_owned());

@@ -108,6 +108,7 @@ impl Pool {
     /// use, because a job may be submitted before the loop of the child turns for the first time.
     fn after_fork(&mut self) {
         if self.n_forks != fork::count() {
+            // Its threads are the parent's, and so is the mutex, which one of them may have held.
             std::mem::forget(self.shared.take());
             self.n_forks = fork::count();
         }
@@ -200,6 +201,7 @@ impl State {
 
     /// Takes the next job that may begin. Look-ups come first, because their share is smaller.
     fn take_job(&mut self) -> Option<(Kind, Job)> {
+        // Look-ups first: they are few, and a connection usually waits for one.
         for kind in [Kind::Name, Kind::Work] {
             if self.n_allowed(kind) == 0 {
                 continue;

@@ -270,6 +270,8 @@ impl<T: NonblockingIo> Registered<T> {
         if bytes.is_empty() {
             return poll_nothing(cx);
         }
+        // Compared with what the call is offered, not with the caller's buffer: a read that was cut
+        // off at the limit is full, and says nothing about an empty socket.
         let n_offered = bytes.len().min(MAX_BYTES);
         let bytes = &mut bytes[..n_offered];
         let is_drained = |&n: &usize| T::SHORT_MEANS_BLOCKED && 0 < n && n < n_offered;
@@ -299,6 +301,7 @@ impl<T: NonblockingIo> Registered<T> {
         // Without the empty slices in front, or a long one behind them would look like the end.
         let n_empty = slices.iter().take_while(|slice| slice.is_empty()).count();
         let slices = &mut slices[n_empty..];
+        // The system refuses too many slices, and too many bytes in all.
         let n_slices = n_fitting(slices.iter().map(|slice| slice.len()));
         if n_slices < 2 {
             let first = slices.first_mut();
@@ -315,6 +318,7 @@ impl<T: NonblockingIo> Registered<T> {
             return poll_nothing(cx);
         }
         let bytes = &bytes[..bytes.len().min(MAX_BYTES)];
+        // A write that was taken in part has filled the buffer of the system.
         let is_full = |&n: &usize| T::SHORT_MEANS_BLOCKED && n < bytes.len();
         let written = self.poll_write_with(cx, |io| io.write(bytes), is_full);
         Registered::<T>::or_wait(written, cx)
@@ -346,6 +350,7 @@ impl<T: NonblockingIo> Registered<T> {
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<R>> {
         match written {
+            // The system has no buffers, and says nothing when it has some again.
             Poll::Ready(Err(error)) if T::is_write_delayed(&error) => {
                 // The timer is never removed: this is too rare to keep room for its key in every
                 // connection, and a wake too many does no harm.

@@ -259,10 +259,13 @@ impl Source {
         call: impl FnMut() -> io::Result<R>,
     ) -> io::Result<R> {
         self.check_open(direction)?;
+        // Readiness that was noted earlier is not enough here, because a call that blocks stops the
+        // whole thread.
         let may_block = self.waits_first || self.blocking.is_some();
         if may_block && !self.is_ready_now(direction) {
             return Err(io::ErrorKind::WouldBlock.into());
         }
+        // EINTR is not passed on: futures-io forbids it, and no caller could do anything but retry.
         let outcome = sys::retry_io(call);
         if self.waits_first {
             self.block(direction);
@@ -306,6 +309,8 @@ impl Source {
     /// the future is dropped, its interest is removed.
     pub(crate) async fn ready(&self, direction: Direction) -> io::Result<()> {
         let mut waiter = Waiter::new(self, direction);
+        // A change of the count since the first poll, and not a flag, so that readiness from before
+        // the call does not count.
         let mut before = None;
         poll_fn(|cx| {
             ready!(context::poll_budget(cx));

@@ -71,6 +71,8 @@ impl Reactor {
                 };
             }
         }
+        // A trait method has kept no key, so its entry is looked for. With many tasks that share
+        // one stream by trait methods this is slow; futures of this crate are found at once.
         let (old, is_owned) = match owner {
             Owner::Future(key) => (key, true),
             Owner::Waker => (self.find(token, direction, &waker), false),
@@ -91,6 +93,8 @@ impl Reactor {
             unused = self.remove(token, direction, key);
         }
         let (key, is_purged) = self.push(token, direction, needs_select, is_owned, waker);
+        // With the new entry among them: to leave it out would cost a search, and a task that is
+        // polled once too often does no harm.
         let mut woken = Vec::new();
         if is_purged {
             self.take_direction(token.fd, direction, &mut woken);

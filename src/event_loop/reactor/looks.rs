@@ -108,12 +108,15 @@ impl Reactor {
         if looks.n_to_probe > 0 {
             return None;
         }
+        // The clock is about to be read once in thousands of turns. If the loop has become slow
+        // since that was decided, those turns may take hours, and only a cut wait finds that out.
         looks.n_to_probe = PROBE_GAP;
         Some(PROBE)
     }
 
     /// Notes that a wait was cut short, and nothing was ready by then.
     pub(super) fn note_slow(&mut self) {
+        // It waited a whole millisecond, so reading the clock in every turn is cheap from here on.
         self.looks.n_extra += 1;
         self.looks.n_skipped = 0;
         self.looks.skips = 0;
@@ -157,6 +160,7 @@ impl Reactor {
     /// Notes how a wait has ended: at the time for a look, or at least without anything ready.
     pub(super) fn note_wait(&mut self, is_due: bool, is_quiet: bool) {
         self.looks.is_due = is_due;
+        // The delays grow only while nothing happens; afterwards the first look comes early again.
         if !is_quiet {
             self.looks.n_idle = 0;
             self.looks.n_extra = 0;
@@ -170,9 +174,12 @@ impl Reactor {
         if self.n_parked == 0 {
             return false;
         }
+        // A host turns the loop when it likes, so a count of turns says nothing about time.
         if self.looks.promised.is_some() {
             return true;
         }
+        // Counted down instead of reading the clock: in a turn without system calls a reading would
+        // cost more than all the rest of this.
         let is_due = self.looks.n_skipped == 0;
         self.looks.n_skipped = self.looks.n_skipped.saturating_sub(1);
         is_due
@@ -221,6 +228,7 @@ impl Reactor {
         looks.last_clock = Some(now);
         let is_audit = match since(looks.last_audit) {
             Some(time) => time >= AUDIT_PERIOD,
+            // The first turn with a parked task: nothing can have gone wrong yet.
             None => {
                 looks.last_audit = Some(now);
                 false
@@ -253,6 +261,8 @@ impl Reactor {
                 was_doubted |= source.ways.iter().any(|w| w.belief == Belief::Doubted);
             }
         });
+        // In two steps, so that a guess is looked at only if it has stood for a whole period. Peers
+        // that answer faster cost no look.
         if !was_doubted {
             self.sources.for_each_mut(|_, source| {
                 let ways = source.ways.iter_mut();
@@ -267,7 +277,9 @@ impl Reactor {
     /// those that were doubted before.
     fn look(&mut self, all_guesses: bool, woken: &mut Vec<Waker>) -> Vec<ClosedFd> {
         let mut closed = Vec::new();
+        // `select` takes them all in one call, and goes by their state and not by changes.
         let mut waited = self.select_parked();
+        // EBADF names no descriptor, so each is asked about. That is rare.
         if waited == Waited::BadFd {
             let fds: Vec<_> = self.parked_fds().collect();
             closed.extend(fds.into_iter().filter_map(|fd| self.closed_fd(fd)));
@@ -277,6 +289,7 @@ impl Reactor {
             // Out of memory, or closed meanwhile: there will be another look.
             return closed;
         }
+        // Set again below if a guess is left that was not doubted yet.
         self.looks.has_guesses = false;
         let (sets, waiters, looks) = (&self.sets, &mut self.waiters, &mut self.looks);
         let n_parked = &mut self.n_parked;
@@ -334,6 +347,7 @@ impl Reactor {
 
     /// Asks `select` which parked descriptors are ready, without waiting.
     fn select_parked(&mut self) -> Waited {
+        // The sets are only as long as the highest number needs.
         let Some(highest) = self.parked_fds().last() else {
             return Waited::Ready(0);
         };
@@ -359,6 +373,8 @@ impl Reactor {
     /// After EBADF: finds the descriptors in `select` that are no longer open, marks their
     /// registrations dead, and takes their waiters.
     pub(crate) fn find_closed_fds(&mut self) -> Vec<ClosedFd> {
+        // A copy, since ending a registration changes the maps. Each number once, though it may be
+        // in several maps, or it would be reported several times.
         let mut fds: Vec<RawFd> = self.reads.keys().copied().collect();
         fds.extend(self.writes.keys().chain(self.excepts.keys()));
         fds.sort_unstable();
@@ -376,6 +392,8 @@ impl Reactor {
         let mut waiters = Vec::new();
         self.take_all(fd, &mut waiters);
         let source = self.sources.get_mut(fd)?;
+        // The registration stays until its owner is dropped. Without it, the owner's token would be
+        // unknown, and a later one of the same number could not be told from it.
         source.is_dead = true;
         source.tenure = Tenure::Refused;
         Some(ClosedFd {

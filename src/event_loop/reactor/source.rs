@@ -112,6 +112,7 @@ impl Way {
     /// A peer that answers at once ends the guess before it is looked at, which saves a call. With
     /// a slow one each guess would cost a look, so a second call is made instead.
     pub(super) fn guess(&mut self) {
+        // Also where no guess is made: it says that a single `WouldBlock` is what to expect.
         self.was_short = true;
         match self.n_doubts.checked_sub(1) {
             None => self.belief = Belief::Guessed,
@@ -121,6 +122,8 @@ impl Way {
 
     /// Notes that a look has found a guess to be right.
     pub(super) fn confirm_guess(&mut self) {
+        // From here on only an edge or an end of the registration changes it, so the loop can
+        // sleep.
         self.belief = Belief::Blocked;
         self.last_doubts = (2 * self.last_doubts + 1).min(MAX_DOUBTS);
         self.n_doubts = self.last_doubts;
@@ -132,6 +135,7 @@ impl Way {
     }
 
     fn note_ready(&mut self) {
+        // An edge came before any look, so guesses about this peer pay off.
         if self.is_guess() {
             self.last_doubts = 0;
         }
@@ -206,6 +210,7 @@ impl Source {
 
     /// Notes that it is ready in the direction of this number.
     pub(super) fn note_ready(&mut self, direction: usize) {
+        // Counted, and not a flag, so that of several tasks in `readable()` each sees the change.
         self.n_ready[direction] = self.n_ready[direction].wrapping_add(1);
         if let Some(way) = self.ways.get_mut(direction) {
             way.note_ready();

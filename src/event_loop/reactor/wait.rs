@@ -43,6 +43,7 @@ impl Reactor {
     }
 
     fn wait_in_any(&mut self, pipe: RawFd, timeout: Option<Duration>) -> (Waited, bool) {
+        // The usual case of short programs: no descriptor has lived long enough for a queue.
         let Some(queue) = &self.queue else {
             return self.wait_in_select(pipe, timeout);
         };
@@ -52,6 +53,7 @@ impl Reactor {
         // The pipe is in the queue, whose own descriptor stands for both.
         let queue_fd = queue.fd();
         match self.wait_in_select(queue_fd, timeout) {
+            // Only now is the queue asked, and without waiting: it was reported as ready.
             (Waited::Ready(_), true) => self.wait_in_queue(pipe, Some(Duration::ZERO)),
             (Waited::BadFd, is_ready) if !is_open(queue_fd) => {
                 self.give_queue_up();
@@ -73,6 +75,7 @@ impl Reactor {
         self.reads.keys().for_each(|&fd| sets.read.insert(fd));
         self.writes.keys().for_each(|&fd| sets.write.insert(fd));
         self.excepts.keys().for_each(|&fd| sets.except.insert(fd));
+        // They stay in the maps, so that closing one still finds its waiters.
         for rest in &self.resting {
             match rest.direction {
                 Direction::Read => sets.read.remove(rest.fd),
@@ -91,10 +94,14 @@ impl Reactor {
             sets.except
                 .for_each_from(from, |fd| ready.push((fd, Direction::Except)));
         }
+        // The pipe or the queue has no waiters of its own, so it must not be listed with the
+        // others.
         let is_ready = sets.read.contains(wake_fd);
         if is_ready {
             ready.retain(|&entry| entry != (wake_fd, Direction::Read));
         }
+        // The next scan begins behind the first of this one, so every descriptor comes first in
+        // turn.
         self.scan_from = ready.first().map_or(0, |&(fd, _)| fd.saturating_add(1));
         (waited, is_ready)
     }
@@ -156,6 +163,7 @@ impl Reactor {
     pub(crate) fn collect(&mut self, woken: &mut Vec<Waker>) {
         for index in 0..self.ready.len() {
             let (fd, direction) = self.ready[index];
+            // Noted even if no task waits: the next operation then makes its call at once.
             if let Some(source) = self.sources.get_mut(fd) {
                 source.note_ready(direction as usize);
             }

@@ -142,6 +142,7 @@ impl Arena {
                 index
             }
         };
+        // At the end, so that the tasks are woken in the order in which they came.
         match list.last {
             NONE => list.first = index,
             last => self.entries[last as usize].next = index,
@@ -206,6 +207,7 @@ impl Arena {
     /// Removes the entry of `key` from `list`, which must be the list that it is in.
     pub(crate) fn remove(&mut self, list: &mut List, key: WaitKey) -> Option<Waker> {
         let key = self.locate(list, key)?;
+        // Woken and removed meanwhile, perhaps with the place in use again: the serial tells.
         let entry = self.get(key)?;
         let (previous, next) = (entry.previous, entry.next);
         list.n_loose -= u32::from(!entry.is_owned);
@@ -218,6 +220,8 @@ impl Arena {
             NONE => list.last = previous,
             next => self.entries[next as usize].previous = previous,
         }
+        // Returned and not dropped here: a drop of a waker is foreign code, and the loop is
+        // borrowed.
         let waker = self.free(key.index);
         self.shrink();
         waker
@@ -227,6 +231,7 @@ impl Arena {
     pub(crate) fn take_all(&mut self, list: &mut List, wakers: &mut Vec<Waker>) {
         let mut index = list.first;
         while index != NONE {
+            // Read first, because the link of a free entry leads through the free ones.
             let next = self.entries[index as usize].next;
             wakers.extend(self.free(index));
             index = next;
@@ -242,6 +247,7 @@ impl Arena {
         }
         match to.last {
             NONE => to.first = from.first,
+            // The entries stay where they are, so the keys of their futures stay valid.
             last => {
                 self.entries[last as usize].next = from.first;
                 self.entries[from.first as usize].previous = last;

@@ -59,6 +59,7 @@ impl Parked {
 impl Arena {
     /// Adds a task to those that wait for a tenured descriptor.
     pub(crate) fn park(&mut self, parked: &mut Parked, waker: Waker, is_owned: bool) -> WaitKey {
+        // Not also when only the first has left: whoever came while it waited would be overtaken.
         if parked.is_empty() {
             let serial = self.take_serial();
             parked.first = Some(First {
@@ -85,6 +86,7 @@ impl Arena {
 
     /// Appends all who are in `parked` to `list`, which is in a map of young descriptors.
     pub(crate) fn unpark_all(&mut self, parked: &mut Parked, list: &mut List) {
+        // First the one without an entry, which came before all others.
         if let Some(first) = parked.first.take() {
             self.push_entry(list, first, false);
         }
@@ -111,6 +113,8 @@ impl Arena {
 
     /// Finds the task without an owner in `parked` that wakes what `waker` wakes.
     pub(crate) fn find_parked(&self, parked: &Parked, waker: &Waker) -> Option<WaitKey> {
+        // An entry with an owner is not found by its waker: the task may wait twice, by a future
+        // and by a trait method, and each has to be woken.
         if let Some(first) = &parked.first {
             if !first.is_owned && first.waker.will_wake(waker) {
                 let (index, serial) = (FIRST, first.serial);
