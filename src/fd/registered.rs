@@ -279,7 +279,6 @@ impl<T: NonblockingIo> Registered<T> {
     }
 
     /// Polls for a read into memory that need not be initialised.
-    #[allow(dead_code, reason = "only some features of the crate read in this way")]
     pub(crate) fn poll_read_uninit(
         &self,
         cx: &mut Context<'_>,

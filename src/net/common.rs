@@ -198,6 +198,39 @@ macro_rules! impl_try_io {
                 self.$field.try_read(bytes)
             }
 
+            /// Polls for a read into memory that need not be initialised, and returns the part of
+            /// `buffer` that was filled: nothing at the end. If it is pending, the task is woken
+            /// once there is something to read.
+            ///
+            /// For adapters to crates whose buffers are not initialised. `poll_read` would have
+            /// them cleared first, before each call.
+            ///
+            /// # Errors
+            /// Those of a read.
+            ///
+            /// # Examples
+            /// ```
+            /// use std::{future::poll_fn, mem::MaybeUninit};
+            #[doc = concat!("use fahrenheit::", stringify!($type), " as Stream;")]
+            ///
+            /// async fn read(stream: &Stream) -> std::io::Result<Vec<u8>> {
+            ///     let mut buffer = [MaybeUninit::uninit(); 4096];
+            ///     poll_fn(|cx| {
+            ///         stream.poll_read_uninit(cx, &mut buffer).map_ok(|filled| filled.to_vec())
+            ///     })
+            ///     .await
+            /// }
+            /// ```
+            pub fn poll_read_uninit<'b>(
+                &self,
+                cx: &mut std::task::Context<'_>,
+                buffer: &'b mut [std::mem::MaybeUninit<u8>],
+            ) -> std::task::Poll<std::io::Result<&'b mut [u8]>> {
+                let mut buffer = $crate::sys::uninit::Uninit::new(buffer);
+                let polled = self.$field.poll_read_uninit(cx, &mut buffer);
+                polled.map_ok(|_| buffer.into_filled())
+            }
+
             /// Writes what the system has room for, without waiting. Returns the number of bytes.
             ///
             /// # Errors

@@ -149,3 +149,35 @@ fn nothing_that_is_tried_on_a_blocking_pipe_blocks() {
         assert!(read.try_read_with(|_| Ok(())).is_err());
     });
 }
+
+#[test]
+fn a_read_into_uninitialised_memory_returns_what_was_filled() {
+    use fahrenheit::prelude::*;
+    use std::mem::MaybeUninit;
+    crate::util::within(30, || {
+        fahrenheit::run(async {
+            let (near, mut far) = tcp_pair();
+            let mut buffer = [MaybeUninit::uninit(); 8];
+            let reader = fahrenheit::spawn(async move {
+                let mut parts = Vec::new();
+                loop {
+                    let read = |cx: &mut Context<'_>| {
+                        let polled = near.poll_read_uninit(cx, &mut buffer);
+                        polled.map_ok(|filled| filled.to_vec())
+                    };
+                    match poll_fn(read).await.unwrap() {
+                        part if part.is_empty() => return parts,
+                        part => parts.push(part),
+                    }
+                }
+            });
+            // The first poll finds nothing, and is woken.
+            fahrenheit::yield_now().await;
+            far.write_all(b"more than eight bytes").await.unwrap();
+            far.close().await.unwrap();
+            let parts = reader.await.unwrap();
+            assert!(parts.iter().all(|part| part.len() <= 8));
+            assert_eq!(parts.concat(), b"more than eight bytes");
+        });
+    });
+}
