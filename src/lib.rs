@@ -90,6 +90,9 @@
 //! `hyper`: the module `hyper`, with HTTP servers in one line, and what hyper needs for everything
 //! else.
 //!
+//! `sim`: two connected streams in memory that behave as a network does, by virtual time and by a
+//! seed, for tests. It needs no further crates.
+//!
 //! `tokio-io`: all streams have `AsyncRead` and `AsyncWrite` of tokio as well, for crates that take
 //! any stream with these traits, such as h2 and tokio-postgres. Reads fill the buffer of the caller
 //! without initialising it first. It adds the crate tokio to the program, without its runtime.
@@ -114,6 +117,8 @@ pub mod net;
 pub mod process;
 mod runtime;
 pub mod signal;
+#[cfg(feature = "sim")]
+pub mod sim;
 mod sys;
 pub mod task;
 pub mod time;

@@ -6,6 +6,7 @@
 mod abort_on_drop;
 mod handle;
 mod join_set;
+mod remote_dump;
 mod shutdown;
 
 pub use crate::event_loop::join_error::{Id, JoinError};

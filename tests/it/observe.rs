@@ -201,3 +201,24 @@ fn metrics_count_turns_polls_waits_and_what_ended_them() {
     assert!(after.waits_ended_by_descriptor > before.waits_ended_by_descriptor);
     assert_eq!((after.tasks, after.timers_armed), (0, 0));
 }
+
+#[test]
+fn another_thread_gets_a_dump_by_a_handle() {
+    within(60, || {
+        fahrenheit::block_on(async {
+            let handle = task::Handle::current();
+            let sleeper = task::Builder::new()
+                .name("sleeper")
+                .spawn(time::sleep(HOUR));
+            let thread = std::thread::spawn(move || fahrenheit::block_on(handle.dump()));
+            let dump = loop {
+                if thread.is_finished() {
+                    break thread.join().unwrap().unwrap();
+                }
+                time::sleep(Duration::from_millis(1)).await;
+            };
+            let found = task_of(&dump, sleeper.id());
+            assert_eq!(found.name.as_deref(), Some("sleeper"));
+        });
+    });
+}
