@@ -10,6 +10,14 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+/// Number of bytes that hyper gets first of what has been read ahead: less than any request has.
+///
+/// hyper reads 8 KiB at a time, also while a request is alive that holds a part of its buffer. A
+/// buffer of 8 KiB that the first request was read into is then too small, and so is each one after
+/// it: 700 instructions a request for new buffers. If the first read ends within the request, hyper
+/// enlarges its buffer to 16 KiB for the second, and that lasts for a hundred requests.
+const FIRST_PIECE: usize = 8;
+
 /// A stream that hyper can read from and write to.
 ///
 /// It takes every stream with the traits of futures-io, such as the connections of this crate and
@@ -71,7 +79,12 @@ impl<S: AsyncRead + Unpin + 'static> Read for Io<S> {
                 poll_read_uninit(&mut this.stream, cx, unfilled)
             });
         }
-        let n = ahead.len().min(buffer.remaining());
+        let max_len = if this.begin == 0 {
+            FIRST_PIECE
+        } else {
+            usize::MAX
+        };
+        let n = ahead.len().min(buffer.remaining()).min(max_len);
         buffer.put_slice(&ahead[..n]);
         this.begin += n;
         if this.begin == this.ahead.len() {

@@ -21,7 +21,7 @@ use std::future::{Future, pending, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, RawWakerVTable, Waker};
 use std::time::Duration;
 
 /// What a client of HTTP/2 begins with. No request of HTTP/1 begins like that (RFC 9113, 3.4).
@@ -287,29 +287,36 @@ impl Closing {
 struct Wait {
     closing: Rc<Closing>,
     number: u64,
+    /// What the waker consists of that `closing` has of this. Compared instead of the waker itself,
+    /// since each poll of a connection comes here, and the waker need not be looked up for that.
+    known: Option<(*const (), *const RawWakerVTable)>,
 }
 
 impl Wait {
     fn new(closing: &Rc<Closing>) -> Wait {
         let number = closing.n_waits.get();
         closing.n_waits.set(number + 1);
-        let closing = Rc::clone(closing);
-        Wait { closing, number }
+        Wait {
+            closing: Rc::clone(closing),
+            number,
+            known: None,
+        }
     }
 }
 
 impl Future for Wait {
     type Output = ();
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         if self.closing.is_closing.get() {
             return Poll::Ready(());
         }
-        let wakers = &self.closing.wakers;
-        let is_known = |known: &Waker| known.will_wake(cx.waker());
-        if !wakers.borrow().get(&self.number).is_some_and(is_known) {
+        let parts = |waker: &Waker| (waker.data(), std::ptr::from_ref(waker.vtable()));
+        if self.known != Some(parts(cx.waker())) {
+            // The clone is what stays alive, so its parts cannot become those of another waker.
             let waker = cx.waker().clone();
-            let replaced = wakers.borrow_mut().insert(self.number, waker);
+            self.known = Some(parts(&waker));
+            let replaced = self.closing.wakers.borrow_mut().insert(self.number, waker);
             drop(replaced);
         }
         Poll::Pending

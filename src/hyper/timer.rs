@@ -1,6 +1,5 @@
 //! [`Timer`]: how hyper waits.
 
-use crate::event_loop::clock::Moment;
 use crate::sys::thread_bound::ThreadBound;
 use crate::time::{self, sleep, sleep_until};
 use std::future::Future;
@@ -36,7 +35,7 @@ impl ::hyper::rt::Timer for Timer {
     }
 
     fn now(&self) -> Instant {
-        Moment::now().instant().unwrap_or_else(Instant::now)
+        time::now()
     }
 
     fn reset(&self, sleep: &mut Pin<Box<dyn ::hyper::rt::Sleep>>, deadline: Instant) {
