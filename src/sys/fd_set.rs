@@ -8,6 +8,7 @@
 //! **Invariant.** All bits beyond the members that were inserted are zero, and the allocation is
 //! a multiple of eight bytes, because some kernels copy whole `long`s whatever the word is.
 
+use std::mem;
 use std::os::fd::RawFd;
 
 /// One word of the platform's `fd_set`, as wide as libc declares it: a `long` on most, an `int` on
@@ -36,6 +37,9 @@ const WORDS_PER_8_BYTES: usize = 64 / BITS;
 #[derive(Debug, Default)]
 pub(crate) struct FdSet {
     words: Vec<Word>,
+    /// False if all bits are zero for certain. The set of writers and the exceptional one nearly
+    /// always are, and then need neither be cleared nor searched.
+    may_have_members: bool,
 }
 
 impl FdSet {
@@ -46,9 +50,12 @@ impl FdSet {
         let n_words = bound.div_ceil(64) * WORDS_PER_8_BYTES;
         // From turn to turn the size hardly ever changes.
         if self.words.len() == n_words {
-            self.words.fill(0);
+            if mem::take(&mut self.may_have_members) {
+                self.words.fill(0);
+            }
             return;
         }
+        self.may_have_members = false;
         self.words.clear();
         if self.words.capacity() > 4 * n_words.max(64) {
             self.words.shrink_to(n_words);
@@ -60,6 +67,12 @@ impl FdSet {
     pub(crate) fn insert(&mut self, fd: RawFd) {
         let (word, bit) = position(fd);
         self.words[word] |= bit;
+        self.may_have_members = true;
+    }
+
+    /// Says that the bits may be anything: the system may have written to them.
+    pub(crate) fn distrust(&mut self) {
+        self.may_have_members = true;
     }
 
     /// Removes `fd`, if it is a member.
@@ -81,7 +94,7 @@ impl FdSet {
     /// Empty words cost one comparison.
     pub(crate) fn for_each_from(&self, first: RawFd, mut each: impl FnMut(RawFd)) {
         let n_words = self.words.len();
-        if n_words == 0 {
+        if n_words == 0 || !self.may_have_members {
             return;
         }
         let (start, bit) = position(first);

@@ -62,6 +62,9 @@ impl Sets {
             Ok(n_ready) => Waited::Ready(usize::try_from(n_ready).unwrap_or(0)),
             Err(errno) => {
                 // After an error the sets are garbage.
+                for set in [&mut self.read, &mut self.write, &mut self.except] {
+                    set.distrust();
+                }
                 self.reset(nfds - 1);
                 match errno {
                     Errno::EINTR => Waited::Ready(0),

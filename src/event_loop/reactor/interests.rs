@@ -55,22 +55,39 @@ impl Reactor {
                 woken: vec![waker],
             };
         };
-        // The usual case: a connection that lives long, and no task waits for it. Then there is
-        // nothing to find, to replace or to purge.
+        // The usual case: a connection that lives long, or the only young one, and no task waits
+        // for it. Then there is nothing to find, to replace or to purge.
         let is_first = !has_young && !matches!(owner, Owner::Future(Some(_)));
-        if is_first && source.parks(direction, needs_select) {
-            let way = source.ways.get_mut(direction as usize);
-            if let Some(way) = way.filter(|way| way.parked.is_empty()) {
-                let is_owned = matches!(owner, Owner::Future(_));
+        let parks = source.parks(direction, needs_select);
+        let way = source.ways.get_mut(direction as usize);
+        if let Some(way) = way.filter(|way| is_first && way.parked.is_empty()) {
+            let is_owned = matches!(owner, Owner::Future(_));
+            let key = if parks {
                 self.n_parked += 1;
                 self.looks.has_guesses |= way.is_guess();
-                return Added {
-                    key: Some(self.waiters.park(&mut way.parked, waker, is_owned)),
-                    unused: None,
-                    woken: Vec::new(),
-                };
-            }
+                self.waiters.park(&mut way.parked, waker, is_owned)
+            } else {
+                self.push(token, direction, needs_select, is_owned, waker).0
+            };
+            return Added {
+                key: Some(key),
+                unused: None,
+                woken: Vec::new(),
+            };
         }
+        self.add_beside(token, direction, needs_select, owner, waker)
+    }
+
+    /// [`add`](Reactor::add) for a direction in which other tasks may be waiting, or the task is
+    /// already.
+    fn add_beside(
+        &mut self,
+        token: Token,
+        direction: Direction,
+        needs_select: bool,
+        owner: Owner,
+        waker: Waker,
+    ) -> Added {
         // A trait method has kept no key, so its entry is looked for. With many tasks that share
         // one stream by trait methods this is slow; futures of this crate are found at once.
         let (old, is_owned) = match owner {
