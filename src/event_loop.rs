@@ -91,9 +91,6 @@ pub(crate) struct EventLoop {
     pub(crate) main: Option<Task>,
     /// Called at the end of every `run` and `block_on`; reaps child processes that were dropped.
     pub(crate) on_run_end: Option<fn()>,
-    /// Value of [`fork::count`] when the wake-up pipe and the kernel queue were made. If it differs
-    /// now, this is a forked child, and they belong to the parent.
-    pub(crate) n_forks: usize,
     /// Whether `run`, `block_on` or `turn` is executing on this thread.
     pub(crate) is_running: bool,
     /// Whether futures may wait although the loop is not running: the program turns it by itself,
@@ -160,7 +157,6 @@ impl EventLoop {
             has_lost_pipe: false,
             main: None,
             on_run_end: None,
-            n_forks: fork::count(),
             is_running: false,
             expects_turns: false,
         }

@@ -9,10 +9,12 @@
 //! writes to the pipe. Wakers are *not* async-signal-safe, as dropping one may free memory.
 
 use super::boundary;
+use crate::sys::fork;
 use crate::sys::sync::{Arc, OnceLock};
 use crate::sys::task::{self, Mailbox, Unpark};
 use crate::sys::wake_pipe::{CreateError, WakePipe};
 use std::os::fd::RawFd;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// The loop's side of its mailbox.
 #[derive(Debug, Clone)]
@@ -26,12 +28,17 @@ pub(crate) struct Inbox {
 /// The mailbox owns it, and wakers own the mailbox. So a late wake can never write to a descriptor
 /// number that has been closed and given to another file.
 #[derive(Debug)]
-struct Pipe(OnceLock<WakePipe>);
+struct Pipe {
+    pipe: OnceLock<WakePipe>,
+    /// Value of [`fork::count`] when the pipe and the kernel's queue were made. Here and not in the
+    /// loop, because each turn compares it, and need not borrow the loop for that.
+    n_forks: AtomicUsize,
+}
 
 impl Unpark for std::sync::Arc<Pipe> {
     fn unpark(&self) -> bool {
         // Without a pipe the loop is not waiting yet.
-        self.0.get().is_none_or(|pipe| pipe.notify().is_ok())
+        self.pipe.get().is_none_or(|pipe| pipe.notify().is_ok())
     }
 }
 
@@ -39,7 +46,10 @@ impl Inbox {
     /// Makes the inbox of this thread's loop.
     pub(crate) fn for_this_thread() -> Inbox {
         // No pipe yet: a thread that only makes sockets or handles needs none.
-        let pipe = std::sync::Arc::new(Pipe(OnceLock::new()));
+        let pipe = std::sync::Arc::new(Pipe {
+            pipe: OnceLock::new(),
+            n_forks: AtomicUsize::new(fork::count()),
+        });
         let unpark = Box::new(std::sync::Arc::clone(&pipe));
         Inbox {
             mailbox: Mailbox::for_this_thread(unpark),
@@ -54,33 +64,45 @@ impl Inbox {
 
     /// Creates the pipe, unless it exists: before the first wait of the loop.
     pub(crate) fn open_pipe(&self) -> Result<(), CreateError> {
-        if self.pipe.0.get().is_none() {
+        if self.pipe.pipe.get().is_none() {
             // Only the loop's own thread sets it, so it is still unset.
-            let _ = self.pipe.0.set(WakePipe::new()?);
+            let _ = self.pipe.pipe.set(WakePipe::new()?);
         }
         Ok(())
     }
 
     /// The descriptor that becomes ready when another thread wakes a task of a sleeping loop.
     pub(crate) fn pipe_fd(&self) -> Option<RawFd> {
-        self.pipe.0.get().map(WakePipe::read_fd)
+        self.pipe.pipe.get().map(WakePipe::read_fd)
+    }
+
+    /// True in a forked child whose pipe and kernel queue belong to its parent.
+    pub(crate) fn is_of_parent(&self) -> bool {
+        // Only the loop's own thread writes it.
+        self.pipe.n_forks.load(Ordering::Relaxed) != fork::count()
+    }
+
+    /// Notes that this process has a pipe and a kernel queue of its own.
+    pub(crate) fn set_own(&self) {
+        let n_forks = &self.pipe.n_forks;
+        n_forks.store(fork::count(), Ordering::Relaxed);
     }
 
     /// Puts a new pipe in the place of the old one: in a child of `fork`, that is its parent's.
     pub(crate) fn replace_pipe(&self) -> std::io::Result<()> {
-        let replaced = self.pipe.0.get().map(WakePipe::replace).transpose();
+        let replaced = self.pipe.pipe.get().map(WakePipe::replace).transpose();
         Ok(replaced.map(drop)?)
     }
 
     /// Returns whether the pipe is still ours: other code may have closed its descriptors.
     pub(crate) fn owns_pipe(&self) -> bool {
-        self.pipe.0.get().is_none_or(WakePipe::is_ours)
+        self.pipe.pipe.get().is_none_or(WakePipe::is_ours)
     }
 
     /// Empties the pipe, after it was reported as ready. Returns false if what was found there
     /// looks wrong.
     pub(crate) fn drain_pipe(&self) -> bool {
-        self.pipe.0.get().is_none_or(WakePipe::drain)
+        self.pipe.pipe.get().is_none_or(WakePipe::drain)
     }
 
     /// Marks the loop asleep. Returns false if something is in the mailbox already; the loop must
@@ -122,7 +144,7 @@ impl Inbox {
 impl Drop for Pipe {
     /// Closes the pipe, and logs an end that other code has closed already.
     fn drop(&mut self) {
-        let Some(pipe) = self.0.get_mut() else {
+        let Some(pipe) = self.pipe.get_mut() else {
             return;
         };
         for (fd, errno) in pipe.close() {

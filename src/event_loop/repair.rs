@@ -4,7 +4,7 @@
 use super::boundary;
 use super::inbox::Inbox;
 use super::with;
-use crate::sys::{fork, task};
+use crate::sys::task;
 use std::mem;
 
 /// Gives a forked child a wake-up pipe of its own, and leaves the kernel queue to the parent.
@@ -19,10 +19,8 @@ pub(super) fn rebuild_after_fork(inbox: &Inbox) {
         boundary::error!("cannot make a wake-up pipe after the fork: {error}; trying again");
         return;
     }
-    let main = with(|l| {
-        l.n_forks = fork::count();
-        l.main.clone()
-    });
+    inbox.set_own();
+    let main = with(|l| l.main.clone());
     task::rebuild_after_fork(inbox.mailbox(), main.flatten().as_ref());
     boundary::debug!("forked: pipe and queue are rebuilt");
 }

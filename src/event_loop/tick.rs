@@ -35,7 +35,6 @@ use super::reactor::ClosedFd;
 use super::repair::{rebuild_after_fork, repair};
 use super::tasks::conclude;
 use super::{EventLoop, shuffle, tracking, virtual_time, with};
-use crate::sys::fork;
 use crate::sys::select::Waited;
 use crate::sys::task::{self, Batch, MainTask, Running};
 use std::mem;
@@ -96,7 +95,7 @@ pub(crate) fn turn(
     }
 
     // A turn of a forked child comes here with the pipe and the queue of its parent.
-    if with(|l| l.n_forks != fork::count()) == Some(true) {
+    if inbox.is_of_parent() {
         rebuild_after_fork(inbox);
     }
 

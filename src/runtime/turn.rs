@@ -9,7 +9,7 @@ use crate::event_loop::reactor::Direction;
 use crate::event_loop::tick::{self, Turn};
 use crate::event_loop::{EventLoop, with};
 use crate::sys::host_queue::HostQueue;
-use crate::sys::{Errno, fork, task};
+use crate::sys::{Errno, task};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::sync::Arc;
@@ -179,7 +179,7 @@ fn prepare_for_host(l: &mut EventLoop) -> (bool, Option<Moment>) {
     // Without a pipe no other thread could end the host's wait; `turn` will return the reason.
     // A forked child has to turn once before the pipe and the queue are its own.
     let no_pipe = l.inbox.open_pipe().is_err();
-    let forked = l.n_forks != fork::count();
+    let forked = l.inbox.is_of_parent();
     // First marked asleep, then a look at the inbox: a wake after the look writes to the pipe.
     let has_wakes = !l.inbox.fall_asleep();
     let timer = l.timers.next_deadline();
