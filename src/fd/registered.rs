@@ -37,6 +37,14 @@ impl<T: AsFd> Registered<T> {
         Ok(Registered { source, io })
     }
 
+    /// Registers a non-blocking connection that was made just now, or is about to be made. It
+    /// assumes that nothing has arrived yet.
+    #[track_caller]
+    pub(crate) fn new_connection(io: T) -> Result<Registered<T>, RegisterError> {
+        let source = Source::new_connection(&io)?;
+        Ok(Registered { source, io })
+    }
+
     /// Registers a non-blocking socket for datagrams, which belongs to `io` alone.
     #[track_caller]
     pub(crate) fn datagrams(io: T) -> Result<Registered<T>, RegisterError> {
@@ -70,11 +78,6 @@ impl<T: AsFd> Registered<T> {
     /// Ends the registration and returns the owner of the descriptor.
     pub(crate) fn into_inner(self) -> T {
         self.io
-    }
-
-    /// Assumes that nothing has arrived yet, so that the first read waits before it makes its call.
-    pub(crate) fn assume_empty(&self) {
-        self.source.block(Direction::Read);
     }
 
     /// Returns the maximum length of a write that does not block once there is room; `None` if the

@@ -43,7 +43,16 @@ impl Source {
     /// Registers a non-blocking descriptor that the caller owns.
     #[track_caller]
     pub(crate) fn owned(fd: impl AsFd, trigger: Trigger) -> Result<Source, RegisterError> {
-        Source::register(fd.as_fd().as_raw_fd(), true, Some(trigger), false)
+        Source::register(fd.as_fd().as_raw_fd(), true, Some(trigger), &[])
+    }
+
+    /// Registers a connection that was made just now. Its first read waits before it makes its
+    /// call, because data rarely arrives together with the connection. If it has, `select` says so
+    /// at once.
+    #[track_caller]
+    pub(super) fn new_connection(fd: impl AsFd) -> Result<Source, RegisterError> {
+        let number = fd.as_fd().as_raw_fd();
+        Source::register(number, true, Some(Trigger::Edge), &[Direction::Read])
     }
 
     /// Registers a non-blocking socket for datagrams that the caller owns.
@@ -62,7 +71,8 @@ impl Source {
         // The queue is not for descriptors that block: one call per readiness leaves something
         // behind, of which no edge would tell.
         let trigger = blocking.is_none().then_some(Trigger::Edge);
-        let mut source = Source::register(number, false, trigger, blocking.is_some())?;
+        let mut source = Source::register(number, false, trigger, blocked(blocking.is_some()))?;
+        source.waits_first = blocking.is_some();
         source.blocking = blocking;
         Ok(source)
     }
@@ -76,18 +86,30 @@ impl Source {
     /// One that `waits_first` blocks unless it is ready.
     #[track_caller]
     pub(crate) fn shared(fd: impl AsFd, waits_first: bool) -> Result<Source, RegisterError> {
-        Source::register(fd.as_fd().as_raw_fd(), true, None, waits_first)
+        let number = fd.as_fd().as_raw_fd();
+        let mut source = Source::register(number, true, None, blocked(waits_first))?;
+        source.waits_first = waits_first;
+        Ok(source)
     }
 
+    /// Registers `fd`. The first operations in the directions of `blocked` wait before they make
+    /// their call.
     #[track_caller]
     fn register(
         fd: RawFd,
         owned: bool,
         trigger: Option<Trigger>,
-        waits_first: bool,
+        blocked: &[Direction],
     ) -> Result<Source, RegisterError> {
         let place = Location::caller();
-        let registered = with(|l| l.reactor.register(fd, owned, trigger, place));
+        let registered = with(|l| {
+            let registered = l.reactor.register(fd, owned, trigger, place)?;
+            let (token, _) = registered;
+            for &direction in blocked {
+                l.reactor.set_blocked(token, direction);
+            }
+            Ok(registered)
+        });
         let (token, leftover) = registered.unwrap_or(Err(RegisterError::ThreadEnded))?;
         if !leftover.is_empty() {
             boundary::error!(
@@ -96,18 +118,13 @@ impl Source {
             leftover.into_iter().for_each(boundary::wake);
         }
         boundary::trace!("register descriptor {fd}");
-        let source = Source {
+        Ok(Source {
             token,
-            waits_first,
+            waits_first: false,
             takes_messages: false,
             blocking: None,
             _not_send: PhantomData,
-        };
-        if waits_first {
-            source.block(Direction::Read);
-            source.block(Direction::Write);
-        }
-        Ok(source)
+        })
     }
 
     /// Makes `call` until it no longer would block; registers interest when it does. `is_short`
@@ -325,6 +342,14 @@ impl Source {
             Poll::Ready(Ok(()))
         })
         .await
+    }
+}
+
+/// The directions in which the first operation on a descriptor waits, if it `waits_first`.
+fn blocked(waits_first: bool) -> &'static [Direction] {
+    match waits_first {
+        true => &[Direction::Read, Direction::Write],
+        false => &[],
     }
 }
 

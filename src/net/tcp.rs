@@ -131,11 +131,8 @@ impl AsyncTcpStream {
 
     /// Registers a connection that was made just now.
     fn new_connection(fd: OwnedFd) -> io::Result<AsyncTcpStream> {
-        let stream = AsyncTcpStream::adopt(fd.into())?;
-        // Data rarely arrives together with the connection, so a first read would usually be in
-        // vain. If it has arrived, `select` says so at once.
-        stream.socket.assume_empty();
-        Ok(stream)
+        let socket = Registered::new_connection(fd.into())?;
+        Ok(AsyncTcpStream { socket })
     }
 
     /// Reads without consuming: the next read returns the same bytes. Returns 0 at the end.

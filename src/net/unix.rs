@@ -178,11 +178,8 @@ impl AsyncUnixStream {
 
     /// Registers a connection that was made just now, or is about to be made.
     fn new_connection(fd: OwnedFd) -> io::Result<AsyncUnixStream> {
-        let stream = AsyncUnixStream::adopt(fd.into())?;
-        // Data rarely arrives together with the connection, so a first read would usually be in
-        // vain. If it has arrived, `select` says so at once.
-        stream.socket.assume_empty();
-        Ok(stream)
+        let socket = Registered::new_connection(fd.into())?;
+        Ok(AsyncUnixStream { socket })
     }
 
     /// Returns the identity of the process at the other end, as it was when that process connected
