@@ -16,7 +16,11 @@ chapters! {
     how_the_loop_works = "how-the-loop-works.md";
     index = "index.md";
     limits = "limits.md";
+    observing = "observing.md";
     path = "path.md";
     porting = "porting.md";
     processes_signals_terminals = "processes-signals-terminals.md";
+    shutdown = "shutdown.md";
+    testing = "testing.md";
+    with_other_crates = "with-other-crates.md";
 }
