@@ -334,7 +334,7 @@ where
         cx: &mut Context<'_>,
         slices: &mut [IoSliceMut<'_>],
     ) -> Poll<io::Result<usize>> {
-        // Asked of all, because std may pass an empty slice in front to a descriptor that blocks.
+        // Only if all are: an empty slice in front of another one does not make the read empty.
         if slices.iter().all(|slice| slice.is_empty()) {
             return poll_nothing(cx);
         }

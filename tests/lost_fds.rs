@@ -6,6 +6,8 @@
 
 #[path = "it/net_util.rs"]
 mod net_util;
+#[path = "kinds/tenured.rs"]
+mod tenured;
 
 use fahrenheit::prelude::*;
 use fahrenheit::time::sleep;
@@ -18,29 +20,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
-
-fn selects_only() -> bool {
-    cfg!(fahrenheit_no_queue)
-        || std::env::var_os("FAHRENHEIT_POLLER").is_some_and(|name| name == "select")
-}
-
-fn pair() -> (AsyncUnixStream, UnixStream) {
-    let (ours, theirs) = UnixStream::pair().unwrap();
-    (AsyncUnixStream::from_std(ours).unwrap(), theirs)
-}
-
-/// Takes part in more selects than a young descriptor does.
-async fn grow_old(fd: &AsyncUnixStream, peer: &mut UnixStream) {
-    let (mut fd, mut bytes) = (fd, [0; 8]);
-    for _ in 0..12 {
-        let writes = async {
-            sleep(Duration::from_millis(1)).await;
-            peer.write_all(b"x").unwrap();
-        };
-        let (n, ()) = futures_util::join!(fd.read(&mut bytes), writes);
-        assert_eq!(n.unwrap(), 1);
-    }
-}
+use tenured::{grow_old, pair, selects_only};
 
 /// The descriptors of the loop that are kernel queues.
 fn queues() -> Vec<RawFd> {

@@ -4,45 +4,24 @@
 
 #[path = "it/net_util.rs"]
 mod net_util;
+#[path = "kinds/tenured.rs"]
+mod tenured;
 
 use fahrenheit::prelude::*;
 use fahrenheit::time::{interval, sleep, timeout};
-use fahrenheit::{AsyncTcpListener, AsyncTcpStream, AsyncUnixStream, task};
+use fahrenheit::{AsyncTcpListener, AsyncTcpStream, task};
 use net_util::{Cost, alone, go, poll_once};
 use std::future::Future;
 use std::io::Write;
 use std::net::Shutdown;
 use std::os::fd::{AsRawFd, RawFd};
-use std::os::unix::net::UnixStream;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Wake, Waker};
 use std::time::Duration;
-
-fn selects_only() -> bool {
-    cfg!(fahrenheit_no_queue)
-        || std::env::var_os("FAHRENHEIT_POLLER").is_some_and(|name| name == "select")
-}
-
-fn pair() -> (AsyncUnixStream, UnixStream) {
-    let (ours, theirs) = UnixStream::pair().unwrap();
-    (AsyncUnixStream::from_std(ours).unwrap(), theirs)
-}
-
-/// Takes part in more selects than a young descriptor does.
-async fn grow_old(fd: &AsyncUnixStream, peer: &mut UnixStream) {
-    let (mut fd, mut bytes) = (fd, [0; 8]);
-    for _ in 0..12 {
-        let writes = async {
-            sleep(Duration::from_millis(1)).await;
-            peer.write_all(b"x").unwrap();
-        };
-        let (n, ()) = futures_util::join!(fd.read(&mut bytes), writes);
-        assert_eq!(n.unwrap(), 1);
-    }
-}
+use tenured::{grow_old, pair, selects_only};
 
 /// The descriptor of the kernel's queue, if the loop has one.
 fn queue() -> Option<RawFd> {
