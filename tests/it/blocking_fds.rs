@@ -65,6 +65,31 @@ fn both_ends_of_a_blocking_pipe_can_be_in_one_loop() {
 }
 
 #[test]
+fn of_two_readers_of_a_blocking_pipe_the_slower_one_waits_in_the_loop() {
+    go(async {
+        let (read, mut write) = blocking_pipe();
+        let readers: Vec<_> = (0..2)
+            .map(|_| {
+                let mut fd = AsyncFd::new(read.try_clone().unwrap()).unwrap();
+                fahrenheit::spawn(async move { fd.read_exact(&mut [0]).await })
+            })
+            .collect();
+        sleep(Duration::from_millis(5)).await;
+        // Both are told of this byte. The second must not read, which would block the thread.
+        write.write_all(b"1").unwrap();
+        while !readers.iter().any(|reader| reader.is_finished()) {
+            sleep(Duration::from_millis(1)).await;
+        }
+        sleep(Duration::from_millis(5)).await;
+        assert!(!readers.iter().all(|reader| reader.is_finished()));
+        write.write_all(b"2").unwrap();
+        for reader in readers {
+            reader.await.unwrap().unwrap();
+        }
+    });
+}
+
+#[test]
 fn both_ends_of_a_blocking_connection_can_be_in_one_loop() {
     go(async {
         let (read, write) = UnixStream::pair().unwrap();
