@@ -289,3 +289,23 @@ fn a_connection_can_be_upgraded() {
         assert!(answer.starts_with("HTTP/1.1 101 ") && answer.ends_with("another protocol"));
     });
 }
+
+#[test]
+fn a_client_that_does_not_send_the_head_of_a_request_is_disconnected_after_30_seconds() {
+    fahrenheit::Builder::new()
+        .virtual_clock(true)
+        .run(async {
+            let (address, server) = start(std::future::pending());
+            for begin in [b"".as_slice(), b"PRI * HTTP", b"GET / HTTP/1.1\r\nhost:"] {
+                let start = fahrenheit::time::now();
+                let mut client = AsyncTcpStream::connect(address).await.unwrap();
+                client.write_all(begin).await.unwrap();
+                let mut answer = Vec::new();
+                client.read_to_end(&mut answer).await.unwrap();
+                let seconds = (fahrenheit::time::now() - start).as_secs();
+                assert!((30..60).contains(&seconds), "{begin:?}: {seconds} s");
+            }
+            server.abort();
+        })
+        .unwrap();
+}
