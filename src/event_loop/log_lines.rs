@@ -1,6 +1,6 @@
 //! What the loop writes to the log: who is polled, what it waits for, what went wrong.
 
-use super::boundary::{self, is_logged};
+use super::boundary;
 use super::reactor::ClosedFd;
 use super::with;
 use crate::sys::select::Waited;
@@ -62,10 +62,6 @@ fn describe_task_of(waker: &Waker) -> String {
 
 /// Logs what the loop is about to wait for. `may_block` and `limit` say how long it may wait.
 pub(super) fn trace_wait(may_block: bool, limit: Option<Duration>) {
-    // Counting looks at every task and interest, which is too slow for a loop that is not traced.
-    if !is_logged(log::Level::Trace) {
-        return;
-    }
     let timeout = with(|l| l.timeout(may_block, limit)).flatten();
     let counts = with(|l| (l.reactor.n_interests(), l.timers.len()));
     let (([read, write, except], tenured), n_timers) = counts.unwrap_or_default();
@@ -82,9 +78,6 @@ pub(super) fn trace_wait(may_block: bool, limit: Option<Duration>) {
 
 /// Logs what has become ready.
 pub(super) fn trace_ready(pipe_ready: bool) {
-    if !is_logged(log::Level::Trace) {
-        return;
-    }
     for (fd, direction) in with(|l| l.reactor.ready().collect::<Vec<_>>()).unwrap_or_default() {
         boundary::trace!("ready: descriptor {fd}, {direction}");
     }

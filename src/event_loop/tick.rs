@@ -24,7 +24,7 @@
 //! **Invariants.** A task is polled at most once per batch. An interest or a timer leaves its table
 //! before its waker runs. Step 4 is the only place of this crate that blocks the thread.
 
-use super::boundary;
+use super::boundary::{self, is_logged};
 use super::clock::{self, Moment};
 use super::context::{Current, poll_with_budget, report_slow_poll};
 use super::inbox::Inbox;
@@ -104,16 +104,14 @@ pub(crate) fn turn(
         // 3. How long? `sleep` has marked the loop asleep *and then* looked at the inbox. A wake
         //    by another thread is either seen by that look, or its sender finds the mark and
         //    writes to the pipe. The other order would lose a wake that comes in between.
-        trace_wait(may_block, limit);
+        // Not before a look at the level: counting goes through every task and interest.
+        if is_logged(log::Level::Trace) {
+            trace_wait(may_block, limit);
+        }
         // 4. Wait.
         let begin = tracking::wait_begins();
-        let wait = || wait(inbox, may_block, limit);
-        let waited = wait().or_else(|| {
-            // Other code may have closed our descriptors since the last run, and have files of its
-            // own behind their numbers. Nothing would look wrong then: they are just never ready.
-            repair(inbox);
-            wait()
-        });
+        let waited = wait(inbox, may_block, limit);
+        let waited = waited.or_else(|| check_and_wait(inbox, may_block, limit));
         tracking::wait_ended(begin);
         waited
     });
@@ -125,7 +123,9 @@ pub(crate) fn turn(
     //    once, for as long as the data is not read.
     count_wait(waited, pipe_ready);
     let mut looks_wrong = pipe_ready && !inbox.drain_pipe();
-    trace_ready(pipe_ready);
+    if is_logged(log::Level::Trace) {
+        trace_ready(pipe_ready);
+    }
     let (closed, is_idle) = with(|l| l.collect(waited, woken)).unwrap_or_default();
     looks_wrong |= is_idle || (waited == Waited::BadFd && closed.is_empty());
     let is_repaired = looks_wrong && repair(inbox);
@@ -146,8 +146,22 @@ pub(crate) fn turn(
     Turn::Woke(n_woken)
 }
 
+/// Checks whether the wake-up pipe is still ours before the first wait of a run.
+#[cold]
+fn check_and_wait(
+    inbox: &Inbox,
+    may_block: bool,
+    limit: Option<Duration>,
+) -> Option<(Waited, bool)> {
+    // Other code may have closed our descriptors since the last run, and have files of its own
+    // behind their numbers. Nothing would look wrong then: they are just never ready.
+    repair(inbox);
+    wait(inbox, may_block, limit)
+}
+
 /// Steps 3 and 4. Returns `None` without waiting if it has to be checked first whether the wake-up
 /// pipe is still ours.
+#[inline]
 fn wait(inbox: &Inbox, may_block: bool, limit: Option<Duration>) -> Option<(Waited, bool)> {
     let pipe = inbox.pipe_fd().expect("a loop that runs has its pipe");
     match may_block && clock::is_virtual() {
