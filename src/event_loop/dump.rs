@@ -121,6 +121,36 @@ pub enum Direction {
     Exceptional,
 }
 
+impl Dump {
+    /// Returns the tasks that can never go on: those that nothing can wake, those that wait for the
+    /// end of such a task and for nothing else, and those that wait for each other. A waker that is
+    /// held elsewhere counts as one that may be called.
+    ///
+    /// Unlike the report of a [stuck loop](crate::Builder::panic_when_stuck), this also finds tasks
+    /// that are stuck while others go on.
+    pub fn stuck(&self) -> Vec<Id> {
+        // First all that wait for nothing but the ends of tasks; then those are taken out, again
+        // and again, that wait for a task which may end.
+        let waits_for_ends = |task: &&TaskDump| {
+            let is_end = |wait: &WaitsFor| matches!(wait, WaitsFor::Join(_));
+            task.state == TaskState::Waiting
+                && task.n_wakers_elsewhere == 0
+                && task.waits_for.iter().all(is_end)
+        };
+        let mut stuck: Vec<_> = self.tasks.iter().filter(waits_for_ends).collect();
+        loop {
+            let ids: Vec<_> = stuck.iter().map(|task| task.id).collect();
+            stuck.retain(|task| {
+                let mut waits = task.waits_for.iter();
+                waits.all(|wait| matches!(wait, WaitsFor::Join(id) if ids.contains(id)))
+            });
+            if stuck.len() == ids.len() {
+                return ids;
+            }
+        }
+    }
+}
+
 impl TaskDump {
     /// True if nothing can wake the task any more: it waits, and there is no waker of it.
     pub fn is_lost(&self) -> bool {
@@ -136,6 +166,9 @@ impl fmt::Display for Dump {
         }
         for wait in &self.unattributed {
             writeln!(f, "a future with a waker of its own\n    waits for {wait}")?;
+        }
+        for id in self.stuck() {
+            writeln!(f, "task {id} is stuck: nothing can wake it")?;
         }
         let m = &self.metrics;
         writeln!(

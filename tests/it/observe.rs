@@ -222,3 +222,36 @@ fn another_thread_gets_a_dump_by_a_handle() {
         });
     });
 }
+
+#[test]
+fn tasks_that_wait_for_each_other_are_found_while_others_go_on() {
+    fahrenheit::block_on(async {
+        type Slot = std::rc::Rc<std::cell::RefCell<Option<task::JoinHandle<()>>>>;
+        let [first, second] = [Slot::default(), Slot::default()];
+        let awaits = |slot: &Slot| {
+            let slot = Slot::clone(slot);
+            fahrenheit::spawn(async move {
+                let handle = slot.take().unwrap();
+                handle.await.unwrap();
+            })
+        };
+        let (one, other) = (awaits(&first), awaits(&second));
+        let expected = [one.id(), other.id()];
+        let lost = fahrenheit::spawn(pending::<()>());
+        let lost_id = lost.id();
+        let behind = fahrenheit::spawn(lost);
+        let sleeper = fahrenheit::spawn(time::sleep(HOUR));
+        let fine = fahrenheit::spawn(sleeper);
+        // Each gets the handle of the other.
+        first.replace(Some(other));
+        second.replace(Some(one));
+        fahrenheit::yield_now().await;
+        fahrenheit::yield_now().await;
+        let dump = fahrenheit::dump();
+        let [a, b] = expected;
+        assert_eq!(dump.stuck(), [a, b, lost_id, behind.id()], "{dump}");
+        let line = format!("task {a} is stuck");
+        assert!(dump.to_string().contains(&line), "{dump}");
+        drop(fine);
+    });
+}
