@@ -73,7 +73,7 @@ pub use timer::Timer;
 pub struct Executor;
 
 impl Executor {
-    /// Returns an executor.
+    /// Returns an executor that spawns on the loop of the thread that uses it.
     pub const fn new() -> Executor {
         Executor
     }

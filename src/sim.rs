@@ -276,7 +276,7 @@ impl SimStream {
         wake(&self.from_peer);
     }
 
-    /// Waits until `at`.
+    /// Returns ready once the virtual time `at` has come.
     fn poll_until(&mut self, at: Instant, cx: &mut Context<'_>) -> Poll<()> {
         let sleep = self.sleep.get_or_insert_with(|| sleep_until(at));
         if sleep.deadline() != Some(at) {

@@ -127,7 +127,7 @@ pub(crate) enum Trigger {
 /// What the kernel's queue reports of one descriptor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Event {
-    /// The descriptor.
+    /// The number of the descriptor that is ready.
     pub(crate) fd: std::os::fd::RawFd,
     /// The low half of the generation with which the descriptor was added.
     pub(crate) generation: u32,

@@ -60,9 +60,9 @@ pub struct TaskTimes {
     pub age: Duration,
     /// Time since its last poll has ended; `None` during its first poll.
     pub since_last_poll: Option<Duration>,
-    /// Its longest poll.
+    /// How long the longest of its polls took.
     pub longest_poll: Duration,
-    /// The sum of all its polls.
+    /// How long all of its polls took together.
     pub busy: Duration,
 }
 
@@ -84,12 +84,12 @@ pub enum TaskState {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum WaitsFor {
-    /// A descriptor.
+    /// A descriptor that is to become ready.
     #[non_exhaustive]
     Descriptor {
-        /// Its number.
+        /// The number of the descriptor.
         fd: RawFd,
-        /// For what.
+        /// Whether the task waits to read, to write or for an exceptional condition.
         direction: Direction,
         /// What it is, such as `tcp 127.0.0.1:41022` with the address of the peer, `pipe`,
         /// `event` or `signals SIGINT SIGTERM`.

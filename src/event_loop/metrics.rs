@@ -80,7 +80,7 @@ pub struct Metrics {
     pub wakers_called: u64,
     /// Counter: timers that were due.
     pub timers_fired: u64,
-    /// Counter: tasks spawned.
+    /// Counter: tasks that were spawned, ended ones included.
     pub tasks_spawned: u64,
     /// Gauge: tasks that have not ended, or whose output was not taken yet.
     pub tasks: usize,
@@ -90,7 +90,7 @@ pub struct Metrics {
     pub descriptors_young: usize,
     /// Gauge: registered descriptors in the kernel's queue.
     pub descriptors_tenured: usize,
-    /// Gauge: armed timers.
+    /// Gauge: timers that have not fired yet.
     pub timers_armed: usize,
     /// Gauge: threads of the blocking pool.
     pub blocking_threads: usize,

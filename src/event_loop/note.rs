@@ -25,7 +25,7 @@ impl Note {
         }
     }
 
-    /// Removes the note.
+    /// Removes the note, because the task no longer waits for what it says.
     pub(crate) fn clear(&mut self) {
         if let Some(key) = self.0.take() {
             with(|l| l.notes.remove(key));

@@ -35,7 +35,7 @@ pub struct Io<S> {
 }
 
 impl<S> Io<S> {
-    /// Wraps a stream.
+    /// Wraps a stream, from which nothing has been read.
     pub const fn new(stream: S) -> Io<S> {
         Io::with_read_ahead(stream, Vec::new())
     }

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 pub struct Timer;
 
 impl Timer {
-    /// Returns a timer.
+    /// Returns a timer that goes by the clock of the loop.
     pub const fn new() -> Timer {
         Timer
     }

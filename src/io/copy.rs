@@ -70,7 +70,7 @@ enum State {
     Copying,
     /// The stream that is read has ended; the other one is being closed.
     Closing,
-    /// Both are done.
+    /// The stream that is read has ended, and the other one is closed.
     Done,
 }
 

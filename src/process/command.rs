@@ -41,13 +41,13 @@ impl AsyncCommand {
         AsyncCommand::from(Command::new(program))
     }
 
-    /// Adds an argument.
+    /// Adds an argument for the program.
     pub fn arg(&mut self, arg: impl AsRef<OsStr>) -> &mut AsyncCommand {
         self.std.arg(arg);
         self
     }
 
-    /// Adds arguments.
+    /// Adds several arguments for the program.
     pub fn args<A: AsRef<OsStr>>(
         &mut self,
         args: impl IntoIterator<Item = A>,

@@ -35,7 +35,7 @@ impl Test {
         Test::default()
     }
 
-    /// The argument `virtual_clock`.
+    /// Gives the test a virtual clock, as the argument `virtual_clock` asks.
     pub fn virtual_clock(mut self) -> Test {
         self.virtual_clock = true;
         self

@@ -6,7 +6,7 @@
 pub(crate) enum Exited {
     /// There is this one, and there may be more.
     Child(u32),
-    /// There is none.
+    /// No child has exited that was not waited for.
     Nothing,
     /// The system cannot be asked, or the answer is not to be had.
     Unknown,

@@ -4,7 +4,7 @@ use super::Errno;
 use std::os::fd::{BorrowedFd, RawFd};
 use std::time::Duration;
 
-/// There is none.
+/// A queue for hosts, which cannot be made here.
 #[derive(Debug)]
 pub(crate) enum HostQueue {}
 

@@ -50,7 +50,7 @@ pub(crate) trait Body {
     type Output;
     /// Polls the future, and keeps what it returns.
     fn poll(self: Pin<&mut Self>, id: u64, cx: &mut Context<'_>) -> Poll<()>;
-    /// Drops the future.
+    /// Drops the future before it has ended, and keeps an error as the output.
     fn cancel(self: Pin<&mut Self>, id: u64);
     /// Takes the output out, if there is one.
     fn take_output(self: Pin<&mut Self>) -> Option<Self::Output>;

@@ -129,7 +129,7 @@ pub enum CreateError {
     Invalid,
     /// The thread is ending, and its loop has already been torn down.
     ThreadEnded,
-    /// Any other errno.
+    /// The error number of the call, which is none of the above.
     Other(i32),
 }
 
@@ -311,7 +311,7 @@ impl WakePipe {
     }
 }
 
-/// The read end.
+/// Borrows the read end, which the loop waits for.
 impl AsFd for WakePipe {
     fn as_fd(&self) -> BorrowedFd<'_> {
         let borrowed = self.read.borrow();

@@ -31,7 +31,7 @@ pub(crate) struct WaitKey {
     serial: u64,
 }
 
-/// One waiting task.
+/// One waiting task in the arena.
 #[derive(Debug)]
 struct Entry {
     /// `None` if the entry is free.

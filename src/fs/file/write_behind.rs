@@ -50,7 +50,7 @@ pub(super) fn write_out(mut file: &std::fs::File, output: &Mutex<Output>) -> io:
 pub(super) enum Asker {
     Flush,
     Close,
-    /// Any other operation.
+    /// An operation other than these two.
     Other,
 }
 

@@ -4,11 +4,11 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::process::{Child, ExitStatus};
 
-/// There is none.
+/// A queue of exits, which cannot be made here.
 #[derive(Debug)]
 pub(crate) enum ExitQueue {}
 
-/// There is none.
+/// A child that a queue of exits watches.
 #[derive(Debug)]
 pub(crate) enum Watched {}
 

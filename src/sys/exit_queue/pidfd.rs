@@ -58,8 +58,8 @@ impl ExitQueue {
         Ok(watched)
     }
 
-    /// Ends that. An epoll would go on watching a pidfd that is closed here, if a forked child has
-    /// a duplicate of it.
+    /// No longer reports the exit of that child. An epoll would go on watching a pidfd that is
+    /// closed here, if a forked child has a duplicate of it.
     pub(crate) fn unwatch(&self, watched: &Watched) {
         // A forked child shares the epoll with its parent, which goes on watching.
         if self.n_forks == fork::count() {

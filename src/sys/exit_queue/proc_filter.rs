@@ -45,7 +45,7 @@ impl ExitQueue {
         Ok(Watched(pid))
     }
 
-    /// Ends that.
+    /// No longer reports the exit of a child that `watch` was called for.
     pub(crate) fn unwatch(&self, watched: &Watched) {
         // An error means that the exit has been told of.
         let _ = self.change(event(watched.0, EvFlags::EV_DELETE, 0));
@@ -114,7 +114,7 @@ impl fmt::Debug for ExitQueue {
 }
 
 impl Watched {
-    /// `Child::try_wait`.
+    /// Takes the exit status of `child` without waiting, if it has exited.
     pub(crate) fn try_wait(&self, child: &mut Child) -> io::Result<Option<ExitStatus>> {
         child.try_wait()
     }

@@ -218,7 +218,7 @@ impl Running {
         task.with_waker(|cx| self.body().poll(id, cx))
     }
 
-    /// Drops the future.
+    /// Drops the future of a task that was aborted.
     pub(crate) fn cancel(&mut self) {
         let id = self.task.id();
         self.body().cancel(id);

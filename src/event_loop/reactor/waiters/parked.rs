@@ -15,9 +15,9 @@ pub(super) const FIRST: u32 = u32::MAX - 1;
 /// needs no entry in the arena; a task that comes while it waits gets one.
 #[derive(Debug)]
 pub(crate) struct Parked {
-    /// Who came when no other task waited.
+    /// The task that came when no other one waited.
     first: Option<First>,
-    /// Who came later.
+    /// The tasks that came while another one waited.
     rest: List,
 }
 
