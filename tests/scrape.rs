@@ -102,14 +102,33 @@ fn a_signal_has_the_dump_written_to_stderr() {
     let stdout = child.0.stdout.take().unwrap();
     BufReader::new(stdout).read_line(&mut line).unwrap();
     let pid = nix::unistd::Pid::from_raw(child.0.id().try_into().unwrap());
-    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGUSR1).unwrap();
     let mut stderr = BufReader::new(child.0.stderr.take().unwrap()).lines();
-    let mut next = || stderr.next().unwrap().unwrap();
-    assert_eq!(next(), "main future: waiting, 1 polls");
-    let waits = next();
+    let mut dump = || {
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGUSR1).unwrap();
+        let mut lines = Vec::new();
+        while !lines
+            .last()
+            .is_some_and(|line: &String| line.contains("blocking threads"))
+        {
+            lines.push(stderr.next().unwrap().unwrap());
+        }
+        lines
+    };
+    // The first signal may come before the loop has polled the main future.
+    let is_early = |lines: &Vec<String>| lines[0] == "main future: queued, 0 polls";
+    let mut lines = dump();
+    for _ in 0..100 {
+        if !is_early(&lines) {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+        lines = dump();
+    }
+    assert_eq!(lines[0], "main future: waiting, 1 polls");
+    let waits = &lines[1];
     assert!(
         waits.contains("to read: tcp listener 127.0.0.1:"),
         "{waits}"
     );
-    assert!(next().contains("\"dump on SIGUSR1\""));
+    assert!(lines[2].contains("\"dump on SIGUSR1\""), "{lines:?}");
 }
