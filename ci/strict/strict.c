@@ -352,7 +352,7 @@ static int add_spurious(int n, const fd_mask *asked, fd_mask *ready)
     for (int fd = 0; fd < n; fd++) {
         fd_mask bit = (fd_mask)(1ul << fd % bits);
         if ((asked[fd / bits] & bit) && !(ready[fd / bits] & bit) && !is_blocking(fd) &&
-            option(fd, SOL_SOCKET, SO_ACCEPTCONN) == 0 && now_and_then(4)) {
+            option(fd, SOL_SOCKET, SO_ACCEPTCONN) == 0 && now_and_then(2)) {
             ready[fd / bits] |= bit;
             apply(SPURIOUS);
             return 1;
@@ -374,10 +374,10 @@ int select(int n, fd_set *reads, fd_set *writes, fd_set *excepts, struct timeval
     if (limit && apply(SELECT_LONG) && limit->tv_sec > 100000000) {
         return fail(EINVAL);
     }
-    if (is_applied[SELECT_EAGAIN] && now_and_then(64) && apply(SELECT_EAGAIN)) {
+    if (is_applied[SELECT_EAGAIN] && now_and_then(16) && apply(SELECT_EAGAIN)) {
         return fail(EAGAIN);
     }
-    if (!is_applied[SPURIOUS] || !reads || bytes > sizeof asked[0] || !now_and_then(16)) {
+    if (!is_applied[SPURIOUS] || !reads || bytes > sizeof asked[0] || !now_and_then(4)) {
         return next(n, reads, writes, excepts, limit);
     }
     for (int i = 0; i < 3; i++) {
