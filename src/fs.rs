@@ -140,8 +140,8 @@ pub async fn read(path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
 /// Reads a whole file of text.
 ///
 /// # Errors
-/// InvalidData if the file is not UTF-8. Otherwise the error of `open(2)` or `read(2)`: usually
-/// NotFound or PermissionDenied.
+/// InvalidData if the file is not UTF-8. Otherwise the error of `open(2)` or of `read(2)`,
+/// which is usually NotFound or PermissionDenied.
 ///
 /// # Cancel safety
 /// Nothing is lost if the future is dropped, because the next call begins at the start of the file.

@@ -237,7 +237,7 @@ impl fmt::Debug for Signals {
 /// poll that is under way. A program that is stuck inside a poll says nothing.
 ///
 /// # Errors
-/// Those of [`Signals::new`].
+/// If the signal cannot be listened to, for the reasons that [`Signals::new`] gives.
 ///
 /// # Examples
 /// ```

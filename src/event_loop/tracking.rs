@@ -78,8 +78,8 @@ pub struct Tracked {
     /// Gauge: the longest poll so far.
     pub longest_poll: Duration,
     /// Counter: how late timers fired, as upper bounds with the number of timers that were not
-    /// later. `None` stands for no bound. Each count includes those of the smaller bounds, as in
-    /// Prometheus.
+    /// later. `None` stands for no bound. As Prometheus has it, each count includes those of the
+    /// smaller bounds.
     pub lateness: Vec<(Option<Duration>, u64)>,
     /// Counter: the sum of these latenesses.
     pub lateness_sum: Duration,

@@ -67,7 +67,7 @@ where
 /// a limit, after which all connections are closed.
 ///
 /// # Errors
-/// Those of [`serve`], after the connections have ended.
+/// If the listener can accept no more connections; returned once those that are open have ended.
 ///
 /// # Cancel safety
 /// As that of [`serve`].
@@ -174,11 +174,12 @@ where
     serve_connection_until(stream, service, pending()).await
 }
 
-/// [`serve_connection`] until `shutdown` is ready. Then lets the requests that have begun end, and
-/// closes the connection.
+/// Serves one connection, as [`serve_connection`] does, until `shutdown` is ready. Then lets the
+/// requests that have begun end, and closes the connection.
 ///
 /// # Errors
-/// As [`serve_connection`].
+/// The errors of the connection, of the service and of the bodies that it returns; `TimedOut` if
+/// the client does not begin within 30 seconds.
 ///
 /// # Cancel safety
 /// Dropping the future closes the connection at once.

@@ -206,7 +206,8 @@ macro_rules! impl_try_io {
             /// them cleared first, before each call.
             ///
             /// # Errors
-            /// Those of a read.
+            /// The error of `recv(2)`: usually ECONNRESET. EBADF if other code closed the
+            /// descriptor.
             ///
             /// # Examples
             /// ```

@@ -36,10 +36,10 @@ impl<'a> Uninit<'a> {
     }
 
     /// Makes one call of `read(2)` for at most `max_len` bytes, which replace what was filled.
-    /// Returns their number.
+    /// Returns the number of bytes read.
     ///
     /// # Errors
-    /// Those of `read(2)`; then nothing is filled.
+    /// The error of `read(2)`; then nothing is filled.
     pub(crate) fn read(&mut self, fd: impl AsFd, max_len: usize) -> io::Result<usize> {
         self.n_filled = 0;
         let len = self.bytes.len().min(max_len);
