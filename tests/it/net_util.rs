@@ -23,7 +23,7 @@ pub(crate) const LIMIT: Duration = Duration::from_secs(100);
 const ALONE: &str = "FAHRENHEIT_TEST_ALONE";
 /// What such a process prints once its test has passed; an unknown name would "pass" as well.
 pub(crate) const PASSED: &str = "the body of this test ran to its end";
-/// Set by `ci/goals` and `.ci/run` where they measure the optimised crate, with nothing beside it.
+/// Set by `ci/goals` and `ci/run` where they measure the optimised crate, with nothing beside it.
 #[cfg(target_os = "linux")]
 const CPU_LIMITS: &str = "FAHRENHEIT_TEST_CPU_LIMITS";
 
