@@ -3,28 +3,19 @@
 //! Knows on which thread a value may be used, and what becomes of it on another. The comparison of
 //! threads, which all of this relies on, is in `sys::thread_bound`.
 
-#[cfg(feature = "hyper")]
-mod hyper_io;
-#[cfg(feature = "tokio-io")]
-mod tokio_io;
+mod forward;
 
 use crate::event_loop::boundary::{self, drop_value};
 use crate::event_loop::{ends_inside_run, with};
 use crate::sys::sync::Arc;
 use crate::sys::task::{Mailbox, Message};
 use crate::sys::thread_bound::ThreadBound;
-use futures_io::{AsyncBufRead, AsyncRead, AsyncSeek, AsyncWrite};
-use futures_util::stream::Stream;
 use std::any::type_name;
 use std::fmt;
-use std::future::Future;
-use std::io::{self, IoSlice, IoSliceMut, SeekFrom};
 use std::mem;
 use std::ops::{Deref, DerefMut};
-use std::os::fd::{AsFd, BorrowedFd};
 use std::panic::Location;
 use std::pin::Pin;
-use std::task::{Context, Poll};
 
 /// A value that is used on one thread only, in a wrapper that is `Send + Sync`.
 ///
@@ -225,108 +216,5 @@ impl<T: fmt::Debug> fmt::Debug for Local<T> {
     #[track_caller]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Local").field(&**self).finish()
-    }
-}
-
-impl<T: Future> Future for Local<T> {
-    type Output = T::Output;
-
-    #[track_caller]
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T::Output> {
-        self.as_pin_mut().poll(cx)
-    }
-}
-
-impl<T: Stream> Stream for Local<T> {
-    type Item = T::Item;
-
-    #[track_caller]
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<T::Item>> {
-        self.as_pin_mut().poll_next(cx)
-    }
-
-    #[track_caller]
-    fn size_hint(&self) -> (usize, Option<usize>) {
-        T::size_hint(self)
-    }
-}
-
-impl<T: AsyncRead> AsyncRead for Local<T> {
-    #[track_caller]
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &mut [u8],
-    ) -> Poll<io::Result<usize>> {
-        self.as_pin_mut().poll_read(cx, bytes)
-    }
-
-    #[track_caller]
-    fn poll_read_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &mut [IoSliceMut<'_>],
-    ) -> Poll<io::Result<usize>> {
-        self.as_pin_mut().poll_read_vectored(cx, slices)
-    }
-}
-
-impl<T: AsyncBufRead> AsyncBufRead for Local<T> {
-    #[track_caller]
-    fn poll_fill_buf(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<&[u8]>> {
-        self.get_mut().as_pin_mut().poll_fill_buf(cx)
-    }
-
-    #[track_caller]
-    fn consume(mut self: Pin<&mut Self>, n_bytes: usize) {
-        self.as_pin_mut().consume(n_bytes);
-    }
-}
-
-impl<T: AsyncSeek> AsyncSeek for Local<T> {
-    #[track_caller]
-    fn poll_seek(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        position: SeekFrom,
-    ) -> Poll<io::Result<u64>> {
-        self.as_pin_mut().poll_seek(cx, position)
-    }
-}
-
-impl<T: AsyncWrite> AsyncWrite for Local<T> {
-    #[track_caller]
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        self.as_pin_mut().poll_write(cx, bytes)
-    }
-
-    #[track_caller]
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        self.as_pin_mut().poll_write_vectored(cx, slices)
-    }
-
-    #[track_caller]
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.as_pin_mut().poll_flush(cx)
-    }
-
-    #[track_caller]
-    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.as_pin_mut().poll_close(cx)
-    }
-}
-
-impl<T: AsFd> AsFd for Local<T> {
-    #[track_caller]
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        T::as_fd(self)
     }
 }
