@@ -49,7 +49,9 @@ fn describe_addr(addr: &SockaddrStorage) -> String {
     match addr.as_unix_addr() {
         // A socket of `socketpair` and most clients have no name.
         Some(unix) if unix.path().is_none() => "unnamed".to_owned(),
-        _ => addr.to_string(),
+        // A peer chooses the path of its own socket. What it writes there must not reach the
+        // terminal of a person who prints a dump, nor end the line.
+        _ => addr.to_string().replace(char::is_control, "?"),
     }
 }
 
@@ -95,6 +97,18 @@ mod tests {
         let described = describe(udp.as_raw_fd());
         assert_eq!(described, format!("udp from {udp_addr}, not connected"));
         assert_eq!(describe(unix.as_raw_fd()), "unix unnamed");
+    }
+
+    #[test]
+    fn a_peer_cannot_put_control_characters_into_its_description() {
+        let folder = std::env::temp_dir().join(format!("describe-{}", std::process::id()));
+        std::fs::create_dir(&folder).unwrap();
+        let path = folder.join("a\n\u{1b}[2Jb");
+        let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        let described = describe(listener.as_raw_fd());
+        std::fs::remove_dir_all(&folder).unwrap();
+        let expected = format!("unix listener {}/a??[2Jb", folder.display());
+        assert_eq!(described, expected);
     }
 
     #[test]
