@@ -31,7 +31,21 @@
 //! of the loop. A task costs one instruction per poll for the number of its polls. What needs a
 //! clock (ages, the longest poll, busy and idle time, how late timers are) is there after
 //! [`Builder::track`](crate::Builder::track).
+#![cfg_attr(
+    feature = "diagnostics",
+    doc = "",
+    doc = include_str!("diagnostics/protocol.md")
+)]
+
+#[cfg(feature = "diagnostics")]
+mod protocol;
+#[cfg(feature = "diagnostics")]
+mod server;
+#[cfg(feature = "diagnostics")]
+mod socket_file;
 
 pub use crate::event_loop::dump::{Direction, Dump, TaskDump, TaskState, TaskTimes, WaitsFor};
 pub use crate::event_loop::metrics::Metrics;
 pub use crate::event_loop::tracking::Tracked;
+#[cfg(feature = "diagnostics")]
+pub use server::{Server, serve};

@@ -87,6 +87,9 @@
 //! [`Poller`], which can also keep everything in `select`.
 //!
 //! # Features
+//! `diagnostics`: `diagnostics::serve`, by which `fahrenheit-top` shows the tasks of a running
+//! program and what they wait for.
+//!
 //! `hyper`: the module `hyper`, with HTTP servers in one line, and what hyper needs for everything
 //! else.
 //!

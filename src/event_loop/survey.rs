@@ -15,7 +15,9 @@ use super::reactor::Direction;
 use super::{EventLoop, tracking, with};
 use crate::sys::describe::describe;
 use crate::sys::task::{self, Task};
-use std::collections::BTreeMap;
+#[cfg(feature = "diagnostics")]
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::RawFd;
 use std::task::Waker;
 use std::time::Instant;
@@ -42,14 +44,53 @@ use std::time::Instant;
 /// });
 /// ```
 pub fn dump() -> Dump {
-    let mut dump = with(|l| survey(l, task::all())).unwrap_or_default();
+    let mut dump = with(|l| survey(l, &task::all(), None)).unwrap_or_default();
     dump.metrics = metrics();
     dump
+}
+
+/// Which tasks to show if there are too many for all of them.
+#[cfg(feature = "diagnostics")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum First {
+    /// Those that were polled most often.
+    Polls,
+    /// Those whose polls took the longest time together.
+    Busy,
+    /// Those that were spawned first.
+    Oldest,
+}
+
+/// Like [`dump`], with no more than `max` tasks and the main future, so that neither memory nor
+/// system calls grow with the number of tasks. Also returns how many tasks were left out.
+///
+/// If some are, `unattributed` is empty: a waker that is not that of a task which is shown may be
+/// that of one which is not.
+#[cfg(feature = "diagnostics")]
+pub(crate) fn dump_first(first: First, max: usize) -> (Dump, usize) {
+    let mut tasks = task::all();
+    let n_omitted = tasks.len().saturating_sub(max);
+    if n_omitted > 0 && max > 0 {
+        // The greatest keys come first.
+        let key = |task: &Task| match first {
+            First::Polls => u128::from(task.n_polls()),
+            First::Busy => tracking::times(task.id()).map_or(0, |times| times.busy.as_nanos()),
+            First::Oldest => u128::MAX - u128::from(task.id()),
+        };
+        tasks.select_nth_unstable_by_key(max - 1, |task| Reverse(key(task)));
+        tasks[..max].sort_unstable_by_key(|task| task.id());
+    }
+    let shown = (n_omitted > 0).then_some(max);
+    let mut dump = with(|l| survey(l, &tasks, shown)).unwrap_or_default();
+    dump.metrics = metrics();
+    (dump, n_omitted)
 }
 
 /// What was found out about wakers, by the addresses of their data.
 #[derive(Default)]
 struct Found {
+    /// The tasks that are shown, if some are not.
+    shown: Option<BTreeSet<*const ()>>,
     waits: BTreeMap<*const (), Vec<WaitsFor>>,
     /// Number of wakers of each task in the tables.
     n_wakers: BTreeMap<*const (), usize>,
@@ -58,7 +99,16 @@ struct Found {
 }
 
 impl Found {
+    /// Whether what `waker` waits for is to be found out.
+    fn wants(&self, waker: *const ()) -> bool {
+        let shown = self.shown.as_ref();
+        shown.is_none_or(|shown| shown.contains(&waker))
+    }
+
     fn add(&mut self, waker: &Waker, wait: WaitsFor) {
+        if !self.wants(waker.data()) {
+            return;
+        }
         *self.n_wakers.entry(waker.data()).or_default() += 1;
         self.waits.entry(waker.data()).or_default().push(wait);
     }
@@ -72,15 +122,19 @@ impl Found {
     }
 }
 
-fn survey(l: &mut EventLoop, tasks: Vec<Task>) -> Dump {
-    let mut found = search_tables(l, &tasks);
+/// Describes the first `n_shown` of `tasks`, which are all tasks of the loop; or each of them.
+fn survey(l: &mut EventLoop, tasks: &[Task], n_shown: Option<usize>) -> Dump {
+    let shown = &tasks[..n_shown.unwrap_or(tasks.len())];
+    let addresses = shown.iter().chain(&l.main).map(|task| task.address());
+    let selection = n_shown.map(|_| addresses.collect());
+    let mut found = search_tables(l, tasks, selection);
     let mut dumps = Vec::new();
     if let Some(main) = &l.main {
         // The function that runs the main future has a reference, and the loop another.
         dumps.push(dump_task(l, main, 2, true, &mut found));
     }
-    for task in &tasks {
-        // The list of all tasks has one, the vector above another, and the handle a third.
+    for task in shown {
+        // The list of all tasks has one, the slice of them another, and the handle a third.
         let n_own = 2 + usize::from(!task.is_detached());
         dumps.push(dump_task(l, task, n_own, false, &mut found));
     }
@@ -92,9 +146,16 @@ fn survey(l: &mut EventLoop, tasks: Vec<Task>) -> Dump {
 }
 
 /// Looks through all tables of the loop for wakers.
-fn search_tables(l: &EventLoop, tasks: &[Task]) -> Found {
-    let mut found = Found::default();
+fn search_tables(l: &EventLoop, tasks: &[Task], shown: Option<BTreeSet<*const ()>>) -> Found {
+    let mut found = Found {
+        shown,
+        ..Found::default()
+    };
     l.reactor.each_waiter(|fd, direction, waker| {
+        // Before the kernel is asked what the descriptor is.
+        if !found.wants(waker.data()) {
+            return;
+        }
         let what = found.kind_of(l, fd);
         let direction = match direction {
             Direction::Read => dump::Direction::Read,
@@ -129,6 +190,9 @@ fn search_tables(l: &EventLoop, tasks: &[Task]) -> Found {
             Hidden::Job(Kind::Name) => WaitsFor::NameLookup,
             Hidden::Child(pid) => WaitsFor::Child(pid),
         };
+        if !found.wants(data) {
+            continue;
+        }
         // The waker that goes with the note is elsewhere, but it is known where.
         *found.n_wakers.entry(data).or_default() += 1;
         found.waits.entry(data).or_default().push(wait);
