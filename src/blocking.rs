@@ -165,6 +165,7 @@ impl<T> Future for Pending<T> {
 
 impl<T> Pending<T> {
     /// Lets the job run although its outcome is not wanted. Logs an error if it was not submitted.
+    #[cfg(feature = "fs")]
     pub(crate) fn detach(mut self) {
         if let Some(error) = self.error.take() {
             boundary::error!("a detached blocking job is lost: {error}");

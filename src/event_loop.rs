@@ -125,6 +125,7 @@ pub(crate) fn label_fd(fd: RawFd, label: impl Into<Cow<'static, str>>) {
 }
 
 /// Has `f` called at the end of every later `run` and `block_on` on this thread.
+#[cfg(feature = "process")]
 pub(crate) fn set_on_run_end(f: fn()) {
     with(|l| l.on_run_end = Some(f));
 }

@@ -87,6 +87,10 @@
 //! [`Poller`], which can also keep everything in `select`.
 //!
 //! # Features
+//! `fs`, `process`, `signal`, `udp` and `unix` are on by default: the modules [`fs`], [`process`]
+//! and [`signal`], and the sockets for UDP and of the Unix domain. `process` needs `signal` and
+//! turns it on. A program that needs none of them is smaller with `default-features = false`.
+//!
 //! `diagnostics`: `diagnostics::serve`, by which `fahrenheit-top` shows the tasks of a running
 //! program and what they wait for.
 //!
@@ -105,20 +109,25 @@
 //! global state beyond the thread, except for what a process has only once (signal handlers,
 //! children whose handle was dropped); no `unsafe` outside the module `sys`; and no panic that a
 //! peer could cause.
+// docs.rs builds with a nightly compiler, which then shows the feature that an item needs.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod blocking;
 pub mod diagnostics;
 mod event;
 mod event_loop;
 mod fd;
+#[cfg(feature = "fs")]
 pub mod fs;
 #[cfg(feature = "hyper")]
 pub mod hyper;
 pub mod io;
 mod local;
 pub mod net;
+#[cfg(feature = "process")]
 pub mod process;
 mod runtime;
+#[cfg(feature = "signal")]
 pub mod signal;
 #[cfg(feature = "sim")]
 pub mod sim;
@@ -135,7 +144,10 @@ pub use event_loop::reactor::Poller;
 pub use event_loop::survey::dump;
 pub use fd::{AsyncFd, RegisterError};
 pub use local::Local;
-pub use net::{AsyncTcpListener, AsyncTcpStream, AsyncUdpSocket};
+#[cfg(feature = "udp")]
+pub use net::AsyncUdpSocket;
+pub use net::{AsyncTcpListener, AsyncTcpStream};
+#[cfg(feature = "unix")]
 pub use net::{AsyncUnixDatagram, AsyncUnixListener, AsyncUnixStream};
 pub use runtime::{Builder, CreateError, Interest, InterestFd};
 pub use runtime::{block_on, interest, interest_fd, run, turn};
@@ -154,8 +166,8 @@ pub use task::{spawn, yield_now};
 /// ```
 /// #[fahrenheit::main]
 /// async fn main() -> std::io::Result<()> {
-///     let socket = fahrenheit::AsyncUdpSocket::bind("127.0.0.1:0")?;
-///     println!("bound to {}", socket.local_addr()?);
+///     let listener = fahrenheit::AsyncTcpListener::bind("127.0.0.1:0")?;
+///     println!("listening on {}", listener.local_addr()?);
 ///     Ok(())
 /// }
 /// ```

@@ -10,7 +10,9 @@ mod incoming;
 mod split;
 mod stream;
 mod tcp;
+#[cfg(feature = "udp")]
 mod udp;
+#[cfg(feature = "unix")]
 mod unix;
 
 pub use addr::{ToSocketAddrs, lookup_host};
@@ -21,14 +23,19 @@ pub use split::{OwnedReadHalf, OwnedWriteHalf, ReuniteError};
 #[cfg(feature = "hyper")]
 pub(crate) use stream::Duplex;
 pub use tcp::{AsyncTcpListener, AsyncTcpStream, TcpSocket};
+#[cfg(feature = "udp")]
 pub use udp::AsyncUdpSocket;
+#[cfg(feature = "unix")]
 pub use unix::{AsyncUnixDatagram, AsyncUnixListener, AsyncUnixStream, ReceivedFds, UCred};
 
 #[doc(no_inline)]
 pub use tcp::{AsyncTcpListener as TcpListener, AsyncTcpStream as TcpStream};
+#[cfg(feature = "udp")]
 #[doc(no_inline)]
 pub use udp::AsyncUdpSocket as UdpSocket;
+#[cfg(feature = "unix")]
 #[doc(no_inline)]
 pub use unix::AsyncUnixStream as UnixStream;
+#[cfg(feature = "unix")]
 #[doc(no_inline)]
 pub use unix::{AsyncUnixDatagram as UnixDatagram, AsyncUnixListener as UnixListener};

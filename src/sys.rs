@@ -82,7 +82,9 @@ pub(crate) mod host_queue;
 pub(crate) mod blocking;
 mod create;
 pub(crate) mod describe;
+#[cfg(feature = "process")]
 pub(crate) mod exit_queue;
+#[cfg(feature = "process")]
 pub(crate) mod exited;
 pub(crate) mod fd;
 pub(crate) mod fd_set;
@@ -94,7 +96,10 @@ mod memory;
     target_os = "linux",
     any(
         fahrenheit_kqueue,
-        not(any(fahrenheit_plain_flags, fahrenheit_no_queue)),
+        all(
+            feature = "process",
+            not(any(fahrenheit_plain_flags, fahrenheit_no_queue)),
+        ),
     )
 ))]
 mod pidfd;
@@ -102,8 +107,10 @@ mod pidfd;
 pub(crate) mod read_buf;
 pub(crate) mod select;
 pub(crate) mod shared;
+#[cfg(feature = "signal")]
 pub(crate) mod signal;
 pub(crate) mod socket;
+#[cfg(feature = "process")]
 pub(crate) mod stack;
 pub(crate) mod sync;
 pub(crate) mod task;

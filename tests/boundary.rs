@@ -1,6 +1,7 @@
 //! Foreign code that panics or calls back where the loop drops it, wakes it or logs through it. It
 //! never ends the loop, never takes another task along, and never ends the process. The cases that
 //! change the whole process run in a process of their own.
+#![cfg(feature = "fs")]
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 #[path = "it/net_util.rs"]

@@ -1,4 +1,5 @@
 //! Child processes. A binary of its own because it handles SIGCHLD, which belongs to the process.
+#![cfg(feature = "process")]
 #![allow(clippy::unwrap_used, reason = "test code")]
 
 #[path = "it/net_util.rs"]

@@ -1,5 +1,6 @@
 //! Child processes where handlers, ignored signals, the mask, forks or the number of descriptors
 //! matter. A binary of its own, each test of which runs itself again in a process of its own.
+#![cfg(all(feature = "process", feature = "udp"))]
 #![allow(clippy::unwrap_used, reason = "test code")]
 #![allow(
     unsafe_code,

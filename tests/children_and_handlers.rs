@@ -1,8 +1,8 @@
 //! Child processes whatever other code of the process does with SIGCHLD, with descriptors, or with
 //! children. A binary of its own, each test of which runs itself again in a process of its own.
+#![cfg(all(target_os = "linux", feature = "process"))]
 #![allow(clippy::unwrap_used, reason = "test code")]
 #![allow(unsafe_code, reason = "to set handlers as a C library would")]
-#![cfg(target_os = "linux")]
 
 #[path = "it/net_util.rs"]
 mod net_util;

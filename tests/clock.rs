@@ -1,6 +1,6 @@
 //! Who looks at the clock: nobody who need not. A process of its own, because it puts itself
 //! between std and the system's clock.
-#![cfg(all(target_os = "linux", target_pointer_width = "64"))]
+#![cfg(all(target_os = "linux", target_pointer_width = "64", feature = "unix"))]
 #![allow(clippy::unwrap_used, reason = "test code")]
 #![allow(unsafe_code)]
 

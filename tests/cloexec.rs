@@ -1,5 +1,11 @@
 //! What a child process inherits: nothing of ours. Other tests would open descriptors meanwhile.
-#![cfg(target_os = "linux")]
+#![cfg(all(
+    target_os = "linux",
+    feature = "fs",
+    feature = "process",
+    feature = "udp",
+    feature = "unix"
+))]
 #![allow(clippy::unwrap_used, reason = "test code")]
 
 #[path = "it/net_util.rs"]

@@ -1,6 +1,7 @@
 //! Time and order as inputs of a test: the virtual clock, and seeds.
 //!
 //! A binary of its own because one of the tests sets an environment variable for a child process.
+#![cfg(feature = "process")]
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use fahrenheit::prelude::*;

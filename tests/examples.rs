@@ -2,6 +2,7 @@
 //!
 //! A binary of its own because it starts processes, one of them with a limit of descriptors, and
 //! because it waits for them with blocking calls.
+#![cfg(all(feature = "fs", feature = "process", feature = "udp", feature = "unix"))]
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 #![allow(dead_code, reason = "an example is included below as a module")]
 

@@ -1,8 +1,8 @@
 //! Operations of `fs::File` take effect in their order, also if their futures were dropped, and
 //! what was acknowledged is in the file. Calls are made slow by strace, so that a dropped operation
 //! is still under way when the next one begins.
+#![cfg(all(target_os = "linux", feature = "fs"))]
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
-#![cfg(target_os = "linux")]
 
 #[path = "it/net_util.rs"]
 mod net_util;

@@ -1,6 +1,6 @@
 //! A process of its own, because it forks: a child of the test harness would be a second harness.
+#![cfg(all(target_os = "linux", feature = "signal"))]
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
-#![cfg(target_os = "linux")]
 #![allow(unsafe_code)]
 
 use fahrenheit::signal::{Signal, Signals};

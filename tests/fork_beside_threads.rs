@@ -1,8 +1,8 @@
 //! Forks of a process whose other threads are in the middle of something. A binary of its own,
 //! whose test runs itself again in a process of its own.
+#![cfg(all(target_os = "linux", feature = "process"))]
 #![allow(clippy::unwrap_used, reason = "test code")]
 #![allow(unsafe_code, reason = "to fork")]
-#![cfg(target_os = "linux")]
 
 #[path = "it/net_util.rs"]
 mod net_util;

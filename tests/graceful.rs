@@ -1,5 +1,6 @@
 //! The example `graceful`, told to end in the middle of its work. A binary of its own, because it
 //! starts the program, stops it and sends it signals.
+#![cfg(feature = "signal")]
 #![allow(clippy::unwrap_used, reason = "test code")]
 
 use nix::sys::signal::{Signal, kill};

@@ -1,6 +1,12 @@
 //! Each kind of fault that this crate once had, with other callers: several waiters, foreign code
 //! that calls back, and states of the whole process. A test's name is the claim.
-#![cfg(target_os = "linux")]
+#![cfg(all(
+    target_os = "linux",
+    feature = "fs",
+    feature = "process",
+    feature = "udp",
+    feature = "unix"
+))]
 #![allow(clippy::unwrap_used, reason = "test code")]
 #![allow(unsafe_code)]
 

@@ -1,7 +1,7 @@
 //! Each kind of fault that this crate once had, with other descriptors: assumptions about the
 //! kernel, readiness that cannot be consumed, blocking descriptors, files, cost. A test's name is
 //! the claim.
-#![cfg(target_os = "linux")]
+#![cfg(all(target_os = "linux", feature = "fs", feature = "unix"))]
 #![allow(clippy::unwrap_used, reason = "test code")]
 #![allow(unsafe_code)]
 

@@ -2,6 +2,7 @@
 //! and mix everything that it can wait for.
 //!
 //! A binary of its own because it starts processes, and waits for them with blocking calls.
+#![cfg(feature = "signal")]
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 use nix::errno::Errno;

@@ -1,6 +1,6 @@
 //! Descriptors that other code closes, or that are replaced by other files behind the loop's back.
 //! Each test runs in a process of its own.
-#![cfg(target_os = "linux")]
+#![cfg(all(target_os = "linux", feature = "unix"))]
 #![allow(clippy::unwrap_used, reason = "test code")]
 #![allow(unsafe_code, reason = "to replace what is behind a number")]
 

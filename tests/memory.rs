@@ -1,7 +1,7 @@
 //! How much memory a copy takes. The high-water mark belongs to the whole process, so that no other
 //! test may run in it, and this file has one test only.
+#![cfg(all(target_os = "linux", feature = "fs"))]
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
-#![cfg(target_os = "linux")]
 
 use fahrenheit::fs;
 use fahrenheit::prelude::*;

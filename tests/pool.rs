@@ -1,6 +1,6 @@
 //! The blocking pool where no thread may or can be started. How many threads there are and how much
 //! address space they find is a matter of the whole process, so each test gets one of its own.
-#![cfg(target_os = "linux")]
+#![cfg(all(target_os = "linux", feature = "fs"))]
 #![allow(clippy::unwrap_used, reason = "test code")]
 #![allow(unsafe_code)]
 

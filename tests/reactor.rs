@@ -1,6 +1,6 @@
 //! What waiting must not do: lose what is there, spin on what cannot be had, or leave anything
 //! behind. Each test is a fault that was seen once.
-#![cfg(target_os = "linux")]
+#![cfg(all(target_os = "linux", feature = "udp", feature = "unix"))]
 #![allow(clippy::unwrap_used, reason = "test code")]
 
 #[path = "it/net_util.rs"]

@@ -89,6 +89,7 @@ fn a_dump_is_served_as_text() {
     assert!(dump.contains("running"), "the task that answers: {dump}");
 }
 
+#[cfg(feature = "signal")]
 #[test]
 fn a_signal_has_the_dump_written_to_stderr() {
     let mut path: PathBuf = std::env::current_exe().unwrap();

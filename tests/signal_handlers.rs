@@ -1,5 +1,6 @@
 //! Handlers of other code of the process, before ours, over it and in between. A binary of its own,
 //! each test of which runs itself again in a process of its own.
+#![cfg(feature = "process")]
 #![allow(clippy::unwrap_used, reason = "test code")]
 #![allow(
     unsafe_code,

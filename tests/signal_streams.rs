@@ -1,5 +1,6 @@
 //! Listening to signals. A process of its own, because handlers and defaults belong to the process;
 //! and so does most of the tests in it, because a signal that nobody listens to ends a process.
+#![cfg(feature = "signal")]
 #![allow(clippy::unwrap_used, reason = "test code")]
 #![allow(
     unsafe_code,

@@ -1,5 +1,6 @@
 //! `SIGPIPE` at its default, as programs that embed the crate may have it: the disposition belongs
 //! to the process, and the default would end it.
+#![cfg(all(feature = "udp", feature = "unix"))]
 #![allow(clippy::unwrap_used, reason = "test code")]
 #![allow(
     unsafe_code,

@@ -1,5 +1,5 @@
 //! Which system calls are made, and how many: strace watches a process of its own.
-#![cfg(target_os = "linux")]
+#![cfg(all(target_os = "linux", feature = "udp"))]
 #![allow(clippy::unwrap_used, reason = "test code")]
 
 #[path = "it/net_util.rs"]

@@ -1,5 +1,5 @@
 //! What is seen of the kernel's queue from outside: nothing, but for the descriptors in `select`.
-#![cfg(target_os = "linux")]
+#![cfg(all(target_os = "linux", feature = "unix"))]
 #![allow(clippy::unwrap_used, reason = "test code")]
 
 #[path = "it/net_util.rs"]

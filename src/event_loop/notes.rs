@@ -17,6 +17,7 @@ pub(crate) enum Hidden {
     /// A job of the blocking pool.
     Job(Kind),
     /// The exit of the child process with this number.
+    #[cfg(feature = "process")]
     Child(u32),
 }
 

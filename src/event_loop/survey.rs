@@ -188,6 +188,7 @@ fn search_tables(l: &EventLoop, tasks: &[Task], shown: Option<BTreeSet<*const ()
         let wait = match hidden {
             Hidden::Job(Kind::Work) => WaitsFor::BlockingJob,
             Hidden::Job(Kind::Name) => WaitsFor::NameLookup,
+            #[cfg(feature = "process")]
             Hidden::Child(pid) => WaitsFor::Child(pid),
         };
         if !found.wants(data) {

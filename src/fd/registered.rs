@@ -46,6 +46,7 @@ impl<T: AsFd> Registered<T> {
     }
 
     /// Registers a non-blocking socket for datagrams, which belongs to `io` alone.
+    #[cfg(any(feature = "udp", feature = "unix"))]
     #[track_caller]
     pub(crate) fn datagrams(io: T) -> Result<Registered<T>, RegisterError> {
         let source = Source::datagrams(&io)?;

@@ -56,6 +56,7 @@ impl Source {
     }
 
     /// Registers a non-blocking socket for datagrams that the caller owns.
+    #[cfg(any(feature = "udp", feature = "unix"))]
     #[track_caller]
     pub(super) fn datagrams(fd: impl AsFd) -> Result<Source, RegisterError> {
         let mut source = Source::owned(fd, Trigger::Edge)?;

@@ -1,6 +1,8 @@
 //! [`Io`]: a stream with the traits of hyper.
 
-use crate::net::{AsyncTcpStream, AsyncUnixStream, Duplex};
+#[cfg(feature = "unix")]
+use crate::net::AsyncUnixStream;
+use crate::net::{AsyncTcpStream, Duplex};
 use crate::sys::read_buf::fill_hyper;
 use crate::sys::uninit::Uninit;
 use ::hyper::rt::{Read, ReadBufCursor, Write};
@@ -107,6 +109,7 @@ fn poll_read_uninit<S: AsyncRead + Unpin + 'static>(
     if let Some(tcp) = any.downcast_ref::<AsyncTcpStream>() {
         return tcp.poll_read_into(cx, unfilled);
     }
+    #[cfg(feature = "unix")]
     if let Some(unix) = any.downcast_ref::<AsyncUnixStream>() {
         return unix.poll_read_into(cx, unfilled);
     }
@@ -146,7 +149,11 @@ impl<S: AsyncWrite + Unpin + 'static> Write for Io<S> {
         // A stream that does not gather would write the head of each answer by itself. futures-io
         // has no way to ask, so hyper copies the pieces together for the streams of other crates.
         let any: &dyn Any = &self.stream;
-        any.is::<AsyncTcpStream>() || any.is::<AsyncUnixStream>()
+        #[cfg(feature = "unix")]
+        if any.is::<AsyncUnixStream>() {
+            return true;
+        }
+        any.is::<AsyncTcpStream>()
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -74,18 +74,21 @@ where
 ///
 /// # Examples
 /// ```no_run
-/// use fahrenheit::{AsyncTcpListener, hyper::serve_until, signal::ctrl_c};
+/// use fahrenheit::{AsyncTcpListener, hyper::serve_until};
 /// use hyper::{Response, service::service_fn};
 /// use std::{convert::Infallible, io};
 ///
+/// # #[cfg(feature = "signal")]
 /// fn main() -> io::Result<()> {
 ///     let listener = AsyncTcpListener::bind("127.0.0.1:3000")?;
 ///     let hello = |_| async { Ok::<_, Infallible>(Response::new("Hello!\n".to_owned())) };
 ///     fahrenheit::run(serve_until(listener, service_fn(hello), async {
 ///         // If the signal cannot be waited for, the server ends at once.
-///         let _ = ctrl_c().await;
+///         let _ = fahrenheit::signal::ctrl_c().await;
 ///     }))
 /// }
+/// # #[cfg(not(feature = "signal"))]
+/// # fn main() {}
 /// ```
 pub async fn serve_until<L, V, B>(
     listener: L,

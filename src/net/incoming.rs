@@ -1,6 +1,8 @@
 //! The connections that a listener accepts, as a stream.
 
-use super::{AsyncTcpListener, AsyncTcpStream, AsyncUnixListener, AsyncUnixStream};
+use super::{AsyncTcpListener, AsyncTcpStream};
+#[cfg(feature = "unix")]
+use super::{AsyncUnixListener, AsyncUnixStream};
 use futures_util::stream::{FusedStream, Stream};
 use std::io;
 use std::pin::Pin;
@@ -61,4 +63,5 @@ macro_rules! impl_incoming {
 }
 
 impl_incoming!(AsyncTcpListener, AsyncTcpStream);
+#[cfg(feature = "unix")]
 impl_incoming!(AsyncUnixListener, AsyncUnixStream);

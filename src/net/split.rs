@@ -1,7 +1,9 @@
 //! The two halves of a connection, which may go to different tasks.
 
+use super::AsyncTcpStream;
+#[cfg(feature = "unix")]
+use super::AsyncUnixStream;
 use super::stream::Duplex;
-use super::{AsyncTcpStream, AsyncUnixStream};
 use crate::fd::impl_async_io;
 use std::fmt;
 use std::rc::Rc;
@@ -104,10 +106,12 @@ macro_rules! impl_into_split {
             ///
             /// # Examples
             /// ```
+            /// # #[cfg(feature = "unix")] {
             /// let (stream, _peer) = fahrenheit::AsyncUnixStream::pair()?;
             /// let (read, write) = stream.into_split();
             /// let stream = read.reunite(write).expect("both halves belong to one connection");
             /// # drop(stream);
+            /// # }
             /// # std::io::Result::Ok(())
             /// ```
             pub fn into_split(self) -> (OwnedReadHalf<Self>, OwnedWriteHalf<Self>) {
@@ -123,4 +127,5 @@ macro_rules! impl_into_split {
 }
 
 impl_into_split!(AsyncTcpStream);
+#[cfg(feature = "unix")]
 impl_into_split!(AsyncUnixStream);

@@ -5,6 +5,7 @@ use crate::sys::socket;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::TcpStream;
 use std::os::fd::AsFd;
+#[cfg(any(test, feature = "unix"))]
 use std::os::unix::net::UnixStream;
 
 /// A connection: a socket that bytes are read from and written to.
@@ -71,4 +72,5 @@ macro_rules! impl_nonblocking_io {
 }
 
 impl_nonblocking_io!(TcpStream, short_means_blocked: true);
+#[cfg(any(test, feature = "unix"))]
 impl_nonblocking_io!(UnixStream, short_means_blocked: false);

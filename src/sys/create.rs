@@ -48,6 +48,7 @@ pub(super) fn above_stdio(fd: OwnedFd) -> nix::Result<OwnedFd> {
 
 /// Exchanges a number below 3 for a higher one, unless there is no other to be had: what a peer has
 /// sent cannot be received again.
+#[cfg(feature = "unix")]
 pub(super) fn above_stdio_if_possible(fd: OwnedFd) -> OwnedFd {
     match is_above_stdio(fd.as_raw_fd()) {
         true => fd,

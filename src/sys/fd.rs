@@ -42,6 +42,10 @@ pub(crate) fn set_flags(fd: impl AsFd) -> nix::Result<()> {
 ///
 /// Where the program has closed one of these, the next descriptor gets its number. What other code
 /// of the program prints would then be sent to a peer.
+#[allow(
+    dead_code,
+    reason = "only what is behind a feature has std open descriptors"
+)]
 pub(crate) fn above_stdio<T: From<OwnedFd> + Into<OwnedFd>>(io: T) -> nix::Result<T> {
     create::above_stdio(io.into()).map(T::from)
 }

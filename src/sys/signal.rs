@@ -34,6 +34,7 @@ use nix::libc;
 use std::ffi::c_int;
 use std::io;
 
+#[cfg(feature = "process")]
 pub(crate) use disposition::children_are_ignored;
 pub(crate) use listener::Listener;
 pub(crate) use set::{Set, name};
@@ -49,6 +50,7 @@ pub(crate) use nix::libc::{
 };
 
 /// Sends a signal to one process, never to a process group.
+#[allow(dead_code, reason = "only the feature `process` sends signals")]
 pub(crate) fn send(pid: u32, signal: c_int) -> io::Result<()> {
     let pid = libc::pid_t::try_from(pid).map_err(|_| Errno::ESRCH)?;
     if pid < 1 {

@@ -1,6 +1,7 @@
 //! Sockets: listening, connecting, accepting, and moving bytes without `SIGPIPE`.
 
 pub(crate) mod options;
+#[cfg(feature = "unix")]
 pub(crate) mod unix;
 
 pub(crate) use options::{keepalive, linger, set_keepalive, set_linger};

@@ -5,6 +5,8 @@
 //! other types in their place, which try every order in which things can happen.
 
 pub(crate) use std::cell::Cell;
-pub(crate) use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicUsize, Ordering};
+#[cfg(feature = "signal")]
+pub(crate) use std::sync::atomic::AtomicI32;
+pub(crate) use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 pub(crate) use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock};
 pub(crate) use std::{thread, thread_local};

@@ -119,6 +119,7 @@ impl Unix {
 
     /// Returns what an errno of receiving descriptors means: macOS returns EMSGSIZE if the process
     /// may open no more of them.
+    #[cfg(any(test, feature = "unix"))]
     pub(crate) fn receive_fds_error(self, errno: Errno) -> Errno {
         match (self, errno) {
             (Unix::Apple, Errno::EMSGSIZE) => Errno::EMFILE,
@@ -146,6 +147,7 @@ impl Unix {
 
     /// Returns whether an errno of sending a datagram over a Unix socket means that the receiver's
     /// queue is full: ENOBUFS on macOS and the BSDs. The others return EAGAIN.
+    #[cfg(any(test, feature = "unix"))]
     pub(crate) fn receiver_is_full(self, errno: Errno) -> bool {
         let is_bsd = !matches!(self, Unix::Linux | Unix::Other);
         is_bsd && errno == Errno::ENOBUFS

@@ -199,11 +199,13 @@ impl WakePipe {
     }
 
     /// Returns the end that a signal handler writes to by itself.
+    #[cfg(any(test, feature = "signal"))]
     pub(crate) fn write_fd(&self) -> RawFd {
         self.write.number()
     }
 
     /// Identifies the file that the writing end is, as [`file_of`] does.
+    #[cfg(feature = "signal")]
     pub(super) fn write_file(&self) -> usize {
         self.write.file.load(Ordering::Acquire)
     }

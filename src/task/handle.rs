@@ -44,15 +44,15 @@ use std::task::{Context, Poll, ready};
 ///
 /// # Examples
 /// ```
-/// use fahrenheit::{AsyncUdpSocket, task::Handle};
+/// use fahrenheit::{AsyncTcpListener, task::Handle};
 ///
 /// fahrenheit::run(async {
 ///     let handle = Handle::current();
 ///     let thread = fahrenheit::spawn_blocking(move || {
-///         // The socket is not `Send`, so it is made on the thread that it belongs to.
+///         // The listener is not `Send`, so it is made on the thread that it belongs to.
 ///         let task = handle.spawn_with(|| async {
-///             let socket = AsyncUdpSocket::bind("127.0.0.1:0")?;
-///             socket.local_addr()
+///             let listener = AsyncTcpListener::bind("127.0.0.1:0")?;
+///             listener.local_addr()
 ///         });
 ///         // Any executor can await the task.
 ///         fahrenheit::block_on(task)

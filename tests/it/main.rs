@@ -3,6 +3,7 @@
 //! this folder.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+#[cfg(all(feature = "fs", feature = "process", feature = "udp"))]
 mod api;
 mod blocking;
 mod blocking_fds;
@@ -10,11 +11,14 @@ mod connect;
 mod copy_errors;
 mod delays;
 mod drop_all;
+#[cfg(feature = "unix")]
 mod empty_buffers;
 mod event;
 mod fairness;
 mod fd;
+#[cfg(all(feature = "fs", feature = "unix"))]
 mod file;
+#[cfg(feature = "fs")]
 mod fs;
 mod handle;
 mod hostile;
@@ -23,11 +27,13 @@ mod io;
 mod join_set;
 mod local;
 mod net_util;
+#[cfg(feature = "process")]
 mod observe;
 mod order;
 mod panics;
 mod pending;
 mod read_to_end;
+#[cfg(all(feature = "udp", feature = "unix"))]
 mod ready;
 mod shutdown;
 mod stuck;
@@ -37,9 +43,13 @@ mod tcp_faults;
 mod tcp_socket;
 mod timers;
 mod turn;
+#[cfg(feature = "udp")]
 mod udp;
+#[cfg(feature = "unix")]
 mod unix;
+#[cfg(feature = "unix")]
 mod unix_datagram;
+#[cfg(feature = "unix")]
 mod unix_fds;
 mod util;
 mod wake;

@@ -171,7 +171,7 @@ fn e10_a_stopped_reader_costs_nothing_and_then_gets_all() {
     });
 }
 
-#[cfg(target_pointer_width = "64")]
+#[cfg(all(target_pointer_width = "64", feature = "unix"))]
 #[test]
 fn e11_a_huge_slice_is_taken_in_parts() {
     const N: usize = 3 << 30;
@@ -248,7 +248,7 @@ fn e11_slices_of_five_gib_in_all_are_taken_in_parts() {
 }
 
 /// What callers such as `write_all_vectored` take for a failure to write.
-#[cfg(target_pointer_width = "64")]
+#[cfg(all(target_pointer_width = "64", feature = "unix"))]
 #[test]
 fn e11_a_huge_slice_behind_an_empty_one_is_written_and_not_taken_for_the_end() {
     const N: usize = (1 << 30) + 4096;
@@ -301,6 +301,7 @@ fn e11_slices_of_three_gib_in_all_are_read_into_in_parts() {
 }
 
 /// There is always room for nothing, also where nothing else fits.
+#[cfg(feature = "unix")]
 #[test]
 fn e11_writing_nothing_to_a_full_stream_succeeds_at_once() {
     go(async {

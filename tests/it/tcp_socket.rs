@@ -3,7 +3,7 @@
 use crate::net_util::go;
 use fahrenheit::net::{self, TcpSocket};
 use fahrenheit::prelude::*;
-use std::io::{ErrorKind, Read, Write};
+use std::io::{ErrorKind, Read};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -161,8 +161,11 @@ fn a_blocking_socket_of_std_waits_for_data() {
     });
 }
 
+#[cfg(all(feature = "udp", feature = "unix"))]
 #[test]
 fn all_sockets_have_a_name_without_async_and_become_blocking() {
+    use std::io::Write;
+
     let (a, b) = net::UnixStream::pair().unwrap();
     let (mut a, mut b) = (
         a.into_blocking_std().unwrap(),

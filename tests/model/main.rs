@@ -3,6 +3,7 @@
 //!
 //! `FAHRENHEIT_SEED` is the seed of the first sequence, each next one has the next number, and
 //! `FAHRENHEIT_SEQUENCES` says how many there are. What fails is made as short as it can be.
+#![cfg(feature = "unix")]
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 #![cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "no forks there"))]
 

@@ -157,6 +157,7 @@ const NO_WAIT: c_int = libc::SA_NOCLDWAIT;
 const NO_WAIT: c_int = 0;
 
 /// Whether the system throws the exit statuses of children away, as the program wants it.
+#[cfg(feature = "process")]
 pub(crate) fn children_are_ignored() -> io::Result<bool> {
     let action = current(SIGCHLD)?.0;
     Ok(action.sa_sigaction == libc::SIG_IGN || action.sa_flags & NO_WAIT != 0)
