@@ -149,6 +149,8 @@ pub use net::AsyncUdpSocket;
 pub use net::{AsyncTcpListener, AsyncTcpStream};
 #[cfg(feature = "unix")]
 pub use net::{AsyncUnixDatagram, AsyncUnixListener, AsyncUnixStream};
+#[cfg(feature = "unix")]
+pub use net::{AsyncUnixSeqpacket, AsyncUnixSeqpacketListener};
 pub use runtime::{Builder, CreateError, Interest, InterestFd};
 pub use runtime::{block_on, interest, interest_fd, run, turn};
 pub use task::{spawn, yield_now};

@@ -27,6 +27,8 @@ pub use tcp::{AsyncTcpListener, AsyncTcpStream, TcpSocket};
 pub use udp::AsyncUdpSocket;
 #[cfg(feature = "unix")]
 pub use unix::{AsyncUnixDatagram, AsyncUnixListener, AsyncUnixStream, ReceivedFds, UCred};
+#[cfg(feature = "unix")]
+pub use unix::{AsyncUnixSeqpacket, AsyncUnixSeqpacketListener, Record};
 
 #[doc(no_inline)]
 pub use tcp::{AsyncTcpListener as TcpListener, AsyncTcpStream as TcpStream};
@@ -39,3 +41,8 @@ pub use unix::AsyncUnixStream as UnixStream;
 #[cfg(feature = "unix")]
 #[doc(no_inline)]
 pub use unix::{AsyncUnixDatagram as UnixDatagram, AsyncUnixListener as UnixListener};
+#[cfg(feature = "unix")]
+#[doc(no_inline)]
+pub use unix::{
+    AsyncUnixSeqpacket as UnixSeqpacket, AsyncUnixSeqpacketListener as UnixSeqpacketListener,
+};

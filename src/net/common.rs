@@ -76,10 +76,9 @@ macro_rules! impl_socket {
     };
 }
 
-/// Implements what the sockets have that data is sent and received through: `readable`,
-/// `writable`, `peer_addr`, `take_error`, and trying a call without waiting.
-macro_rules! impl_data_socket {
-    ($type:ident { $field:ident }, $std:ty, $addr:ty) => {
+/// Implements waiting for something to receive, and for room to send.
+macro_rules! impl_readiness {
+    ($type:ident { $field:ident }) => {
         impl $type {
             /// Waits until there is something to receive: data, the end, or an error.
             ///
@@ -137,13 +136,23 @@ macro_rules! impl_data_socket {
             ) -> std::task::Poll<std::io::Result<()>> {
                 self.$field.poll_writable(cx)
             }
+        }
+    };
+}
 
+/// Implements what the sockets of std have that data is sent and received through: readiness,
+/// `peer_addr`, `take_error`, and trying a call without waiting.
+macro_rules! impl_data_socket {
+    ($type:ident { $field:ident }, $std:ty, $addr:ty) => {
+        $crate::net::common::impl_readiness!($type { $field });
+
+        impl $type {
             /// Makes `call`, which receives from the socket, without waiting. `Interrupted` is
             /// retried.
             ///
             /// # Errors
-            /// Those of `call`: `WouldBlock` if there is nothing to receive. EBADF if other code
-            /// closed the descriptor.
+            /// Every error that `call` returns, except `Interrupted`: `WouldBlock` if there is
+            /// nothing to receive. EBADF if other code closed the descriptor.
             pub fn try_read_with<R>(
                 &self,
                 call: impl FnMut(&$std) -> std::io::Result<R>,
@@ -272,4 +281,4 @@ macro_rules! impl_options {
     };
 }
 
-pub(super) use {impl_data_socket, impl_options, impl_socket, impl_try_io};
+pub(super) use {impl_data_socket, impl_options, impl_readiness, impl_socket, impl_try_io};

@@ -3,6 +3,8 @@
 use super::{AsyncTcpListener, AsyncTcpStream};
 #[cfg(feature = "unix")]
 use super::{AsyncUnixListener, AsyncUnixStream};
+#[cfg(feature = "unix")]
+use super::{AsyncUnixSeqpacket, AsyncUnixSeqpacketListener};
 use futures_util::stream::{FusedStream, Stream};
 use std::io;
 use std::pin::Pin;
@@ -65,3 +67,5 @@ macro_rules! impl_incoming {
 impl_incoming!(AsyncTcpListener, AsyncTcpStream);
 #[cfg(feature = "unix")]
 impl_incoming!(AsyncUnixListener, AsyncUnixStream);
+#[cfg(feature = "unix")]
+impl_incoming!(AsyncUnixSeqpacketListener, AsyncUnixSeqpacket);

@@ -1,10 +1,12 @@
-//! Unix sockets: connections. Below it, listening and datagrams.
+//! Unix sockets: connections. Below it, listening, datagrams, and connections that carry records.
 
 mod datagram;
 mod listener;
+mod seqpacket;
 
 pub use datagram::AsyncUnixDatagram;
 pub use listener::AsyncUnixListener;
+pub use seqpacket::{AsyncUnixSeqpacket, AsyncUnixSeqpacketListener, Record};
 
 use super::common::{impl_data_socket, impl_socket, impl_try_io};
 use super::stream::Duplex;
@@ -17,7 +19,7 @@ use crate::time::sleep;
 use std::future::poll_fn;
 use std::io;
 use std::net::Shutdown;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::{self, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
@@ -106,6 +108,28 @@ pub struct ReceivedFds {
     pub truncated: bool,
 }
 
+/// Connects `socket`, which is not connected yet, to `addr`.
+async fn connect<T: AsFd>(socket: &Registered<T>, addr: &SocketAddr) -> io::Result<()> {
+    let mut delay = MIN_DELAY;
+    loop {
+        match socket::unix::connect(socket.get_ref(), addr)? {
+            Connecting::Done => return Ok(()),
+            Connecting::UnderWay => break,
+            // The socket looks writable although it is not connected, so waiting until it is
+            // ready would not wait at all.
+            Connecting::QueueFull => sleep(delay).await,
+        }
+        delay = (2 * delay).min(MAX_DELAY);
+    }
+    socket.writable().await?;
+    while !socket::connect_outcome(socket.get_ref())? {
+        // Writable but not connected: without a pause, this loop would take a whole core.
+        sleep(MIN_DELAY).await;
+        socket.writable().await?;
+    }
+    Ok(())
+}
+
 impl AsyncUnixStream {
     /// Connects to the socket at `path`.
     ///
@@ -137,23 +161,7 @@ impl AsyncUnixStream {
     pub async fn connect_addr(addr: &SocketAddr) -> io::Result<AsyncUnixStream> {
         boundary::debug!("connect to {addr:?}");
         let stream = AsyncUnixStream::new_connection(socket::unix::stream()?)?;
-        let mut delay = MIN_DELAY;
-        loop {
-            match socket::unix::connect(&stream, addr)? {
-                Connecting::Done => return Ok(stream),
-                Connecting::UnderWay => break,
-                // The socket looks writable although it is not connected, so waiting until it is
-                // ready would not wait at all.
-                Connecting::QueueFull => sleep(delay).await,
-            }
-            delay = (2 * delay).min(MAX_DELAY);
-        }
-        stream.writable().await?;
-        while !socket::connect_outcome(&stream)? {
-            // Writable but not connected: without a pause, this loop would take a whole core.
-            sleep(MIN_DELAY).await;
-            stream.writable().await?;
-        }
+        connect(&stream.socket, addr).await?;
         Ok(stream)
     }
 
@@ -215,7 +223,8 @@ impl AsyncUnixStream {
     /// # Errors
     /// `InvalidInput` if `bytes` is empty, or if there are more descriptors than the system sends
     /// at once (253 on Linux); `ETOOMANYREFS` if too many descriptors have been sent and not yet
-    /// received; otherwise the errors of a write.
+    /// received; otherwise the error of `sendmsg(2)`: EPIPE or ECONNRESET if the peer has closed the
+    /// connection.
     ///
     /// # Cancel safety
     /// If the future is dropped before it is ready, nothing has been sent.
@@ -257,7 +266,8 @@ impl AsyncUnixStream {
     /// [`truncated`](ReceivedFds::truncated).
     ///
     /// # Errors
-    /// The errors of a read.
+    /// The error of `recvmsg(2)`: ECONNRESET if the peer has closed the connection with bytes of
+    /// ours unread; EMFILE on macOS if this process may open no more descriptors.
     ///
     /// # Cancel safety
     /// Neither bytes nor descriptors are lost by dropping the future.

@@ -65,6 +65,14 @@ if_atomic_flags! {
         above_stdio(nix::sys::socket::socket(family, kind, flags, None)?)
     }
 
+    /// Two Unix sockets that are connected to each other.
+    #[cfg(any(feature = "unix", test))]
+    pub(super) fn socket_pair(kind: SockType) -> nix::Result<(OwnedFd, OwnedFd)> {
+        let flags = SockFlag::from_bits_retain(FLAGS);
+        let (a, b) = nix::sys::socket::socketpair(AddressFamily::Unix, kind, None, flags)?;
+        Ok((above_stdio(a)?, above_stdio(b)?))
+    }
+
     /// The next connection, if one is waiting. The peer's address goes to `addr`, which has room
     /// for `len` bytes; `len` is then its length.
     pub(super) fn accept(
@@ -102,6 +110,15 @@ mod plain {
         let socket = above_stdio(socket)?;
         set_flags(&socket)?;
         Ok(socket)
+    }
+
+    pub(in super::super) fn socket_pair(kind: SockType) -> nix::Result<(OwnedFd, OwnedFd)> {
+        let (family, flags) = (AddressFamily::Unix, SockFlag::empty());
+        let (a, b) = nix::sys::socket::socketpair(family, kind, None, flags)?;
+        let (a, b) = (above_stdio(a)?, above_stdio(b)?);
+        set_flags(&a)?;
+        set_flags(&b)?;
+        Ok((a, b))
     }
 
     pub(in super::super) fn accept(
@@ -142,6 +159,10 @@ mod tests {
     #[test]
     fn d4_se5_every_descriptor_has_both_flags_with_and_without_the_calls_that_give_them() {
         for pair in [pipe().unwrap(), plain::pipe().unwrap()] {
+            assert!(has_both_flags(&pair.0) && has_both_flags(&pair.1));
+        }
+        for make in [socket_pair, plain::socket_pair] {
+            let pair = make(SockType::Datagram).unwrap();
             assert!(has_both_flags(&pair.0) && has_both_flags(&pair.1));
         }
         for make in [socket, plain::socket] {

@@ -2,6 +2,8 @@
 
 pub(crate) mod options;
 #[cfg(feature = "unix")]
+pub(crate) mod seqpacket;
+#[cfg(feature = "unix")]
 pub(crate) mod unix;
 
 pub(crate) use options::{keepalive, linger, set_keepalive, set_linger};

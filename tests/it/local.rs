@@ -409,6 +409,8 @@ fn the_compiler_says_that_types_without_send_can_be_sent_inside_a_local() {
         "AsyncUdpSocket",
         #[cfg(feature = "unix")]
         "AsyncUnixStream",
+        "AsyncUnixSeqpacket",
+        "AsyncUnixSeqpacketListener",
         "AsyncFd<std::fs::File>",
         "Event",
         "time::Sleep",

@@ -35,6 +35,7 @@ mod pending;
 mod read_to_end;
 #[cfg(all(feature = "udp", feature = "unix"))]
 mod ready;
+mod seqpacket;
 mod shutdown;
 mod stuck;
 mod tasks;

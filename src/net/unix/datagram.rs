@@ -8,6 +8,7 @@ use crate::sys::socket;
 use crate::time::sleep;
 use std::io;
 use std::net::Shutdown;
+use std::os::fd::AsFd;
 use std::os::unix::net::{self, SocketAddr};
 use std::path::Path;
 
@@ -138,8 +139,7 @@ impl AsyncUnixDatagram {
     /// # Cancel safety
     /// If the future is dropped before it is ready, nothing has been sent.
     pub async fn send(&self, bytes: &[u8]) -> io::Result<usize> {
-        self.send_with(true, |socket| socket::send(socket, bytes))
-            .await
+        send_with(&self.socket, true, |socket| socket::send(socket, bytes)).await
     }
 
     /// Sends one datagram to the socket at `path`. Returns its length.
@@ -167,31 +167,10 @@ impl AsyncUnixDatagram {
     /// If the future is dropped before it is ready, nothing has been sent.
     pub async fn send_to_addr(&self, bytes: &[u8], addr: &SocketAddr) -> io::Result<usize> {
         let addr = socket::unix::named(addr)?;
-        self.send_with(false, |socket| socket.send_to_addr(bytes, addr))
-            .await
-    }
-
-    /// Makes `call` until the receiver has room.
-    ///
-    /// `is_connected` says that `call` sends to the peer that the socket is connected to. Only then
-    /// does the system know whose room to report when it reports that the socket is writable.
-    async fn send_with(
-        &self,
-        is_connected: bool,
-        call: impl Fn(&net::UnixDatagram) -> io::Result<usize>,
-    ) -> io::Result<usize> {
-        let call = |socket: &_| match call(socket) {
-            Err(error) if socket::unix::receiver_is_full(&error, is_connected) => Ok(None),
-            outcome => outcome.map(Some),
-        };
-        let mut delay = MIN_DELAY;
-        loop {
-            if let Some(n) = self.socket.write_with(call).await? {
-                return Ok(n);
-            }
-            sleep(delay).await;
-            delay = (2 * delay).min(MAX_DELAY);
-        }
+        send_with(&self.socket, false, |socket| {
+            socket.send_to_addr(bytes, addr)
+        })
+        .await
     }
 
     /// Receives one datagram. Returns its length, or that of `bytes` if the datagram was longer.
@@ -225,6 +204,29 @@ impl AsyncUnixDatagram {
     /// `NotConnected` if the socket has no peer.
     pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
         self.socket.get_ref().shutdown(how)
+    }
+}
+
+/// Makes `call` until the receiver has room.
+///
+/// `is_connected` says that `call` sends to the peer that the socket is connected to. Only then
+/// does the system know whose room to report when it reports that the socket is writable.
+pub(super) async fn send_with<T: AsFd>(
+    socket: &Registered<T>,
+    is_connected: bool,
+    call: impl Fn(&T) -> io::Result<usize>,
+) -> io::Result<usize> {
+    let call = |socket: &_| match call(socket) {
+        Err(error) if socket::unix::receiver_is_full(&error, is_connected) => Ok(None),
+        outcome => outcome.map(Some),
+    };
+    let mut delay = MIN_DELAY;
+    loop {
+        if let Some(n) = socket.write_with(call).await? {
+            return Ok(n);
+        }
+        sleep(delay).await;
+        delay = (2 * delay).min(MAX_DELAY);
     }
 }
 

@@ -49,7 +49,7 @@ pub(crate) fn named(addr: &SocketAddr) -> io::Result<&SocketAddr> {
 }
 
 /// Returns `addr` in the form that system calls take.
-fn raw_addr(addr: &SocketAddr) -> io::Result<UnixAddr> {
+pub(super) fn raw_addr(addr: &SocketAddr) -> io::Result<UnixAddr> {
     if let Some(path) = addr.as_pathname() {
         return Ok(UnixAddr::new(path)?);
     }
