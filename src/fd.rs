@@ -7,16 +7,18 @@ mod registered;
 mod source;
 
 use crate::sys;
+use crate::sys::uninit::Uninit;
 use futures_io::{AsyncRead, AsyncWrite};
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 pub use crate::event_loop::reactor::RegisterError;
-pub(crate) use async_io::impl_async_io;
 #[cfg(feature = "tokio-io")]
 pub(crate) use async_io::impl_tokio_write;
+pub(crate) use async_io::{impl_async_io, impl_read_uninit};
 use registered::poll_nothing;
 pub(crate) use registered::{NonblockingIo, Registered};
 pub(crate) use source::Waiter;
@@ -84,7 +86,8 @@ impl<T: AsFd> AsyncFd<T> {
     /// Registers the descriptor of `io`, or gives `io` back.
     ///
     /// # Errors
-    /// As [`new`](AsyncFd::new).
+    /// A [`RegisterError`] if the descriptor is not open, is registered already, or is beyond what
+    /// this system's `select` takes.
     #[track_caller]
     pub fn try_new(io: T) -> Result<AsyncFd<T>, (T, RegisterError)> {
         Registered::any(io).map(|registered| AsyncFd { registered })
@@ -245,8 +248,8 @@ impl<T: AsFd> AsyncFd<T> {
     /// something to read; it should then make one system call.
     ///
     /// # Errors
-    /// Those of `call`: `WouldBlock` if there is nothing to read. EBADF if other code closed the
-    /// descriptor.
+    /// Every error that `call` returns, except `Interrupted`: `WouldBlock` if there is nothing to
+    /// read. EBADF if other code closed the descriptor.
     pub fn try_read_with<R>(&self, call: impl FnMut(&T) -> io::Result<R>) -> io::Result<R> {
         self.registered.try_read_with(call)
     }
@@ -258,8 +261,8 @@ impl<T: AsFd> AsyncFd<T> {
     /// [`try_write`](AsyncFd::try_write) never does.
     ///
     /// # Errors
-    /// Those of `call`: `WouldBlock` if there is no room. EBADF if other code closed the
-    /// descriptor.
+    /// Every error that `call` returns, except `Interrupted`: `WouldBlock` if there is no room.
+    /// EBADF if other code closed the descriptor.
     pub fn try_write_with<R>(&self, call: impl FnMut(&T) -> io::Result<R>) -> io::Result<R> {
         self.registered.try_write_with(call)
     }
@@ -267,7 +270,8 @@ impl<T: AsFd> AsyncFd<T> {
     /// Reads what is there, without waiting, by the `Read` of `&T`. Returns 0 at the end.
     ///
     /// # Errors
-    /// `WouldBlock` if there is nothing to read; the errors of a read.
+    /// `WouldBlock` if there is nothing to read; otherwise what the `Read` of `&T` returns, which
+    /// for a file is the error of `read(2)`. EBADF if other code closed the descriptor.
     pub fn try_read(&self, bytes: &mut [u8]) -> io::Result<usize>
     where
         for<'a> &'a T: Read,
@@ -278,11 +282,42 @@ impl<T: AsFd> AsyncFd<T> {
         self.try_read_with(|mut io| io.read(bytes))
     }
 
+    /// Polls for a read by the `Read` of `&T`, and returns the part of `buffer` that was filled:
+    /// nothing at the end. If it is pending, the task is woken once there is something to read.
+    ///
+    /// The `Read` of a program may look at its buffer, so `buffer` is initialised first. The method
+    /// of the same name of sockets and pipes does without that.
+    ///
+    /// # Errors
+    /// What the `Read` of `&T` returns, except `WouldBlock` and `Interrupted`. EBADF if other code
+    /// closed the descriptor.
+    ///
+    /// # Cancel safety
+    /// Bytes are taken only by the poll that returns them.
+    pub fn poll_read_uninit<'b>(
+        &self,
+        cx: &mut Context<'_>,
+        buffer: &'b mut [MaybeUninit<u8>],
+    ) -> Poll<io::Result<&'b mut [u8]>>
+    where
+        for<'a> &'a T: Read,
+    {
+        if buffer.is_empty() {
+            return poll_nothing(cx).map_ok(|_| &mut [][..]);
+        }
+        let mut buffer = Uninit::new(buffer);
+        let read = |mut io: &T| buffer.read_cleared(|bytes| io.read(bytes));
+        let polled = self.poll_read_with(cx, read);
+        polled.map_ok(|_| buffer.into_filled())
+    }
+
     /// Writes what there is room for, without waiting, by the `Write` of `&T`. Returns the number
     /// of bytes.
     ///
     /// # Errors
-    /// `WouldBlock` if there is no room; the errors of a write.
+    /// `WouldBlock` if there is no room; otherwise what the `Write` of `&T` returns, which for a
+    /// file is the error of `write(2)`: EPIPE if a pipe has no reader. EBADF if other code closed
+    /// the descriptor.
     pub fn try_write(&self, bytes: &[u8]) -> io::Result<usize>
     where
         for<'a> &'a T: Write,

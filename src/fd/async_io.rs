@@ -86,6 +86,55 @@ macro_rules! impl_async_io {
     )*};
 }
 
+/// Implements `poll_read_uninit` for each of the types listed. `$example` names one of them in the
+/// example; `$this => $io` says which `Registered` does the work.
+macro_rules! impl_read_uninit {
+    (
+        [$($type:ty $(where $g:ident: $bound:path)?),*],
+        $example:literal, $this:ident => $io:expr
+    ) => {$(
+        impl $(<$g: $bound>)? $type {
+            /// Polls for a read into memory that need not be initialised, and returns the part of
+            /// `buffer` that was filled: nothing at the end. If it is pending, the task is woken
+            /// once there is something to read.
+            ///
+            /// For adapters to crates whose buffers are not initialised. `poll_read` would have
+            /// them cleared first, before each call.
+            ///
+            /// # Errors
+            /// The error of `recv(2)` or `read(2)`: ECONNRESET if the peer has reset the
+            /// connection. EBADF if other code closed the descriptor.
+            ///
+            /// # Cancel safety
+            /// Bytes are taken only by the poll that returns them.
+            ///
+            /// # Examples
+            /// ```
+            /// use std::{future::poll_fn, mem::MaybeUninit};
+            #[doc = concat!("use fahrenheit::", $example, " as Stream;")]
+            ///
+            /// async fn read(stream: &Stream) -> std::io::Result<Vec<u8>> {
+            ///     let mut buffer = [MaybeUninit::uninit(); 4096];
+            ///     poll_fn(|cx| {
+            ///         stream.poll_read_uninit(cx, &mut buffer).map_ok(|filled| filled.to_vec())
+            ///     })
+            ///     .await
+            /// }
+            /// ```
+            pub fn poll_read_uninit<'b>(
+                &self,
+                cx: &mut std::task::Context<'_>,
+                buffer: &'b mut [std::mem::MaybeUninit<u8>],
+            ) -> std::task::Poll<std::io::Result<&'b mut [u8]>> {
+                let $this = self;
+                let mut buffer = $crate::sys::uninit::Uninit::new(buffer);
+                let polled = $io.poll_read_uninit(cx, &mut buffer);
+                polled.map_ok(|_| buffer.into_filled())
+            }
+        }
+    )*};
+}
+
 /// Implements tokio's `AsyncWrite` for a type that has that of futures-io.
 #[cfg(feature = "tokio-io")]
 macro_rules! impl_tokio_write {
@@ -129,6 +178,6 @@ macro_rules! impl_tokio_write {
     };
 }
 
-pub(crate) use impl_async_io;
 #[cfg(feature = "tokio-io")]
 pub(crate) use impl_tokio_write;
+pub(crate) use {impl_async_io, impl_read_uninit};

@@ -1,6 +1,6 @@
 //! Pipes between tasks, or to a child process.
 
-use crate::fd::{Registered, impl_async_io};
+use crate::fd::{Registered, impl_async_io, impl_read_uninit};
 use crate::sys::{self, Trigger};
 use std::fs::File;
 use std::io;
@@ -109,4 +109,5 @@ macro_rules! impl_end {
 impl_end!(PipeReader);
 impl_end!(PipeWriter);
 impl_async_io!(AsyncRead for [PipeReader, &PipeReader], end => end.0);
+impl_read_uninit!([PipeReader], "io::PipeReader", end => end.0);
 impl_async_io!(AsyncWrite for [PipeWriter, &PipeWriter], end => end.0, close => Ok(()));

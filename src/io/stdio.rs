@@ -12,6 +12,7 @@ use crate::sys::shared::Shared;
 use crate::sys::uninit::Uninit;
 use futures_io::{AsyncBufRead, AsyncRead};
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -107,6 +108,44 @@ pub struct Stdin {
     end: usize,
 }
 
+impl Stdin {
+    /// Polls for a read into memory that need not be initialised, and returns the part of `buffer`
+    /// that was filled: nothing at the end. If it is pending, the task is woken once there is
+    /// something to read.
+    ///
+    /// # Errors
+    /// The error of `read(2)`: EIO if this process is in the background of its terminal and cannot
+    /// be stopped.
+    ///
+    /// # Cancel safety
+    /// Bytes are taken only by the poll that returns them.
+    pub fn poll_read_uninit<'b>(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &'b mut [MaybeUninit<u8>],
+    ) -> Poll<io::Result<&'b mut [u8]>> {
+        let mut buffer = Uninit::new(buffer);
+        self.poll_read_into(cx, &mut buffer)
+            .map_ok(|_| buffer.into_filled())
+    }
+
+    fn poll_read_into(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut Uninit<'_>,
+    ) -> Poll<io::Result<usize>> {
+        if self.begin == self.end {
+            return self.stream.poll_read_uninit(cx, buffer);
+        }
+        // A task that always finds its bytes in the buffer yields, too.
+        ready!(context::poll_budget(cx));
+        context::spend_budget();
+        let n = buffer.fill(&self.bytes[self.begin..self.end]);
+        self.begin += n;
+        Poll::Ready(Ok(n))
+    }
+}
+
 impl AsyncRead for Stdin {
     fn poll_read(
         self: Pin<&mut Self>,
@@ -114,13 +153,12 @@ impl AsyncRead for Stdin {
         bytes: &mut [u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let buffered = &this.bytes[this.begin..this.end];
-        if buffered.is_empty() {
+        if this.begin == this.end {
             return this.stream.poll_read(cx, bytes);
         }
-        // A task that always finds its bytes in the buffer yields, too.
         ready!(context::poll_budget(cx));
         context::spend_budget();
+        let buffered = &this.bytes[this.begin..this.end];
         let n = buffered.len().min(bytes.len());
         bytes[..n].copy_from_slice(&buffered[..n]);
         this.begin += n;
@@ -135,9 +173,8 @@ impl tokio::io::AsyncRead for Stdin {
         cx: &mut Context<'_>,
         buffer: &mut tokio::io::ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let n = ready!(AsyncRead::poll_read(self, cx, buffer.initialize_unfilled()))?;
-        buffer.advance(n);
-        Poll::Ready(Ok(()))
+        let this = self.get_mut();
+        crate::sys::read_buf::fill_tokio(buffer, |unfilled| this.poll_read_into(cx, unfilled))
     }
 }
 

@@ -164,8 +164,8 @@ macro_rules! impl_data_socket {
             /// retried.
             ///
             /// # Errors
-            /// Those of `call`: `WouldBlock` if the system has no room. EBADF if other code closed
-            /// the descriptor.
+            /// Every error that `call` returns, except `Interrupted`: `WouldBlock` if the system has
+            /// no room. EBADF if other code closed the descriptor.
             pub fn try_write_with<R>(
                 &self,
                 call: impl FnMut(&$std) -> std::io::Result<R>,
@@ -202,49 +202,17 @@ macro_rules! impl_try_io {
             /// Reads what has arrived, without waiting. Returns 0 at the end.
             ///
             /// # Errors
-            /// `WouldBlock` if nothing has arrived; the errors of a read.
+            /// `WouldBlock` if nothing has arrived; ECONNRESET if the peer has reset the connection;
+            /// other errors of `recv(2)`.
             pub fn try_read(&self, bytes: &mut [u8]) -> std::io::Result<usize> {
                 self.$field.try_read(bytes)
-            }
-
-            /// Polls for a read into memory that need not be initialised, and returns the part of
-            /// `buffer` that was filled: nothing at the end. If it is pending, the task is woken
-            /// once there is something to read.
-            ///
-            /// For adapters to crates whose buffers are not initialised. `poll_read` would have
-            /// them cleared first, before each call.
-            ///
-            /// # Errors
-            /// The error of `recv(2)`: usually ECONNRESET. EBADF if other code closed the
-            /// descriptor.
-            ///
-            /// # Examples
-            /// ```
-            /// use std::{future::poll_fn, mem::MaybeUninit};
-            #[doc = concat!("use fahrenheit::", stringify!($type), " as Stream;")]
-            ///
-            /// async fn read(stream: &Stream) -> std::io::Result<Vec<u8>> {
-            ///     let mut buffer = [MaybeUninit::uninit(); 4096];
-            ///     poll_fn(|cx| {
-            ///         stream.poll_read_uninit(cx, &mut buffer).map_ok(|filled| filled.to_vec())
-            ///     })
-            ///     .await
-            /// }
-            /// ```
-            pub fn poll_read_uninit<'b>(
-                &self,
-                cx: &mut std::task::Context<'_>,
-                buffer: &'b mut [std::mem::MaybeUninit<u8>],
-            ) -> std::task::Poll<std::io::Result<&'b mut [u8]>> {
-                let mut buffer = $crate::sys::uninit::Uninit::new(buffer);
-                let polled = self.$field.poll_read_uninit(cx, &mut buffer);
-                polled.map_ok(|_| buffer.into_filled())
             }
 
             /// Writes what the system has room for, without waiting. Returns the number of bytes.
             ///
             /// # Errors
-            /// `WouldBlock` if there is no room; the errors of a write.
+            /// `WouldBlock` if there is no room; EPIPE or ECONNRESET if the peer has closed the
+            /// connection; other errors of `send(2)`.
             pub fn try_write(&self, bytes: &[u8]) -> std::io::Result<usize> {
                 self.$field.try_write(bytes)
             }

@@ -4,7 +4,7 @@ use super::AsyncTcpStream;
 #[cfg(feature = "unix")]
 use super::AsyncUnixStream;
 use super::stream::Duplex;
-use crate::fd::impl_async_io;
+use crate::fd::{impl_async_io, impl_read_uninit};
 use std::fmt;
 use std::rc::Rc;
 
@@ -93,6 +93,10 @@ impl<S: Duplex> AsRef<S> for OwnedWriteHalf<S> {
 impl_async_io!(
     AsyncRead for [OwnedReadHalf<S> where S: Duplex],
     half => half.0.registered()
+);
+impl_read_uninit!(
+    [OwnedReadHalf<S> where S: Duplex],
+    "net::OwnedReadHalf", half => half.0.registered()
 );
 impl_async_io!(
     AsyncWrite for [OwnedWriteHalf<S> where S: Duplex],

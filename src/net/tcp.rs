@@ -13,7 +13,7 @@ use super::addr::{self, ToSocketAddrs};
 use super::common::{impl_data_socket, impl_options, impl_socket, impl_try_io};
 use super::stream::Duplex;
 use crate::event_loop::boundary;
-use crate::fd::{Registered, impl_async_io};
+use crate::fd::{Registered, impl_async_io, impl_read_uninit};
 use crate::sys::{Trigger, socket as sys_socket};
 use crate::time::{self, sleep};
 use std::future::Future;
@@ -235,6 +235,7 @@ impl Duplex for AsyncTcpStream {
 impl_socket!(AsyncTcpStream { socket }, net::TcpStream, SocketAddr);
 impl_data_socket!(AsyncTcpStream { socket }, net::TcpStream, SocketAddr);
 impl_try_io!(AsyncTcpStream { socket });
+impl_read_uninit!([AsyncTcpStream], "AsyncTcpStream", stream => stream.socket);
 impl_async_io!(
     AsyncRead for [AsyncTcpStream, &AsyncTcpStream],
     stream => stream.socket

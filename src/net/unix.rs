@@ -11,7 +11,7 @@ pub use seqpacket::{AsyncUnixSeqpacket, AsyncUnixSeqpacketListener, Record};
 use super::common::{impl_data_socket, impl_socket, impl_try_io};
 use super::stream::Duplex;
 use crate::event_loop::boundary;
-use crate::fd::{Registered, impl_async_io};
+use crate::fd::{Registered, impl_async_io, impl_read_uninit};
 use crate::sys::fd::above_stdio;
 use crate::sys::socket::unix::Connecting;
 use crate::sys::{Trigger, socket};
@@ -306,6 +306,7 @@ impl Duplex for AsyncUnixStream {
 impl_socket!(AsyncUnixStream { socket }, net::UnixStream, SocketAddr);
 impl_data_socket!(AsyncUnixStream { socket }, net::UnixStream, SocketAddr);
 impl_try_io!(AsyncUnixStream { socket });
+impl_read_uninit!([AsyncUnixStream], "AsyncUnixStream", stream => stream.socket);
 impl_async_io!(
     AsyncRead for [AsyncUnixStream, &AsyncUnixStream],
     stream => stream.socket

@@ -3,7 +3,7 @@
 //! Only our own ends are non-blocking: that is a property of one end of a pipe, and the other is
 //! the child's, who expects it to block.
 
-use crate::fd::{Registered, impl_async_io};
+use crate::fd::{Registered, impl_async_io, impl_read_uninit};
 use crate::sys::{self, Trigger};
 use std::fs::File;
 use std::io;
@@ -147,3 +147,7 @@ define_child_output! {
     /// The standard error of a child, to be read.
     AsyncChildStderr, ChildStderr
 }
+impl_read_uninit!(
+    [AsyncChildStdout, AsyncChildStderr],
+    "process::AsyncChildStdout", child => child.pipe
+);

@@ -70,6 +70,16 @@ impl<'a> Uninit<'a> {
         outcome
     }
 
+    /// Copies the beginning of `bytes`, as much as there is room for, to the front of the buffer.
+    /// Returns the number of bytes copied.
+    pub(crate) fn fill(&mut self, bytes: &[u8]) -> usize {
+        self.n_filled = self.bytes.len().min(bytes.len());
+        for (place, byte) in self.bytes.iter_mut().zip(bytes) {
+            place.write(*byte);
+        }
+        self.n_filled
+    }
+
     /// Returns the bytes that have been filled.
     pub(crate) fn into_filled(self) -> &'a mut [u8] {
         let filled = &raw mut self.bytes[..self.n_filled];
@@ -110,5 +120,9 @@ mod tests {
         assert_eq!(buffer.read_cleared(fill).unwrap(), 2);
         assert_eq!(buffer.n_filled(), 2);
         assert_eq!(buffer.into_filled(), b"ab");
+        let mut buffer = Uninit::new(&mut bytes);
+        assert_eq!(buffer.fill(b"sixteen and some more"), 16);
+        assert_eq!(buffer.fill(b"few"), 3);
+        assert_eq!(buffer.into_filled(), b"few");
     }
 }

@@ -33,8 +33,11 @@ mod order;
 mod panics;
 mod pending;
 mod read_to_end;
+#[cfg(all(feature = "fs", feature = "process", feature = "unix"))]
+mod read_uninit;
 #[cfg(all(feature = "udp", feature = "unix"))]
 mod ready;
+#[cfg(feature = "unix")]
 mod seqpacket;
 mod shutdown;
 mod stuck;

@@ -3,8 +3,10 @@
 use super::write_behind::Asker;
 use super::{Done, File, Job, MAX_BUFFER};
 use crate::event_loop::pool::lock;
+use crate::sys::uninit::Uninit;
 use futures_io::{AsyncRead, AsyncSeek, AsyncWrite};
 use std::io::{self, SeekFrom};
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -25,6 +27,25 @@ impl File {
             }
             self.start_read(max_len);
         }
+    }
+
+    /// Polls for a read into memory that need not be initialised, and returns the part of `buffer`
+    /// that was filled: nothing at the end of the file. If it is pending, the task is woken once a
+    /// thread of the pool has read.
+    ///
+    /// # Errors
+    /// The error of `read(2)`, or of an earlier write that was acknowledged and has failed since.
+    ///
+    /// # Cancel safety
+    /// Bytes are taken only by the poll that returns them.
+    pub fn poll_read_uninit<'b>(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &'b mut [MaybeUninit<u8>],
+    ) -> Poll<io::Result<&'b mut [u8]>> {
+        let mut buffer = Uninit::new(buffer);
+        buffer.fill(ready!(self.poll_take(cx, buffer.len()))?);
+        Poll::Ready(Ok(buffer.into_filled()))
     }
 }
 
