@@ -41,8 +41,9 @@ const TIME_TO_BEGIN: Duration = Duration::from_secs(30);
 /// of a request after 30 seconds is disconnected.
 ///
 /// # Errors
-/// If the listener can accept no more connections. Running out of descriptors is logged, and waited
-/// for.
+/// The error of `accept(2)` after which the listener can accept no more connections, such as EBADF
+/// or EINVAL. Running out of descriptors or memory (EMFILE, ENFILE, ENOBUFS, ENOMEM) is logged, and
+/// waited for.
 ///
 /// # Cancel safety
 /// Dropping the future closes the listener and all connections at once, requests or not. See
@@ -67,10 +68,11 @@ where
 /// a limit, after which all connections are closed.
 ///
 /// # Errors
-/// If the listener can accept no more connections; returned once those that are open have ended.
+/// The error of `accept(2)` after which the listener can accept no more connections, such as EBADF
+/// or EINVAL; returned once the connections that are open have ended.
 ///
 /// # Cancel safety
-/// As that of [`serve`].
+/// Dropping the future closes the listener and all connections at once, requests or not.
 ///
 /// # Examples
 /// ```no_run
@@ -160,8 +162,12 @@ fn log_end(ended: Result<io::Result<()>, JoinError>) {
 /// `stream` is anything with the traits of futures-io, for example a connection of a TLS library.
 ///
 /// # Errors
-/// Those of the connection, of the service and of the bodies that it returns; `TimedOut` if the
-/// client does not begin within 30 seconds.
+/// - `TimedOut` if the client does not begin within 30 seconds.
+/// - What reading `stream` before the first request returns: ECONNRESET of `recv(2)` if the client
+///   has reset the connection.
+/// - Of kind [`Other`](io::ErrorKind::Other) after that, with the [`hyper::Error`](::hyper::Error)
+///   inside: for a message that is not HTTP, a connection that breaks off, and an error that the
+///   service or a body has returned.
 ///
 /// # Cancel safety
 /// Dropping the future closes the connection at once.
@@ -181,8 +187,12 @@ where
 /// requests that have begun end, and closes the connection.
 ///
 /// # Errors
-/// The errors of the connection, of the service and of the bodies that it returns; `TimedOut` if
-/// the client does not begin within 30 seconds.
+/// - `TimedOut` if the client does not begin within 30 seconds.
+/// - What reading `stream` before the first request returns: ECONNRESET of `recv(2)` if the client
+///   has reset the connection.
+/// - Of kind [`Other`](io::ErrorKind::Other) after that, with the [`hyper::Error`](::hyper::Error)
+///   inside: for a message that is not HTTP, a connection that breaks off, and an error that the
+///   service or a body has returned.
 ///
 /// # Cancel safety
 /// Dropping the future closes the connection at once.

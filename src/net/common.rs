@@ -164,8 +164,8 @@ macro_rules! impl_data_socket {
             /// retried.
             ///
             /// # Errors
-            /// Every error that `call` returns, except `Interrupted`: `WouldBlock` if the system has
-            /// no room. EBADF if other code closed the descriptor.
+            /// Every error that `call` returns, except `Interrupted`: `WouldBlock` if the system
+            /// has no room. EBADF if other code closed the descriptor.
             pub fn try_write_with<R>(
                 &self,
                 call: impl FnMut(&$std) -> std::io::Result<R>,
@@ -202,8 +202,8 @@ macro_rules! impl_try_io {
             /// Reads what has arrived, without waiting. Returns 0 at the end.
             ///
             /// # Errors
-            /// `WouldBlock` if nothing has arrived; ECONNRESET if the peer has reset the connection;
-            /// other errors of `recv(2)`.
+            /// `WouldBlock` if nothing has arrived; ECONNRESET if the peer has reset the
+            /// connection; other errors of `recv(2)`.
             pub fn try_read(&self, bytes: &mut [u8]) -> std::io::Result<usize> {
                 self.$field.try_read(bytes)
             }

@@ -223,8 +223,8 @@ impl AsyncUnixStream {
     /// # Errors
     /// `InvalidInput` if `bytes` is empty, or if there are more descriptors than the system sends
     /// at once (253 on Linux); `ETOOMANYREFS` if too many descriptors have been sent and not yet
-    /// received; otherwise the error of `sendmsg(2)`: EPIPE or ECONNRESET if the peer has closed the
-    /// connection.
+    /// received; otherwise the error of `sendmsg(2)`: EPIPE or ECONNRESET if the peer has closed
+    /// the connection.
     ///
     /// # Cancel safety
     /// If the future is dropped before it is ready, nothing has been sent.

@@ -61,8 +61,9 @@ impl AsyncChild {
     /// Takes over a child that std has started, with its pipes.
     ///
     /// # Errors
-    /// As [`AsyncCommand::spawn`](super::AsyncCommand::spawn). The pipes are closed then, and the
-    /// child goes on.
+    /// If this process ignores `SIGCHLD` (see the [module](super)), or a
+    /// [`RegisterError`](crate::RegisterError) if a pipe is beyond what this system's `select`
+    /// takes. The pipes are closed then, and the child goes on.
     #[track_caller]
     pub fn from_std(mut child: Child) -> io::Result<AsyncChild> {
         exits::check_not_ignored()?;
@@ -158,7 +159,8 @@ impl AsyncChild {
     /// Returns the exit status of the child if it has exited. Does not close its stdin.
     ///
     /// # Errors
-    /// As [`wait`](AsyncChild::wait).
+    /// ECHILD of `waitpid(2)` if other code has taken the exit status, or if this process ignores
+    /// `SIGCHLD`: the status is then lost, and each further call says so.
     pub fn try_wait(&mut self) -> io::Result<Option<ExitStatus>> {
         match self.state {
             State::Ended(status) => return Ok(Some(status)),
@@ -182,7 +184,8 @@ impl AsyncChild {
     /// Waits for the end of the child, and collects what it writes to pipes that were not taken.
     ///
     /// # Errors
-    /// As [`wait`](AsyncChild::wait), and those of reading.
+    /// ECHILD of `waitpid(2)` if the exit status is lost, as for [`wait`](AsyncChild::wait). The
+    /// error of `read(2)` if a pipe cannot be read: EBADF if other code closed it.
     ///
     /// # Cancel safety
     /// Dropping the future drops the child, and what it has written.
@@ -214,9 +217,11 @@ impl AsyncChild {
     /// Sends the child a signal, for example `SIGTERM` to ask it to end.
     ///
     /// # Errors
-    /// Those of [`kill`](AsyncChild::kill); and of kind
-    /// [`InvalidInput`](io::ErrorKind::InvalidInput) for signals without a name, such as real-time
-    /// signals.
+    /// - Of kind [`InvalidInput`](io::ErrorKind::InvalidInput) for signals without a name, such as
+    ///   real-time signals; and once the exit status of the child has been taken: its number may be
+    ///   another process's by now, which is sent nothing.
+    /// - EPERM of `kill(2)` if the child has become another user's.
+    /// - ECHILD if the exit status is lost, as for [`wait`](AsyncChild::wait).
     ///
     /// # Examples
     /// ```

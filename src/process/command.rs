@@ -172,7 +172,9 @@ impl AsyncCommand {
     /// Starts the program at once, closes its pipes, and waits until it has exited.
     ///
     /// # Errors
-    /// Those of [`spawn`](AsyncCommand::spawn) and [`AsyncChild::wait`].
+    /// The errno of `execve(2)` or `fork(2)` if the program cannot be started: ENOENT if there is
+    /// no such program, EACCES if it may not be executed. Otherwise ECHILD of `waitpid(2)` if other
+    /// code takes the exit status.
     ///
     /// # Cancel safety
     /// Dropping the future drops the child.
@@ -197,7 +199,10 @@ impl AsyncCommand {
     /// Starts the program at once, collects what it writes, and waits until it has exited.
     ///
     /// # Errors
-    /// Those of [`spawn`](AsyncCommand::spawn) and [`AsyncChild::wait_with_output`].
+    /// The errno of `execve(2)` or `fork(2)` if the program cannot be started: ENOENT if there is
+    /// no such program, EACCES if it may not be executed. EMFILE if no descriptor is left for the
+    /// pipes. Otherwise ECHILD of `waitpid(2)` if other code takes the exit status, or the error of
+    /// `read(2)` if a pipe cannot be read.
     ///
     /// # Cancel safety
     /// Dropping the future drops the child, and what it has written.
