@@ -51,7 +51,7 @@ fn read(path: &str) -> Option<String> {
 
 /// All Rust of this package.
 fn all_rust() -> Vec<File> {
-    let folders = ["src", "tests", "examples", "benches", "macros"];
+    let folders = ["src", "tests", "examples", "benches", "macros", "top"];
     let found: Vec<_> = folders.iter().flat_map(|f| files(f, ".rs")).collect();
     assert!(
         found.len() > 20,
@@ -469,6 +469,7 @@ fn the_oldest_rust_is_the_same_wherever_it_is_named() {
         "CONTRIBUTING.md",
         "clippy.toml",
         "macros/Cargo.toml",
+        "top/Cargo.toml",
     ] {
         named.extend(read(path).map(|text| File {
             path: path.to_owned(),
