@@ -17,7 +17,6 @@ d  shows a dump: what each task waits for, in full
 w  writes a dump to a file in the folder in which this program runs
 q  quits
 
-The state S is W for waiting, Q for queued, R for running, F for finished.
 A task that is STUCK can never go on: nothing can wake it.
 A waker that is elsewhere is in a channel, a lock or on another thread.
 

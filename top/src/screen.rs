@@ -4,8 +4,8 @@ use crate::snapshot::{Order, Snapshot, Task};
 use crate::text::{count, fit, number, time};
 use std::fmt::Write;
 
-/// The columns before the name: number, state, and four numbers with a space after each.
-const LEFT: usize = 7 + 2 + 4 * 8;
+/// The columns before the name: the number of the task, four numbers about it, and a space.
+const LEFT: usize = 6 + 9 + 8 + 2 * 7 + 1;
 /// The width of a name on a screen of 80 columns, and at most.
 const MIN_NAME: usize = 16;
 const MAX_NAME: usize = 40;
@@ -29,7 +29,7 @@ pub(crate) fn summary(snapshot: &Snapshot) -> Vec<String> {
             n("timers_armed"),
         ),
         format!(
-            "per second: {} turns, {} polls, {} waits; {} ended by fds, {} by wakes",
+            "per s: {} turns, {} polls, {} waits ({} ended by fds, {} by wakes)",
             rate("turns"),
             rate("polls"),
             rate("waits"),
@@ -58,7 +58,7 @@ pub(crate) fn header(order: Order, columns: usize) -> String {
         mark(Order::Busy, "BUSY%"),
         mark(Order::Age, "AGE"),
     );
-    let left = format!("{:>6} S {polls:>8}{:>8}{busy:>8}{age:>8} ", "ID", "POLLS");
+    let left = format!("{:>6}{polls:>9}{:>8}{busy:>7}{age:>7} ", "ID", "POLLS");
     let name = fit("NAME OR PLACE", name_width(columns), false);
     fit(&format!("{left}{name} WAITS FOR"), columns, false)
 }
@@ -71,15 +71,8 @@ fn name_width(columns: usize) -> usize {
 /// The line of one task.
 fn row(task: &Task, columns: usize) -> String {
     let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
-    let state = match task.state.as_str() {
-        "waiting" => 'W',
-        "queued" => 'Q',
-        "running" => 'R',
-        "finished" => 'F',
-        _ => '?',
-    };
     let left = format!(
-        "{:>6} {state} {:>8}{:>8}{:>8}{:>8} ",
+        "{:>6}{:>9}{:>8}{:>7}{:>7} ",
         task.id,
         or_dash(task.polls_per_second.map(number)),
         count(task.polls),

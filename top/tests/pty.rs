@@ -174,7 +174,7 @@ impl Session {
     fn top(path: &Path, size: (u16, u16)) -> Session {
         let session = Session::start(top().args(["--interval", "0.2"]).arg(path), size);
         session.wait("the first answer", |lines| {
-            lines.iter().any(|line| line.contains("ID S"))
+            lines.iter().any(|line| line.contains("    ID "))
         });
         session
     }
@@ -200,7 +200,7 @@ impl Session {
     /// Waits for the name of the task in the first row.
     fn wait_for_first(&self, name: &str) {
         let is_first = |lines: &[String]| {
-            let header = lines.iter().position(|line| line.contains("ID S"));
+            let header = lines.iter().position(|line| line.contains("    ID "));
             header.is_some_and(|n| lines[n + 1].contains(name))
         };
         self.wait(name, is_first);
@@ -280,7 +280,7 @@ fn keys_sort_dump_and_quit_on_a_screen_of_80_columns() {
     session.press("k");
     session.wait("the first line", is_dump);
     session.press("x");
-    session.wait("tasks", |lines| lines[3].contains("ID S"));
+    session.wait("tasks", |lines| lines[3].contains("    ID "));
     for n in 1..=2 {
         session.press("w");
         let name = format!("fahrenheit-{}-{n}.dump", std::process::id());
@@ -312,7 +312,7 @@ fn the_screen_follows_the_size_of_the_terminal() {
         assert!(stty.status().unwrap().success());
         let foot = &"p polls  b busy  a age"[..20];
         session.wait("another size", |shown| {
-            shown[lines - 1].starts_with(foot) && shown[3].contains("ID S")
+            shown[lines - 1].starts_with(foot) && shown[3].contains("    ID ")
         });
         // What was drawn for the old size may have been outside of the new one.
         session.screen.lock().unwrap().complaints.clear();
@@ -387,7 +387,7 @@ fn ctrl_z_stops_it_with_the_terminal_as_it_was() {
             assert!(begin.elapsed() < LIMIT, "it does not go on");
             thread::sleep(Duration::from_millis(10));
         }
-        session.wait("the tasks", |lines| lines[3].contains("ID S"));
+        session.wait("the tasks", |lines| lines[3].contains("    ID "));
     }
     session.press("q");
     assert!(session.end().0.success());
