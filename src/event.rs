@@ -7,7 +7,7 @@
 //! **Invariant.** No signal is lost: each ends a wait that was under way when it was given, or else
 //! the next one.
 
-use crate::event_loop;
+use crate::event_loop::{self, signallers::Signallers};
 use crate::fd::AsyncFd;
 use crate::sys::fork;
 use crate::sys::wake_pipe::WakePipe;
@@ -81,18 +81,42 @@ impl Event {
         let pipe = EventPipe {
             n_forks: AtomicUsize::new(fork::count()),
             signalled_early: AtomicBool::new(false),
+            signallers: Arc::default(),
             pipe: WakePipe::new()?,
         };
+        let signallers = Arc::clone(&pipe.signallers);
         let fd = AsyncFd::new(Arc::new(pipe))?;
-        event_loop::label_fd(fd.as_raw_fd(), "event");
+        event_loop::label_event(fd.as_raw_fd(), signallers);
         Ok(Event { fd })
     }
 
     /// Returns a handle for another thread, or for C code, to signal this event.
     pub fn notifier(&self) -> Notifier {
-        Notifier {
-            pipe: Arc::clone(self.fd.get_ref()),
-        }
+        Notifier::new(self.fd.get_ref())
+    }
+
+    /// Signals this event from a task of its own thread, as
+    /// [`Notifier::notify`] does from anywhere.
+    ///
+    /// Tasks that share an event by `Rc<Event>` and signal it by this, without notifiers, are found
+    /// if they all wait: no other thread can wake them. See
+    /// [`Builder::panic_when_stuck`](crate::Builder::panic_when_stuck).
+    ///
+    /// # Errors
+    /// EBADF if other code has closed the descriptors of the event.
+    ///
+    /// # Examples
+    /// ```
+    /// fahrenheit::run(async {
+    ///     let event = std::rc::Rc::new(fahrenheit::Event::new()?);
+    ///     let signaller = std::rc::Rc::clone(&event);
+    ///     fahrenheit::spawn(async move { signaller.notify() }).detach();
+    ///     event.wait().await
+    /// })
+    /// # .unwrap();
+    /// ```
+    pub fn notify(&self) -> io::Result<()> {
+        self.fd.get_ref().signal()
     }
 
     /// Waits until the event is signalled. Ready at once if it has been since the last wait.
@@ -144,12 +168,18 @@ impl fmt::Debug for Event {
 /// Signals an [`Event`], from any thread. Clones signal the same one.
 ///
 /// As a descriptor it is the end to write to, see [`Event`].
-#[derive(Clone)]
 pub struct Notifier {
     pipe: Arc<EventPipe>,
 }
 
 impl Notifier {
+    fn new(pipe: &Arc<EventPipe>) -> Notifier {
+        pipe.signallers.add();
+        Notifier {
+            pipe: Arc::clone(pipe),
+        }
+    }
+
     /// Signals the event. Does not wait. Nothing changes if it is signalled already, or has been
     /// dropped.
     ///
@@ -159,24 +189,26 @@ impl Notifier {
     /// # Errors
     /// EBADF if other code has closed the descriptors of the event.
     pub fn notify(&self) -> io::Result<()> {
-        let event = &*self.pipe;
-        if event.is_own_pipe() {
-            return event.pipe.notify();
-        }
-        // This is a forked child, and a byte in the pipe would signal its parent. The flag comes
-        // first, then a second look: either this finds the pipe renewed, or the thread that renews
-        // it finds the flag.
-        event.signalled_early.store(true, Ordering::SeqCst);
-        if event.is_own_pipe() {
-            return event.pipe.notify();
-        }
-        Ok(())
+        self.pipe.signal()
+    }
+}
+
+impl Clone for Notifier {
+    fn clone(&self) -> Notifier {
+        Notifier::new(&self.pipe)
+    }
+}
+
+impl Drop for Notifier {
+    fn drop(&mut self) {
+        self.pipe.signallers.remove();
     }
 }
 
 /// The end to write to: any byte signals the event.
 impl AsFd for Notifier {
     fn as_fd(&self) -> BorrowedFd<'_> {
+        self.pipe.signallers.lend();
         self.pipe.pipe.write_end()
     }
 }
@@ -190,7 +222,8 @@ impl AsRawFd for Notifier {
 
 impl fmt::Debug for Notifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let fd = self.as_raw_fd();
+        // Not by `as_fd`, which counts as giving it out.
+        let fd = self.pipe.pipe.write_end().as_raw_fd();
         f.debug_struct("Notifier")
             .field("fd", &fd)
             .finish_non_exhaustive()
@@ -203,10 +236,27 @@ struct EventPipe {
     n_forks: AtomicUsize,
     /// True if it was signalled in a forked child before the child had a pipe of its own.
     signalled_early: AtomicBool,
+    /// Who can still signal it.
+    signallers: Arc<Signallers>,
     pipe: WakePipe,
 }
 
 impl EventPipe {
+    /// Signals the event, as [`Notifier::notify`] says.
+    fn signal(&self) -> io::Result<()> {
+        if self.is_own_pipe() {
+            return self.pipe.notify();
+        }
+        // This is a forked child, and a byte in the pipe would signal its parent. The flag comes
+        // first, then a second look: either this finds the pipe renewed, or the thread that renews
+        // it finds the flag.
+        self.signalled_early.store(true, Ordering::SeqCst);
+        if self.is_own_pipe() {
+            return self.pipe.notify();
+        }
+        Ok(())
+    }
+
     /// False in a forked child that still shares the pipe with its parent.
     fn is_own_pipe(&self) -> bool {
         self.n_forks.load(Ordering::SeqCst) == fork::count()

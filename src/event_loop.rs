@@ -13,6 +13,7 @@ pub(crate) mod body;
 pub(crate) mod boundary;
 pub(crate) mod clock;
 pub(crate) mod context;
+mod deadlock;
 mod due;
 pub(crate) mod dump;
 pub(crate) mod free_fds;
@@ -27,6 +28,7 @@ pub(crate) mod pool;
 pub(crate) mod reactor;
 mod repair;
 pub(crate) mod shuffle;
+pub(crate) mod signallers;
 pub(crate) mod stuck;
 pub(crate) mod survey;
 pub(crate) mod tasks;
@@ -42,10 +44,12 @@ use inbox::Inbox;
 use notes::Notes;
 use pool::Pool;
 use reactor::{Poller, Reactor};
+use signallers::Signallers;
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::mem;
 use std::os::fd::RawFd;
+use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 use tasks::{Tasks, conclude};
@@ -69,6 +73,12 @@ pub(crate) struct EventLoop {
     pub(crate) pool: Pool,
     /// How other threads wake tasks of this loop.
     pub(crate) inbox: Inbox,
+    /// Shared with every [`task::Handle`](crate::task::Handle) of this loop, so that they can be
+    /// counted.
+    pub(crate) handles: Arc<()>,
+    /// Shared with every [`Local`](crate::Local) of this thread, for the same purpose: another
+    /// thread that drops one has its destructor run here.
+    pub(crate) locals: Arc<()>,
     /// Tasks that ran into the limit of open descriptors and wait until one is closed.
     pub(crate) free_fds: FreeFds,
     /// What tasks wait for outside of these tables.
@@ -114,6 +124,13 @@ pub(crate) fn with<R>(f: impl FnOnce(&mut EventLoop) -> R) -> Option<R> {
     LOOP.try_with(|cell| f(&mut cell.borrow_mut())).ok()
 }
 
+/// True if [`with`] cannot be called now.
+#[cfg(feature = "macros")]
+pub(crate) fn is_borrowed() -> bool {
+    LOOP.try_with(|cell| cell.try_borrow_mut().is_err())
+        .unwrap_or(true)
+}
+
 /// True if the thread is ending because a task called `exit`.
 pub(crate) fn ends_inside_run() -> bool {
     ENDS_INSIDE_RUN.get()
@@ -122,6 +139,11 @@ pub(crate) fn ends_inside_run() -> bool {
 /// Says what a registered descriptor stands for, where the kernel knows only a pipe.
 pub(crate) fn label_fd(fd: RawFd, label: impl Into<Cow<'static, str>>) {
     with(|l| l.reactor.set_label(fd, label));
+}
+
+/// Says that a registered descriptor is that of an event, which these can signal.
+pub(crate) fn label_event(fd: RawFd, signallers: Arc<Signallers>) {
+    with(|l| l.reactor.set_event(fd, signallers));
 }
 
 /// Has `f` called at the end of every later `run` and `block_on` on this thread.
@@ -148,6 +170,8 @@ impl EventLoop {
             timers: Timers::new(),
             pool: Pool::default(),
             inbox,
+            handles: Arc::new(()),
+            locals: Arc::new(()),
             free_fds: FreeFds::new(),
             notes: Notes::default(),
             n_closed: 0,
@@ -189,10 +213,14 @@ impl EventLoop {
         }
     }
 
-    /// True if only a wake, by this thread or another, can end the next wait: no timer is armed and
-    /// no task waits for a descriptor.
+    /// True if only a wake, by this thread or another, can end the next wait: no timer is armed, no
+    /// task waits for a descriptor other than those of events that no notifier can signal, and no
+    /// other thread can spawn a task.
     pub(crate) fn is_idle(&self) -> bool {
-        self.timers.is_empty() && self.free_fds.is_empty() && self.reactor.is_idle()
+        self.timers.is_empty()
+            && self.free_fds.is_empty()
+            && self.reactor.waits_for_dead_events_only()
+            && Arc::strong_count(&self.handles) == 1
     }
 }
 

@@ -58,6 +58,8 @@ pub struct Local<T: 'static> {
     /// Where the value is sent if it is dropped on another thread. `None` if the loop of its thread
     /// had ended already when this was created.
     home: Option<Arc<Mailbox>>,
+    /// Lets the loop know that there is a `Local`, whose destructor may run at any time.
+    count: Option<Arc<()>>,
     /// Where the program created this.
     place: &'static Location<'static>,
 }
@@ -132,6 +134,7 @@ impl<T> From<Pin<Box<T>>> for Local<T> {
         Local {
             bound: ThreadBound::new(value),
             home: with(|l| Arc::clone(l.inbox.mailbox())),
+            count: with(|l| Arc::clone(&l.locals)),
             place: Location::caller(),
         }
     }
@@ -144,6 +147,7 @@ impl<T> Drop for Local<T> {
         }
         let message = Returned {
             bound: self.bound.move_out(),
+            _count: self.count.take(),
             place: self.place,
         };
         match &self.home {
@@ -156,6 +160,8 @@ impl<T> Drop for Local<T> {
 /// A value that was dropped on another thread, on its way home.
 struct Returned<T> {
     bound: ThreadBound<Pin<Box<T>>>,
+    /// Counts until the destructor has run, and so what that has signalled can be seen.
+    _count: Option<Arc<()>>,
     /// Where the program created the `Local`.
     place: &'static Location<'static>,
 }

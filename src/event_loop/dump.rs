@@ -22,6 +22,9 @@ pub struct Dump {
     pub unattributed: Vec<WaitsFor>,
     /// Numbers that concern the loop as a whole.
     pub metrics: Metrics,
+    /// True if other threads can have something signal the events of this one: by spawning a task
+    /// or by dropping a `Local`.
+    pub(super) is_reachable: bool,
 }
 
 /// One task in a [`Dump`].
@@ -91,10 +94,22 @@ pub enum WaitsFor {
         fd: RawFd,
         /// Whether the task waits to read, to write or for an exceptional condition.
         direction: Direction,
-        /// What it is, such as `tcp 127.0.0.1:41022` with the address of the peer, `pipe`,
-        /// `event` or `signals SIGINT SIGTERM`.
+        /// What it is, such as `tcp 127.0.0.1:41022` with the address of the peer, `pipe` or
+        /// `signals SIGINT SIGTERM`.
         what: String,
     },
+    /// An [`Event`](crate::Event) that is to be signalled.
+    #[non_exhaustive]
+    Event {
+        /// The descriptor that becomes readable when it is signalled.
+        fd: RawFd,
+        /// Number of its [`Notifier`](crate::Notifier)s that are left.
+        n_notifiers: usize,
+        /// True if other code may know the descriptor to write to.
+        is_lent: bool,
+    },
+    /// Data, room or a connection on the simulated network described here: `sim`.
+    Simulated(String),
     /// A timer that is due after this time.
     Timer(Duration),
     /// The end of a task.
@@ -121,41 +136,27 @@ pub enum Direction {
     Exceptional,
 }
 
-impl Dump {
-    /// Returns the tasks that can never go on: those that nothing can wake, those that wait for the
-    /// end of such a task and for nothing else, and those that wait for each other. A waker that is
-    /// held elsewhere counts as one that may be called.
-    ///
-    /// Unlike the report of a [stuck loop](crate::Builder::panic_when_stuck), this also finds tasks
-    /// that are stuck while others go on.
-    pub fn stuck(&self) -> Vec<Id> {
-        // First all that wait for nothing but the ends of tasks; then those are taken out, again
-        // and again, that wait for a task which may end.
-        let waits_for_ends = |task: &&TaskDump| {
-            let is_end = |wait: &WaitsFor| matches!(wait, WaitsFor::Join(_));
-            task.state == TaskState::Waiting
-                && task.n_wakers_elsewhere == 0
-                && task.waits_for.iter().all(is_end)
-        };
-        let mut stuck: Vec<_> = self.tasks.iter().filter(waits_for_ends).collect();
-        loop {
-            let ids: Vec<_> = stuck.iter().map(|task| task.id).collect();
-            stuck.retain(|task| {
-                let mut waits = task.waits_for.iter();
-                waits.all(|wait| matches!(wait, WaitsFor::Join(id) if ids.contains(id)))
-            });
-            if stuck.len() == ids.len() {
-                return ids;
-            }
-        }
-    }
-}
-
 impl TaskDump {
     /// True if nothing can wake the task any more: it waits, and there is no waker of it.
     pub fn is_lost(&self) -> bool {
         let n_wakers = self.waits_for.len() + self.n_wakers_elsewhere;
         self.state == TaskState::Waiting && n_wakers == 0
+    }
+}
+
+impl WaitsFor {
+    /// True if no other thread, no descriptor and no timer can end this wait: only a task of the
+    /// same thread could.
+    pub(super) fn ends_by_tasks_alone(&self) -> bool {
+        match self {
+            WaitsFor::Join(_) | WaitsFor::Simulated(_) => true,
+            WaitsFor::Event {
+                n_notifiers,
+                is_lent,
+                ..
+            } => *n_notifiers == 0 && !is_lent,
+            _ => false,
+        }
     }
 }
 
@@ -169,6 +170,9 @@ impl fmt::Display for Dump {
         }
         for id in self.stuck() {
             writeln!(f, "task {id} is stuck: nothing can wake it")?;
+        }
+        for circle in self.circles() {
+            writeln!(f, "{}", describe_circle(&circle))?;
         }
         let m = &self.metrics;
         writeln!(
@@ -246,6 +250,24 @@ impl fmt::Display for WaitsFor {
                 direction,
                 what,
             } => write!(f, "descriptor {fd} {direction}: {what}"),
+            WaitsFor::Event {
+                fd,
+                n_notifiers,
+                is_lent,
+            } => {
+                write!(f, "the event of descriptor {fd}: ")?;
+                match n_notifiers {
+                    0 => f.write_str("no notifier is left")?,
+                    1 => f.write_str("1 notifier is left")?,
+                    n => write!(f, "{n} notifiers are left")?,
+                }
+                f.write_str(if *is_lent {
+                    ", and its descriptor was given out"
+                } else {
+                    ""
+                })
+            }
+            WaitsFor::Simulated(what) => write!(f, "{what} (simulated)"),
             WaitsFor::Timer(left) => write!(f, "a timer that is due in {}", Short(*left)),
             WaitsFor::Join(id) => write!(f, "the end of task {id}"),
             WaitsFor::BlockingJob => f.write_str("a blocking job"),
@@ -263,6 +285,24 @@ impl fmt::Display for Direction {
             Direction::Write => "to write",
             Direction::Exceptional => "for urgent data",
         })
+    }
+}
+
+/// Says in words which tasks a circle consists of: `task 3 waits for task 7, which waits for task
+/// 3`.
+pub(crate) fn describe_circle(circle: &[Id]) -> String {
+    let names = circle.iter().map(|id| format!("task {id}"));
+    let names = names.chain(circle.first().map(|id| format!("task {id}")));
+    let names: Vec<_> = names.collect();
+    match names.split_first() {
+        Some((first, [second, rest @ ..])) => {
+            let mut text = format!("{first} waits for {second}");
+            for name in rest {
+                text.push_str(&format!(", which waits for {name}"));
+            }
+            text
+        }
+        _ => String::new(),
     }
 }
 

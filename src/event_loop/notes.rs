@@ -9,16 +9,21 @@
 use super::pool::Kind;
 use std::collections::BTreeMap;
 use std::num::NonZero;
+#[cfg(feature = "sim")]
+use std::rc::Rc;
 use std::task::Waker;
 
 /// What a task waits for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Hidden {
     /// A job of the blocking pool.
     Job(Kind),
     /// The exit of the child process with this number.
     #[cfg(feature = "process")]
     Child(u32),
+    /// What is described here, on a simulated network.
+    #[cfg(feature = "sim")]
+    Simulated(Rc<str>),
 }
 
 /// Names one note of the process.
@@ -43,7 +48,7 @@ impl Notes {
     }
 
     /// Goes through all notes, with the data pointers of the wakers.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (*const (), Hidden)> {
-        self.entries.values().copied()
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (*const (), &Hidden)> {
+        self.entries.values().map(|(data, what)| (*data, what))
     }
 }

@@ -70,11 +70,11 @@ use backoff::Rest;
 use host::Host;
 use looks::Looks;
 use source::{Belief, MAX_FALSE, MAX_FALSE_EDGES, MAX_FALSE_LOOKS, Source, Tenure};
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::os::fd::RawFd;
 use std::panic::Location;
 use std::task::Waker;
+use survey::Label;
 use table::Table;
 use tenure::QueueRetry;
 use waiters::Purges;
@@ -93,7 +93,7 @@ pub(crate) struct Reactor {
     sources: Table,
     /// What descriptors stand for, by number and with the generation of the registration, where
     /// the kernel cannot tell. Only for dumps; nearly always empty.
-    labels: BTreeMap<RawFd, (u64, Cow<'static, str>)>,
+    labels: BTreeMap<RawFd, Label>,
     next_generation: u64,
     poller: Poller,
     /// The kernel's queue, once a descriptor is tenured. It watches the wake-up pipe as well.

@@ -1,13 +1,14 @@
 //! Reports a loop that would wait for ever.
 //!
-//! The loop is stuck if it is about to wait without limit, for no descriptor, and all wakers of its
-//! tasks are held by the loop itself. That is certain, not a guess: no thread, no signal and no
-//! blocking job can wake a task whose wakers are all here. The check looks at every task, so it is
-//! made only after the loop has been idle for [`PATIENCE`].
+//! The loop is stuck if it is about to wait without limit and no task can be woken: all wakers of
+//! its tasks are held by the loop itself, where only the end of another task would call them, or by
+//! events and simulated connections that only another task could signal. That is certain, not a
+//! guess: no thread, no signal and no blocking job can wake such a task, nor spawn another one. The
+//! check looks at every task, so it is made only after the loop has been idle for [`PATIENCE`].
 
 use super::boundary::{self, is_logged};
-use super::tasks::Stuck;
-use super::{clock, with};
+use super::dump::{Dump, TaskDump, TaskState, WaitsFor, describe_circle};
+use super::{clock, survey, with};
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -21,6 +22,10 @@ enum Suspicion {
     None,
     /// The loop was idle when it began its last wait, which was limited to [`PATIENCE`].
     Idle,
+    /// The check has found the loop stuck, and then the loop has looked once more, without waiting.
+    /// Another thread may have signalled an event and dropped its notifier before the check, which
+    /// the look shows.
+    Stuck,
     /// The check was made. It would find the same again until a task is polled.
     Checked,
 }
@@ -52,9 +57,19 @@ impl Watch {
         }
         // The wait since then has lasted for `PATIENCE`, or was ended by something that polled no
         // task. Either way it is time to look.
-        if self.suspicion == Suspicion::Idle {
-            self.suspicion = Suspicion::Checked;
-            self.check();
+        match self.suspicion {
+            Suspicion::None | Suspicion::Checked => {}
+            Suspicion::Idle if find_stuck().is_some() => {
+                self.suspicion = Suspicion::Stuck;
+                return Some(Duration::ZERO);
+            }
+            Suspicion::Idle => self.suspicion = Suspicion::Checked,
+            Suspicion::Stuck => {
+                self.suspicion = Suspicion::Checked;
+                if let Some(dump) = find_stuck() {
+                    self.report(&dump);
+                }
+            }
         }
         // Without a logger the report would go nowhere, and the loop need not wake up for it.
         let is_wanted = self.panics || is_logged(log::Level::Warn);
@@ -71,32 +86,51 @@ impl Watch {
         })
     }
 
-    fn check(&self) {
-        let stuck = with(|l| {
-            let main = l.main.as_ref();
-            l.is_idle().then(|| l.tasks.stuck(main)).flatten()
-        });
-        // `None` if a task has a waker elsewhere: that may be woken at any time.
-        let Some(text) = stuck.flatten().map(|stuck| describe(&stuck)) else {
-            return;
-        };
+    fn report(&self, dump: &Dump) {
+        let text = describe(dump);
         // Nothing is borrowed here, so the panic leaves the loop usable, as one of a task does.
         assert!(!self.panics, "{text}");
         boundary::warning!("{text}");
     }
 }
 
+/// Returns a dump of the loop if none of its tasks can go on. `None` if a task has a waker
+/// elsewhere: that may be called at any time.
+fn find_stuck() -> Option<Dump> {
+    with(|l| l.is_idle()).filter(|is_idle| *is_idle)?;
+    Some(survey::dump()).filter(Dump::is_all_stuck)
+}
+
 /// Describes all stuck tasks in one line.
-fn describe(stuck: &[Stuck]) -> String {
+fn describe(dump: &Dump) -> String {
     let mut text = "the loop waits for ever: no timer is armed, no descriptor is waited for, and \
-                    only the loop itself holds wakers of its tasks"
+                    nothing else can wake its tasks"
         .to_owned();
-    for Stuck { task, awaits } in stuck {
-        // Writing to a string cannot fail.
-        let _ = match awaits {
-            Some(id) => write!(text, "; {task} awaits task {id}"),
-            None => write!(text, "; {task} was pending without arranging to be woken"),
+    let is_unfinished = |task: &&TaskDump| task.state != TaskState::Finished;
+    for task in dump.tasks.iter().filter(is_unfinished) {
+        let _ = match (&task.name, task.is_main) {
+            (_, true) => write!(text, "; the main future"),
+            (Some(name), _) => {
+                let place = task.place;
+                write!(text, "; task {} ({name:?}, spawned at {place})", task.id)
+            }
+            (None, _) => write!(text, "; task {} (spawned at {})", task.id, task.place),
         };
+        if task.waits_for.is_empty() {
+            text.push_str(" was pending without arranging to be woken");
+        }
+        for (n, wait) in task.waits_for.iter().enumerate() {
+            text.push_str(if n == 0 { " awaits " } else { " and " });
+            // Writing to a string cannot fail.
+            let _ = match wait {
+                WaitsFor::Join(id) => write!(text, "task {id}"),
+                wait => write!(text, "{wait}"),
+            };
+        }
+    }
+    for circle in dump.circles() {
+        text.push_str("; ");
+        text.push_str(&describe_circle(&circle));
     }
     text
 }

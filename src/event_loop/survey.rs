@@ -19,6 +19,7 @@ use crate::sys::task::{self, Task};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::RawFd;
+use std::sync::Arc;
 use std::task::Waker;
 use std::time::Instant;
 
@@ -141,6 +142,7 @@ fn survey(l: &mut EventLoop, tasks: &[Task], n_shown: Option<usize>) -> Dump {
     Dump {
         tasks: dumps,
         unattributed: found.waits.into_values().flatten().collect(),
+        is_reachable: Arc::strong_count(&l.handles) > 1 || Arc::strong_count(&l.locals) > 1,
         ..Dump::default()
     }
 }
@@ -155,6 +157,14 @@ fn search_tables(l: &EventLoop, tasks: &[Task], shown: Option<BTreeSet<*const ()
         // Before the kernel is asked what the descriptor is.
         if !found.wants(waker.data()) {
             return;
+        }
+        if let Some(signallers) = l.reactor.signallers(fd) {
+            let wait = WaitsFor::Event {
+                fd,
+                n_notifiers: signallers.n_notifiers(),
+                is_lent: signallers.is_lent(),
+            };
+            return found.add(waker, wait);
         }
         let what = found.kind_of(l, fd);
         let direction = match direction {
@@ -189,7 +199,9 @@ fn search_tables(l: &EventLoop, tasks: &[Task], shown: Option<BTreeSet<*const ()
             Hidden::Job(Kind::Work) => WaitsFor::BlockingJob,
             Hidden::Job(Kind::Name) => WaitsFor::NameLookup,
             #[cfg(feature = "process")]
-            Hidden::Child(pid) => WaitsFor::Child(pid),
+            Hidden::Child(pid) => WaitsFor::Child(*pid),
+            #[cfg(feature = "sim")]
+            Hidden::Simulated(what) => WaitsFor::Simulated(what.to_string()),
         };
         if !found.wants(data) {
             continue;

@@ -7,7 +7,6 @@
 
 use super::boundary;
 use super::inbox::Inbox;
-use super::join_error::Id;
 use crate::sys::task::{self, Birth, Ended, MainTask, Task};
 use std::collections::BTreeMap;
 use std::panic::Location;
@@ -21,14 +20,6 @@ pub(crate) struct Tasks {
     next_id: u64,
     /// Number of main futures so far, which have ids as well.
     n_mains: u64,
-}
-
-/// A task that can never be woken again.
-pub(crate) struct Stuck {
-    /// The task, its name, and where it was spawned.
-    pub(crate) task: String,
-    /// The task whose handle it awaits.
-    pub(crate) awaits: Option<Id>,
 }
 
 impl Tasks {
@@ -104,44 +95,6 @@ impl Tasks {
     pub(crate) fn describe_task_of(&self, waker: &Waker) -> Option<String> {
         let task = task::all().into_iter().find(|t| t.is_woken_by(waker))?;
         Some(self.describe(&task))
-    }
-
-    /// Returns all unfinished tasks and `main`, if each waker of theirs is held by the loop itself,
-    /// so that none of them can ever be woken.
-    pub(crate) fn stuck(&self, main: Option<&Task>) -> Option<Vec<Stuck>> {
-        let tasks = task::all();
-        let unfinished = || tasks.iter().filter(|task| !task.is_finished());
-        // By the address of the task: how many references are not those of the loop, and what is
-        // reported.
-        let mut others = BTreeMap::new();
-        if let Some(main) = main {
-            // The function that runs the main future has one, and the loop another.
-            let n_others = main.n_references().saturating_sub(2);
-            let text = "the main future".to_owned();
-            others.insert(main.address(), (n_others, text, None));
-        }
-        for task in unfinished() {
-            if task.is_queued() {
-                return None;
-            }
-            // The list of all tasks has one, the vector above another, and the handle a third.
-            let n_own = 2 + usize::from(!task.is_detached());
-            let n_others = task.n_references().saturating_sub(n_own);
-            others.insert(task.address(), (n_others, self.describe(task), None));
-        }
-        // A waker that waits for one of these tasks to end is no help.
-        for task in unfinished() {
-            let joiner = task.with_joiner(|joiner| joiner.as_ref().map(Waker::data));
-            if let Some((n_others, _, awaits)) = joiner.and_then(|data| others.get_mut(&data)) {
-                *n_others = n_others.saturating_sub(1);
-                *awaits = Some(Id(task.id()));
-            }
-        }
-        let stuck = others.into_values().map(|(n_others, task, awaits)| {
-            let stuck = Stuck { task, awaits };
-            (n_others == 0).then_some(stuck)
-        });
-        stuck.collect()
     }
 
     fn take_id(&mut self) -> u64 {

@@ -72,10 +72,17 @@ impl Builder {
     /// helps in tests. By default it logs a warning and waits for ever.
     ///
     /// A loop is stuck if no task is queued, no timer is armed, no task waits for a descriptor, and
-    /// only the loop itself holds wakers of its tasks: a future has returned `Pending` without
-    /// arranging to be woken. This is reported after one second, with the tasks concerned and where
-    /// they were spawned. Tasks that wait for each other by a channel or a lock are not recognised,
-    /// because a waker inside a channel might be reachable from another thread as well. Turns by
+    /// no waker of its tasks can be called: a future has returned `Pending` without arranging to be
+    /// woken, or tasks wait for each other, by [`JoinHandle`](crate::task::JoinHandle)s, by
+    /// [`Event`](crate::Event)s of which no [`Notifier`](crate::Notifier) is left, or on a simulated
+    /// network. This is reported after one second, or at once with a
+    /// [virtual clock](Builder::virtual_clock), with what each task waits for and where it was
+    /// spawned; tasks that await each other are named in their order.
+    ///
+    /// Only what is certain is reported. Tasks that wait for each other by a channel or a lock of
+    /// another crate are not recognised, because a waker inside a channel might be reachable from
+    /// another thread. Nor are tasks that wait for events with notifiers, and none at all while a
+    /// [`Handle`](crate::task::Handle) exists, by which another thread could spawn a task. Turns by
     /// [`turn`](crate::turn) are not watched.
     pub fn panic_when_stuck(mut self, panic: bool) -> Builder {
         self.panic_when_stuck = Some(panic);

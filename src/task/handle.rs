@@ -65,6 +65,8 @@ use std::task::{Context, Poll, ready};
 pub struct Handle {
     /// `None` if the loop of the thread had ended already when this was created.
     mailbox: Option<Arc<Mailbox>>,
+    /// Lets the loop know that there is a handle, so that it may get further tasks.
+    _count: Option<Arc<()>>,
     thread: HomeThread,
 }
 
@@ -77,6 +79,7 @@ impl Handle {
         fork::watch();
         Handle {
             mailbox: with(|l| Arc::clone(l.inbox.mailbox())),
+            _count: with(|l| Arc::clone(&l.handles)),
             thread: HomeThread::here(),
         }
     }

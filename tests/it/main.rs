@@ -9,6 +9,7 @@ mod blocking;
 mod blocking_fds;
 mod connect;
 mod copy_errors;
+mod deadlock;
 mod delays;
 mod drop_all;
 #[cfg(feature = "unix")]

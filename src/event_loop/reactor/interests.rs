@@ -241,11 +241,6 @@ impl Reactor {
         (n_young, self.n_parked)
     }
 
-    /// Returns true if no task is waiting for a descriptor.
-    pub(crate) fn is_idle(&self) -> bool {
-        self.has_no_young() && self.n_parked == 0
-    }
-
     /// Returns true if no task is waiting for a descriptor in `select`.
     pub(super) fn has_no_young(&self) -> bool {
         self.reads.is_empty() && self.writes.is_empty() && self.excepts.is_empty()
