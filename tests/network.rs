@@ -1,5 +1,10 @@
-//! Simulated connections, and a program with a fault that only few orders show.
+//! Simulated connections and hosts, and programs with faults that only few orders show.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+#[path = "network/hosts.rs"]
+mod hosts;
+#[path = "network/register.rs"]
+mod register_test;
 
 use fahrenheit::prelude::*;
 use fahrenheit::sim::{self, Options, SimStream};

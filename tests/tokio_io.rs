@@ -234,3 +234,34 @@ fn the_standard_streams_have_the_traits_of_tokio() {
         assert!(child.wait().await.unwrap().success());
     });
 }
+
+#[cfg(feature = "sim")]
+#[test]
+fn simulated_streams_have_the_traits_of_tokio() {
+    use fahrenheit::sim;
+    fn must_be_stream(_: &(impl AsyncRead + AsyncWrite)) {}
+    let main = async {
+        let (mut one, mut other) = sim::link(sim::Options::new());
+        must_be_stream(&one);
+        let slices = [&b"one "[..], b"", b"two"].map(std::io::IoSlice::new);
+        let write = |cx: &mut Context<'_>| Pin::new(&mut one).poll_write_vectored(cx, &slices);
+        assert_eq!(std::future::poll_fn(write).await.unwrap(), 7);
+        std::future::poll_fn(|cx| Pin::new(&mut one).poll_shutdown(cx))
+            .await
+            .unwrap();
+        let mut bytes = [0; 16];
+        let mut buffer = ReadBuf::new(&mut bytes);
+        // Until the end, at which nothing is added.
+        let mut last = usize::MAX;
+        while last != buffer.filled().len() {
+            last = buffer.filled().len();
+            let mut read = |cx: &mut Context<'_>| Pin::new(&mut other).poll_read(cx, &mut buffer);
+            std::future::poll_fn(&mut read).await.unwrap();
+        }
+        assert_eq!(buffer.filled(), b"one two");
+    };
+    fahrenheit::Builder::new()
+        .virtual_clock(true)
+        .run(main)
+        .unwrap();
+}
