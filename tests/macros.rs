@@ -106,12 +106,54 @@ fn a_failing_seed_is_printed_with_a_dump_and_the_command_that_repeats_it() {
     let command = format!("FAHRENHEIT_SEED={seed} cargo test planted_failure");
     assert!(text.contains(&command), "{text}");
     assert!(text.contains("has no waker"), "the dump: {text}");
+    // At the moment of the panic: the main future is still there.
+    assert!(text.contains("main future: running"), "the dump: {text}");
     // It fails again, alone and in the same way.
     let (passed, again) = run(Some(&seed));
     assert!(!passed, "{again}");
     assert_eq!(orders(&again), orders(&text)[n_runs - 1..]);
     let (passed, text) = run(Some("0"));
     assert!(passed && n_runs > 1, "{text}");
+}
+
+mod inside {
+    #[fahrenheit::test(virtual_clock, seeds = 3)]
+    #[ignore = "fails; run by the test below"]
+    async fn planted_deadlock() {
+        let task = fahrenheit::spawn(std::future::pending::<()>());
+        task.await.unwrap();
+    }
+
+    #[fahrenheit::test(virtual_clock, seeds = 3)]
+    #[ignore = "fails; run by the test below"]
+    async fn planted_error() -> Result<(), String> {
+        fahrenheit::spawn(std::future::pending::<()>()).detach();
+        fahrenheit::yield_now().await;
+        Err("on purpose".to_owned())
+    }
+}
+
+#[test]
+fn the_report_of_a_seed_names_the_test_and_shows_the_main_future() {
+    let run = |name: &str| {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        // With one thread the harness runs the test on the main thread, which is called `main`.
+        command.args(["--ignored", "--exact", name, "--test-threads=1"]);
+        let output = command.output().unwrap();
+        assert!(!output.status.success());
+        String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap()
+    };
+    let text = run("inside::planted_deadlock");
+    let command = "FAHRENHEIT_SEED=0 cargo test inside::planted_deadlock\n";
+    assert!(text.contains(command), "{text}");
+    assert!(text.contains("the loop waits for ever: "), "{text}");
+    assert!(text.contains("main future: waiting"), "{text}");
+    assert!(text.contains("    waits for the end of task "), "{text}");
+    let text = run("inside::planted_error");
+    let command = "FAHRENHEIT_SEED=0 cargo test inside::planted_error\n";
+    assert!(text.contains(command), "{text}");
+    assert!(text.contains("main future: running"), "{text}");
+    assert!(text.contains("has no waker"), "{text}");
 }
 
 #[test]

@@ -85,7 +85,11 @@ impl Function {
                     Some(n) => format!("run_seeds({n}, {name})"),
                     None => format!("run({name})"),
                 };
-                tokens(&format!("::__macros::Test::new(){clock}.{run}"))
+                let path = match settings.seeds {
+                    Some(_) => path_of(&name),
+                    None => String::new(),
+                };
+                tokens(&format!("::__macros::Test::new(){clock}{path}.{run}"))
             }
         });
         let mut outer = TokenStream::new();
@@ -101,6 +105,12 @@ impl Function {
         outer.extend([TokenTree::from(body)]);
         outer
     }
+}
+
+/// Says what the test is called, for the command that repeats a failure.
+fn path_of(name: &str) -> String {
+    let name = name.trim_start_matches("r#");
+    format!(".path(::core::concat!(::core::module_path!(), \"::{name}\"))")
 }
 
 /// Checks what stands before the body: `fn` is at `fn_at`, and its name behind it.

@@ -1,14 +1,19 @@
 //! What the attributes of the feature `macros` expand to. Not for programs to call.
 
 use super::Builder;
-use crate::event_loop::{drop_all_tasks, shuffle, survey, with};
+use crate::event_loop::dump::Dump;
+use crate::event_loop::{drop_all_tasks, is_borrowed, shuffle, survey, with};
+use std::cell::RefCell;
 use std::future::Future;
-use std::thread;
+use std::sync::Once;
+use std::{panic, thread};
 
 /// The settings of one test, and how it is run.
 #[derive(Debug, Default)]
 pub struct Test {
     virtual_clock: bool,
+    /// The path of the function, with that of the module.
+    path: Option<&'static str>,
 }
 
 /// What a test with `seeds` may return.
@@ -41,6 +46,12 @@ impl Test {
         self
     }
 
+    /// Says what the test is called, beginning with the name of the crate.
+    pub fn path(mut self, path: &'static str) -> Test {
+        self.path = Some(path);
+        self
+    }
+
     /// Runs the future that `body` returns, and drops all tasks that it has left behind.
     #[track_caller]
     pub fn run<F: Future>(self, body: impl Fn() -> F) -> F::Output {
@@ -60,8 +71,15 @@ impl Test {
         let last = chosen.unwrap_or(n.saturating_sub(1));
         for seed in chosen.unwrap_or(0).. {
             let _dropped_at_the_end = TidyUp;
-            let report = Report { seed };
-            let outcome = self.run_with(Builder::new().seed(seed), body());
+            let report = Report::new(seed, self.path);
+            let main = async {
+                let outcome = body().await;
+                if outcome.has_failed() {
+                    remember_dump();
+                }
+                outcome
+            };
+            let outcome = self.run_with(Builder::new().seed(seed), main);
             if outcome.has_failed() {
                 report.print();
             }
@@ -84,16 +102,60 @@ impl Test {
 /// Says which seed has failed, also if it has failed by a panic.
 struct Report {
     seed: u64,
+    path: Option<&'static str>,
+}
+
+thread_local! {
+    /// What the tasks were doing when the test failed, if a test with seeds runs on this thread.
+    static AT_FAILURE: RefCell<Option<Option<Dump>>> = const { RefCell::new(None) };
+}
+
+/// Keeps a dump for the report, if a test with seeds runs on this thread.
+fn remember_dump() {
+    // A panic while the loop is borrowed is a fault of this crate, and a second one would hide it.
+    if is_borrowed() {
+        return;
+    }
+    // Also called while a thread ends, when there is nothing left to keep it in.
+    let _ = AT_FAILURE.try_with(|cell| {
+        if let Ok(Some(last)) = cell.try_borrow_mut().as_deref_mut() {
+            *last = Some(survey::dump());
+        }
+    });
+}
+
+/// Has a dump taken at each panic, before the stack unwinds: that drops what the main future holds,
+/// and so changes what the other tasks do.
+fn watch_panics() {
+    static INSTALL: Once = Once::new();
+    INSTALL.call_once(|| {
+        let previous = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            remember_dump();
+            previous(info);
+        }));
+    });
 }
 
 impl Report {
+    fn new(seed: u64, path: Option<&'static str>) -> Report {
+        watch_panics();
+        AT_FAILURE.set(Some(None));
+        Report { seed, path }
+    }
+
     fn print(&self) {
         let seed = self.seed;
+        let dump = AT_FAILURE.take().flatten().unwrap_or_else(survey::dump);
         let thread = thread::current();
-        let name = thread.name().unwrap_or_default();
+        // The harness does not know the crate. With one thread, the tests run on the main thread,
+        // whose name is not that of the test.
+        let name = self.path.and_then(|path| path.split_once("::"));
+        let name = name.map_or(thread.name(), |(_, name)| Some(name));
+        let name = name.unwrap_or_default();
         // The test harness keeps what `eprintln!` writes for those tests that fail.
-        eprintln!("the test has failed under seed {seed}; what is left of its tasks:");
-        eprint!("{}", survey::dump());
+        eprintln!("the test has failed under seed {seed}; its tasks at that moment:");
+        eprint!("{dump}");
         eprintln!("to repeat it: FAHRENHEIT_SEED={seed} cargo test {name}");
     }
 }
@@ -103,6 +165,7 @@ impl Drop for Report {
         if thread::panicking() {
             self.print();
         }
+        AT_FAILURE.set(None);
     }
 }
 
