@@ -45,6 +45,7 @@ use notes::Notes;
 use pool::Pool;
 use reactor::{Poller, Reactor};
 use signallers::Signallers;
+#[cfg(feature = "signal")]
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::mem;
@@ -137,6 +138,7 @@ pub(crate) fn ends_inside_run() -> bool {
 }
 
 /// Says what a registered descriptor stands for, where the kernel knows only a pipe.
+#[cfg(feature = "signal")]
 pub(crate) fn label_fd(fd: RawFd, label: impl Into<Cow<'static, str>>) {
     with(|l| l.reactor.set_label(fd, label));
 }

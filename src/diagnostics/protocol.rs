@@ -168,6 +168,17 @@ impl Records {
                 self.field("direction", direction);
                 self.field("what", Escaped(what));
             }
+            WaitsFor::Event {
+                fd, n_notifiers, ..
+            } => {
+                self.field("for", "event");
+                self.field("fd", fd);
+                self.field("notifiers", n_notifiers);
+            }
+            WaitsFor::Simulated(what) => {
+                self.field("for", "simulated");
+                self.field("what", Escaped(what));
+            }
             WaitsFor::Timer(due) => {
                 self.field("for", "timer");
                 self.time("due", Some(*due));

@@ -22,9 +22,9 @@ pub struct Dump {
     pub unattributed: Vec<WaitsFor>,
     /// Numbers that concern the loop as a whole.
     pub metrics: Metrics,
-    /// True if other threads can have something signal the events of this one: by spawning a task
-    /// or by dropping a `Local`.
-    pub(super) is_reachable: bool,
+    /// True if the events of this thread can be signalled by something that is not listed here: by a
+    /// task that was left out or that another thread spawns, or by the destructor of a `Local`.
+    pub(crate) is_reachable: bool,
 }
 
 /// One task in a [`Dump`].

@@ -142,7 +142,9 @@ fn survey(l: &mut EventLoop, tasks: &[Task], n_shown: Option<usize>) -> Dump {
     Dump {
         tasks: dumps,
         unattributed: found.waits.into_values().flatten().collect(),
-        is_reachable: Arc::strong_count(&l.handles) > 1 || Arc::strong_count(&l.locals) > 1,
+        is_reachable: n_shown.is_some()
+            || Arc::strong_count(&l.handles) > 1
+            || Arc::strong_count(&l.locals) > 1,
         ..Dump::default()
     }
 }

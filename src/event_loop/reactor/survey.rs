@@ -4,6 +4,7 @@ use super::source::Tenure;
 use super::waiters::Parked;
 use super::{Direction, Reactor};
 use crate::event_loop::signallers::Signallers;
+#[cfg(feature = "signal")]
 use std::borrow::Cow;
 use std::os::fd::RawFd;
 use std::sync::Arc;
@@ -19,6 +20,7 @@ pub(super) struct Label {
 
 #[derive(Debug)]
 enum Meaning {
+    #[cfg(feature = "signal")]
     Text(Cow<'static, str>),
     /// The descriptor of an event.
     Event(Arc<Signallers>),
@@ -33,6 +35,7 @@ pub(crate) struct FdCounts {
 
 impl Reactor {
     /// Says what the registered descriptor `fd` stands for, where the kernel knows only a pipe.
+    #[cfg(feature = "signal")]
     pub(crate) fn set_label(&mut self, fd: RawFd, label: impl Into<Cow<'static, str>>) {
         self.insert_label(fd, Meaning::Text(label.into()));
     }
@@ -58,6 +61,7 @@ impl Reactor {
     /// Returns what `fd` stands for, if that was said.
     pub(crate) fn label(&self, fd: RawFd) -> Option<&str> {
         match self.meaning(fd)? {
+            #[cfg(feature = "signal")]
             Meaning::Text(label) => Some(label),
             Meaning::Event(_) => None,
         }
@@ -67,6 +71,7 @@ impl Reactor {
     pub(crate) fn signallers(&self, fd: RawFd) -> Option<&Signallers> {
         match self.meaning(fd)? {
             Meaning::Event(signallers) => Some(signallers),
+            #[cfg(feature = "signal")]
             Meaning::Text(_) => None,
         }
     }
