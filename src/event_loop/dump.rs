@@ -22,8 +22,8 @@ pub struct Dump {
     pub unattributed: Vec<WaitsFor>,
     /// Numbers that concern the loop as a whole.
     pub metrics: Metrics,
-    /// True if the events of this thread can be signalled by something that is not listed here: by a
-    /// task that was left out or that another thread spawns, or by the destructor of a `Local`.
+    /// True if the events of this thread can be signalled by something that is not listed here: a
+    /// task that was left out or that another thread spawns, or the destructor of a `Local`.
     pub(crate) is_reachable: bool,
 }
 

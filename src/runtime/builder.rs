@@ -74,8 +74,8 @@ impl Builder {
     /// A loop is stuck if no task is queued, no timer is armed, no task waits for a descriptor, and
     /// no waker of its tasks can be called: a future has returned `Pending` without arranging to be
     /// woken, or tasks wait for each other, by [`JoinHandle`](crate::task::JoinHandle)s, by
-    /// [`Event`](crate::Event)s of which no [`Notifier`](crate::Notifier) is left, or on a simulated
-    /// network. This is reported after one second, or at once with a
+    /// [`Event`](crate::Event)s of which no [`Notifier`](crate::Notifier) is left, or on a
+    /// simulated network. This is reported after one second, or at once with a
     /// [virtual clock](Builder::virtual_clock), with what each task waits for and where it was
     /// spawned; tasks that await each other are named in their order.
     ///
