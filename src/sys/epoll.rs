@@ -41,6 +41,9 @@ impl Queue {
         self.epoll.0.as_raw_fd()
     }
 
+    /// False: room to write is reported of every descriptor, by the one watch that it has.
+    pub(crate) const REPORTS_ROOM_ON_REQUEST: bool = false;
+
     /// Watches `fd`, in both directions with `Edge` and to read with `Level`.
     pub(crate) fn add(&self, fd: RawFd, generation: u32, trigger: Trigger) -> nix::Result<()> {
         let mut event = EpollEvent::new(flags(trigger), data(fd, generation));
@@ -50,6 +53,11 @@ impl Queue {
             Err(Errno::EEXIST) => self.epoll.modify(lend(&fd, fd), &mut event),
             outcome => outcome,
         }
+    }
+
+    /// Does nothing, because room is reported in any case.
+    pub(crate) fn report_room(&self, _fd: RawFd, _generation: u32) -> nix::Result<()> {
+        Ok(())
     }
 
     /// Returns whether the file behind `fd` is the one that is watched under this number. It is not

@@ -3,6 +3,7 @@
 //! Linux compiles this only with `--cfg fahrenheit_kqueue`, for tests, on a stand-in for the calls.
 
 use super::create::is_above_stdio;
+use super::fd::lend;
 #[cfg(target_os = "linux")]
 use super::kqueue_stand_in::{EvFlags, EventFilter, FilterFlag, KEvent, Kqueue};
 use super::select::Waited;
@@ -12,6 +13,7 @@ use super::{Errno, Event, Trigger};
 use nix::libc;
 #[cfg(not(target_os = "linux"))]
 use nix::sys::event::{EvFlags, EventFilter, FilterFlag, KEvent, Kqueue};
+use nix::sys::stat::{SFlag, fstat};
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::time::Duration;
 
@@ -45,24 +47,34 @@ impl Queue {
         self.kqueue.as_fd().as_raw_fd()
     }
 
-    /// Watches `fd`, in both directions with `Edge` and to read with `Level`.
+    /// Room to write is not reported unless [`report_room`](Queue::report_room) asks for it.
+    pub(crate) const REPORTS_ROOM_ON_REQUEST: bool = true;
+
+    /// Watches `fd` to read.
     pub(crate) fn add(&self, fd: RawFd, generation: u32, trigger: Trigger) -> nix::Result<()> {
-        if trigger == Trigger::Edge && HERE.queues_sockets_only() && !is_socket(fd) {
-            return Err(Errno::EINVAL);
+        // Listeners, which are sockets on every system, are the only ones that are level-triggered.
+        if trigger == Trigger::Edge {
+            if HERE.queues_sockets_only() && !is_socket(fd) {
+                return Err(Errno::EINVAL);
+            }
+            if is_on_disk(fd) {
+                return Err(Errno::EPERM);
+            }
         }
         let flags = match trigger {
             Trigger::Level => EvFlags::EV_ADD,
             Trigger::Edge => EvFlags::EV_ADD | EvFlags::EV_CLEAR,
         };
-        self.change(change(fd, EventFilter::EVFILT_READ, flags, generation))?;
-        if trigger == Trigger::Edge {
-            let write = change(fd, EventFilter::EVFILT_WRITE, flags, generation);
-            if let Err(errno) = self.change(write) {
-                self.remove(fd);
-                return Err(errno);
-            }
-        }
-        Ok(())
+        self.change(change(fd, EventFilter::EVFILT_READ, flags, generation))
+    }
+
+    /// Has the next wait report, once, that there is room to write, now or later.
+    ///
+    /// A filter that stays would also report each time that the peer has taken something, although
+    /// hardly a task ever waits for that: on NetBSD, seven waits of ten ended so.
+    pub(crate) fn report_room(&self, fd: RawFd, generation: u32) -> nix::Result<()> {
+        let flags = EvFlags::EV_ADD | EvFlags::EV_ONESHOT;
+        self.change(change(fd, EventFilter::EVFILT_WRITE, flags, generation))
     }
 
     /// Returns whether the file behind `fd` is watched, to read or to write. It is not if other
@@ -143,6 +155,17 @@ pub(super) fn create() -> nix::Result<Kqueue> {
     Ok(kqueue)
 }
 
+/// Returns true for a file that never waits for anything but a disk.
+///
+/// The BSDs watch these, too, but say nothing of one that has been read to its end, where a read
+/// does not wait either. `select` says of each that it is ready, as epoll says that it cannot be
+/// watched.
+fn is_on_disk(fd: RawFd) -> bool {
+    let kind = fstat(lend(&fd, fd)).map(|found| found.st_mode & SFlag::S_IFMT.bits());
+    let on_disk = [SFlag::S_IFREG, SFlag::S_IFDIR, SFlag::S_IFBLK].map(|kind| kind.bits());
+    kind.is_ok_and(|kind| on_disk.contains(&kind))
+}
+
 fn change(fd: RawFd, filter: EventFilter, flags: EvFlags, generation: u32) -> KEvent {
     KEvent::new(
         fd as usize,
@@ -168,4 +191,51 @@ fn event(event: &KEvent) -> Option<Event> {
         // Not watched: a look at the parked descriptors finds what comes behind urgent data.
         urgent: false,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::net::UnixStream;
+
+    /// What the queue reports now: descriptor, readable, writable.
+    fn pending(queue: &mut Queue) -> Vec<(RawFd, bool, bool)> {
+        let mut events = Vec::new();
+        let each = |event: Event| events.push((event.fd, event.readable, event.writable));
+        let waited = queue.wait(Some(Duration::ZERO), each);
+        assert_eq!(waited, Waited::Ready(events.len()));
+        events
+    }
+
+    #[test]
+    fn room_to_write_is_reported_once_and_only_if_it_is_asked_for() {
+        let mut queue = Queue::new().unwrap();
+        let (ours, _theirs) = UnixStream::pair().unwrap();
+        let fd = ours.as_raw_fd();
+        queue.add(fd, 7, Trigger::Edge).unwrap();
+        assert_eq!(pending(&mut queue), []);
+        for _ in 0..2 {
+            queue.report_room(fd, 7).unwrap();
+            assert_eq!(pending(&mut queue), [(fd, false, true)]);
+            assert_eq!(pending(&mut queue), []);
+        }
+        queue.report_room(fd, 7).unwrap();
+        queue.remove(fd);
+        assert_eq!(pending(&mut queue), []);
+    }
+
+    #[test]
+    fn files_on_a_disk_are_refused_and_other_files_are_not() {
+        let queue = Queue::new().unwrap();
+        let add = |fd: RawFd| queue.add(fd, 1, Trigger::Edge);
+        let file = std::fs::File::open(std::env::current_exe().unwrap()).unwrap();
+        let directory = std::fs::File::open("/").unwrap();
+        for file in [file, directory] {
+            assert_eq!(add(file.as_raw_fd()), Err(Errno::EPERM));
+        }
+        if !HERE.queues_sockets_only() {
+            let (read, _write) = super::super::pipe().unwrap();
+            assert_eq!(add(read.as_raw_fd()), Ok(()));
+        }
+    }
 }

@@ -18,8 +18,8 @@
 //! - EV_EOF says that the other side has gone or has shut its direction down.
 //!
 //! Two differences remain. A number that is closed and then given to the same open file again
-//! counts as never closed, because nothing here learns of a `close`. And regular files are refused,
-//! as epoll refuses them.
+//! counts as never closed, because nothing here learns of a `close`. And every file on a disk
+//! counts as read to its end, so that it is watched and never reported.
 
 mod in_children;
 mod kevent;
@@ -55,6 +55,10 @@ struct Knote {
     serial: u32,
     udata: isize,
     events: EpollFlags,
+    /// EV_ONESHOT: the first event ends it.
+    is_oneshot: bool,
+    /// A file that no epoll takes.
+    is_on_disk: bool,
 }
 
 impl Knote {
@@ -91,18 +95,20 @@ impl Filter {
             _ => EpollFlags::EPOLLOUT,
         };
         events.set(EpollFlags::EPOLLET, flags.intersects(EvFlags::EV_CLEAR));
-        let knote = Knote {
+        let mut knote = Knote {
             file: file_of(fd)?,
             serial: self.next_serial,
             udata,
             events,
+            is_oneshot: flags.intersects(EvFlags::EV_ONESHOT),
+            is_on_disk: false,
         };
         self.next_serial = self.next_serial.wrapping_add(1);
         let mut event = knote.epoll_event(fd);
         match self.epoll.add(borrow(fd), event) {
             // EV_ADD changes a knote that exists.
             Err(Errno::EEXIST) => self.epoll.modify(borrow(fd), &mut event)?,
-            Err(Errno::EPERM) => return Err(Errno::EINVAL),
+            Err(Errno::EPERM) => knote.is_on_disk = true,
             outcome => outcome?,
         }
         self.knotes.insert(fd, knote);
@@ -112,9 +118,11 @@ impl Filter {
     fn delete(&mut self, fd: RawFd) -> nix::Result<()> {
         let file = file_of(fd)?;
         match self.knotes.remove(&fd) {
-            Some(knote) if knote.file == file => self.epoll.delete(borrow(fd)),
-            // None, or one that ended when its descriptor was closed.
-            _ => Err(Errno::ENOENT),
+            // It ended when its descriptor was closed.
+            Some(knote) if knote.file != file => Err(Errno::ENOENT),
+            Some(knote) if knote.is_on_disk => Ok(()),
+            Some(_) => self.epoll.delete(borrow(fd)),
+            None => Err(Errno::ENOENT),
         }
     }
 
@@ -155,6 +163,10 @@ impl Filter {
             let flags = [EvFlags::empty(), EvFlags::EV_EOF][usize::from(at_end)];
             room[n_events] = KEvent::new(fd as usize, self.kind, flags, FilterFlag, 0, knote.udata);
             n_events += 1;
+            if knote.is_oneshot {
+                self.knotes.remove(&fd);
+                self.epoll.delete(borrow(fd))?;
+            }
         }
         Ok((n_events, has_ended))
     }
@@ -164,7 +176,8 @@ impl Filter {
     fn renew(&mut self, outer: &Epoll) -> nix::Result<()> {
         let epoll = inner_epoll()?;
         self.knotes.retain(|&fd, knote| {
-            file_of(fd) == Ok(knote.file) && epoll.add(borrow(fd), knote.epoll_event(fd)).is_ok()
+            let lives_on = file_of(fd) == Ok(knote.file);
+            lives_on && (knote.is_on_disk || epoll.add(borrow(fd), knote.epoll_event(fd)).is_ok())
         });
         self.kind.join(&epoll, outer)?;
         self.epoll = epoll;

@@ -19,7 +19,13 @@ impl Queue {
         match self.0 {}
     }
 
+    pub(crate) const REPORTS_ROOM_ON_REQUEST: bool = false;
+
     pub(crate) fn add(&self, _fd: RawFd, _generation: u32, _trigger: Trigger) -> nix::Result<()> {
+        match self.0 {}
+    }
+
+    pub(crate) fn report_room(&self, _fd: RawFd, _generation: u32) -> nix::Result<()> {
         match self.0 {}
     }
 

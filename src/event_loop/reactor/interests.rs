@@ -65,7 +65,11 @@ impl Reactor {
             let key = if parks {
                 self.n_parked += 1;
                 self.looks.has_guesses |= way.is_guess();
-                self.waiters.park(&mut way.parked, waker, is_owned)
+                let key = self.waiters.park(&mut way.parked, waker, is_owned);
+                if direction == Direction::Write {
+                    self.report_room(token.fd);
+                }
+                key
             } else {
                 self.push(token, direction, needs_select, is_owned, waker).0
             };
@@ -141,8 +145,13 @@ impl Reactor {
                 self.n_parked += usize::from(way.parked.is_empty());
                 self.looks.has_guesses |= way.is_guess();
                 let key = self.waiters.park(&mut way.parked, waker, is_owned);
-                let list = way.parked.rest();
-                return (key, self.purges.is_due(token.fd, number, list, turn));
+                let is_due = self
+                    .purges
+                    .is_due(token.fd, number, way.parked.rest(), turn);
+                if direction == Direction::Write {
+                    self.report_room(token.fd);
+                }
+                return (key, is_due);
             }
             let way = source.ways.get(number);
             if source.trigger == Trigger::Edge || source.tenure == Tenure::Refused {

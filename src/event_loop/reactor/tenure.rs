@@ -1,8 +1,8 @@
 //! The kernel's queue, and which descriptors are given to it.
 
-use super::source::{Belief, Tenure};
-use super::waiters::List;
-use super::{Poller, Reactor};
+use super::source::{Belief, Source, Tenure};
+use super::waiters::{Arena, List};
+use super::{Direction, Poller, Reactor};
 use crate::sys::queue::Queue;
 use crate::sys::{Errno, Trigger, fork};
 use std::collections::BTreeMap;
@@ -88,6 +88,7 @@ impl Reactor {
             return;
         }
         let lists = [self.reads.remove(&fd), self.writes.remove(&fd)];
+        let writes = lists[Direction::Write as usize].is_some();
         for (way, list) in source.ways.iter_mut().zip(lists) {
             if let Some(list) = list {
                 way.parked = self.waiters.park_all(list);
@@ -98,6 +99,37 @@ impl Reactor {
                 // an edge if it is ready.
                 way.belief = Belief::Blocked;
             }
+        }
+        if writes {
+            self.report_room(fd);
+        }
+    }
+
+    /// Has the queue report room to write, for a task that has just been parked.
+    ///
+    /// Where that is asked for each time, room that is there already is reported, too. So no edge
+    /// can have passed before.
+    #[inline]
+    pub(super) fn report_room(&mut self, fd: RawFd) {
+        if Queue::REPORTS_ROOM_ON_REQUEST {
+            self.report_room_once(fd);
+        }
+    }
+
+    fn report_room_once(&mut self, fd: RawFd) {
+        // If the queue is the parent's, the next turn moves all tasks to `select`.
+        let (Some(queue), Some(source)) = (self.own_queue(), self.sources.get(fd)) else {
+            return;
+        };
+        if queue.report_room(fd, source.generation as u32).is_ok() {
+            return;
+        }
+        // The kernel is short of memory, or the other end of a pipe has gone, which is an error on
+        // OpenBSD. `select` takes the descriptor all the same.
+        self.unwatch(fd);
+        if let Some(source) = self.sources.get_mut(fd) {
+            let maps = [&mut self.reads, &mut self.writes];
+            self.n_parked -= unpark(fd, source, maps, &mut self.waiters);
         }
     }
 
@@ -180,18 +212,8 @@ impl Reactor {
         let (reads, writes) = (&mut self.reads, &mut self.writes);
         let waiters = &mut self.waiters;
         self.sources.for_each_mut(|fd, source| {
-            if source.tenure != Tenure::Tenured {
-                return;
-            }
-            source.tenure = Tenure::Young(0);
-            for (map, way) in [&mut *reads, &mut *writes]
-                .into_iter()
-                .zip(&mut source.ways)
-            {
-                if !way.parked.is_empty() {
-                    let list = map.entry(fd).or_insert(List::EMPTY);
-                    waiters.unpark_all(&mut way.parked, list);
-                }
+            if source.tenure == Tenure::Tenured {
+                unpark(fd, source, [&mut *reads, &mut *writes], waiters);
             }
         });
         self.n_parked = 0;
@@ -200,6 +222,26 @@ impl Reactor {
         }
         self.queue.take()
     }
+}
+
+/// Makes the descriptor of `source` a young one, and moves its waiters to the maps, by direction.
+/// Returns in how many directions a task waits for it.
+fn unpark(
+    fd: RawFd,
+    source: &mut Source,
+    maps: [&mut BTreeMap<RawFd, List>; 2],
+    waiters: &mut Arena,
+) -> usize {
+    source.tenure = Tenure::Young(0);
+    let mut n_parked = 0;
+    for (map, way) in maps.into_iter().zip(&mut source.ways) {
+        if !way.parked.is_empty() {
+            let list = map.entry(fd).or_insert(List::EMPTY);
+            waiters.unpark_all(&mut way.parked, list);
+            n_parked += 1;
+        }
+    }
+    n_parked
 }
 
 #[cfg(test)]

@@ -229,6 +229,28 @@ fn a_parked_waker_that_needs_select_is_moved_there() {
 }
 
 #[test]
+#[cfg_attr(fahrenheit_no_queue, ignore = "nothing is tenured without a queue")]
+fn a_task_that_waits_to_write_is_woken_by_the_queue_each_time() {
+    let mut bench = Bench::tenured();
+    let mut bytes = vec![0; 1 << 20];
+    for _ in 0..3 {
+        while (&bench.ours).write(&bytes).is_ok() {}
+        // The edge of what had room before.
+        bench.turn(ZERO);
+        let owner = Owner::Waker;
+        let waker = Waker::noop().clone();
+        let reactor = &mut bench.reactor;
+        reactor.add(bench.token, Direction::Write, false, owner, waker);
+        assert_eq!(bench.turn(ZERO), (0, 0), "it is full");
+        bench.peer.set_nonblocking(true).unwrap();
+        while bench.peer.read(&mut bytes).is_ok() {}
+        assert_eq!(bench.turn(ZERO), (1, 0));
+    }
+    let source = bench.reactor.source(bench.token).unwrap();
+    assert_eq!(source.tenure, Tenure::Tenured);
+}
+
+#[test]
 fn readiness_without_data_backs_off_until_there_is_some() {
     for tenured in [false, !cfg!(fahrenheit_no_queue)] {
         let mut bench = if tenured {
