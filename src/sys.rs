@@ -6,7 +6,7 @@
 //!
 //! **Invariant.** Every descriptor made here is close-on-exec and non-blocking, and closes itself.
 //!
-//! Systems differ in these places, and only in these; `tests/tidy.rs` looks for others:
+//! Systems differ in these places, and only in these; `tests/tidy` looks for others:
 //!
 //! | name | what differs |
 //! |---|---|

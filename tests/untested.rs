@@ -2,13 +2,13 @@
 //! hides what a test prints. Cargo runs the test binaries in the order of their names, and the name
 //! of this one is the last.
 
-#[path = "it/net_util.rs"]
-mod net_util;
+#[path = "util/mod.rs"]
+mod util;
 
 use std::time::Duration;
 
 fn main() {
-    let path = net_util::skips();
+    let path = util::skips();
     if let Ok(text) = std::fs::read_to_string(&path) {
         eprint!("\n{text}");
         eprintln!(

@@ -1,7 +1,5 @@
-//! Who looks at the clock: nobody who need not. A process of its own, because it puts itself
-//! between std and the system's clock.
+//! How often the clock is read. This puts a function between std and the clock of the system.
 #![cfg(all(target_os = "linux", target_pointer_width = "64", feature = "unix"))]
-#![allow(clippy::unwrap_used, reason = "test code")]
 #![allow(unsafe_code)]
 
 use fahrenheit::prelude::*;

@@ -1,11 +1,11 @@
 //! `Io`, `Executor` and `Timer`, each by itself.
 
-use super::LIMIT;
+use crate::N_ALLOCATIONS;
+use crate::util::LIMIT;
 use fahrenheit::hyper::{Executor, Io, Timer};
 use fahrenheit::time::timeout;
 use fahrenheit::{AsyncUnixStream, Local, prelude::*, run};
 use hyper::rt::{Executor as _, Read, ReadBuf, Timer as _, Write};
-use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
@@ -14,32 +14,6 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
-
-thread_local! {
-    /// Number of allocations of this thread.
-    static N_ALLOCATIONS: Cell<u32> = const { Cell::new(0) };
-}
-
-/// Counts allocations for each thread.
-struct Counting;
-
-#[allow(unsafe_code, reason = "an allocator is unsafe")]
-// SAFETY: everything is passed on to the allocator of the system.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        N_ALLOCATIONS.set(N_ALLOCATIONS.get() + 1);
-        // SAFETY: the caller keeps the conditions of this method, which are the same there.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
-        // SAFETY: the caller keeps the conditions of this method, which are the same there.
-        unsafe { System.dealloc(memory, layout) }
-    }
-}
-
-#[global_allocator]
-static COUNTING: Counting = Counting;
 
 /// A stream of another crate: one of ours that is not known by its type.
 struct Foreign(AsyncUnixStream);

@@ -1,43 +1,13 @@
-//! What the steady state allocates: nothing. A process of its own, because it replaces the
-//! allocator.
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
-#![allow(unsafe_code)]
+//! What the steady state allocates: nothing.
 
+use crate::{N_ALLOCATIONS, N_BYTES};
 use fahrenheit::{AsyncTcpListener, AsyncTcpStream, Builder, Event, Poller, prelude::*};
-use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io::{Read, Write};
 use std::rc::Rc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
-
-thread_local! {
-    static N_ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
-    /// Bytes that this thread has allocated, less those that it has freed.
-    static N_BYTES: Cell<isize> = const { Cell::new(0) };
-}
-
-struct Counting;
-
-// SAFETY: every call goes to the system's allocator as it came.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        N_ALLOCATIONS.set(N_ALLOCATIONS.get() + 1);
-        N_BYTES.set(N_BYTES.get() + layout.size() as isize);
-        // SAFETY: the caller has promised what `System` asks for.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        N_BYTES.set(N_BYTES.get() - layout.size() as isize);
-        // SAFETY: the caller has got `pointer` from `alloc`, and so from `System`.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 /// What `body` allocates on this thread when it is done for the second and third time.
 async fn allocations(mut body: impl AsyncFnMut()) -> usize {

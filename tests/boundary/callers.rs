@@ -7,18 +7,10 @@
     feature = "udp",
     feature = "unix"
 ))]
-#![allow(clippy::unwrap_used, reason = "test code")]
 #![allow(unsafe_code)]
 
-#[path = "kinds/kit.rs"]
-#[allow(dead_code, reason = "every test binary uses a part of it")]
-mod kit;
-#[path = "it/net_util.rs"]
-mod net_util;
-#[path = "it/util.rs"]
-#[allow(dead_code, reason = "every test binary uses a part of it")]
-mod util;
-
+use crate::util::kit::{LONG, MS, check, tenured_pair};
+use crate::util::{PASSED, alone, tcp_pair, within};
 use fahrenheit::prelude::*;
 use fahrenheit::process::AsyncCommand;
 use fahrenheit::signal::{Signal, Signals};
@@ -26,8 +18,6 @@ use fahrenheit::time::{sleep, timeout};
 use fahrenheit::{AsyncFd, AsyncTcpListener, AsyncTcpStream, AsyncUdpSocket};
 use fahrenheit::{AsyncUnixDatagram, AsyncUnixListener, AsyncUnixStream};
 use fahrenheit::{fs, run, spawn, yield_now};
-use kit::{LONG, MS, check, tenured_pair};
-use net_util::{PASSED, alone};
 use nix::libc;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::cell::{Cell, RefCell};
@@ -40,7 +30,6 @@ use std::process::Stdio;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
-use util::{tcp_pair, within};
 
 // Waiters have an identity.
 
@@ -245,7 +234,7 @@ fn a_task_may_abort_itself_and_drop_its_own_handle() {
 
 #[test]
 fn a_logger_may_spawn_and_use_sockets() {
-    const NAME: &str = "a_logger_may_spawn_and_use_sockets";
+    let name = test_name!();
     thread_local! {
         static IS_INSIDE: Cell<bool> = const { Cell::new(false) };
         static N_RECORDS: Cell<usize> = const { Cell::new(0) };
@@ -273,7 +262,7 @@ fn a_logger_may_spawn_and_use_sockets() {
         }
         fn flush(&self) {}
     }
-    alone(NAME, || {
+    alone(name, || {
         log::set_logger(&Logger).unwrap();
         log::set_max_level(log::LevelFilter::Trace);
         run(async {
@@ -291,9 +280,9 @@ fn a_logger_may_spawn_and_use_sockets() {
 
 #[test]
 fn a_panic_hook_may_spawn() {
-    const NAME: &str = "a_panic_hook_may_spawn";
+    let name = test_name!();
     thread_local! { static N_TASKS: Cell<usize> = const { Cell::new(0) }; }
-    alone(NAME, || {
+    alone(name, || {
         std::panic::set_hook(Box::new(|_| {
             drop(spawn(async { N_TASKS.set(N_TASKS.get() + 1) }));
             drop(AsyncUdpSocket::bind("127.0.0.1:0"));
@@ -310,8 +299,7 @@ fn a_panic_hook_may_spawn() {
 
 #[test]
 fn a_program_that_a_task_executes_inherits_no_descriptor_and_no_blocked_signal() {
-    const NAME: &str =
-        "a_program_that_a_task_executes_inherits_no_descriptor_and_no_blocked_signal";
+    let name = test_name!();
     const SCRIPT: &str = r#"
         for path in /proc/$$/fd/*; do
             fd=${path##*/}
@@ -323,7 +311,7 @@ fn a_program_that_a_task_executes_inherits_no_descriptor_and_no_blocked_signal()
         grep -q '^SigBlk:[[:space:]]*0*$' /proc/self/status || exit 2
         echo "$PASSED"
     "#;
-    alone(NAME, || {
+    alone(name, || {
         let is_open = |fd: &i32| std::fs::exists(format!("/proc/self/fd/{fd}")).unwrap();
         let before: Vec<_> = (0..256).filter(is_open).map(|fd| fd.to_string()).collect();
         run(async {
@@ -358,8 +346,8 @@ fn a_child_that_is_stopped_has_not_exited() {
 
 #[test]
 fn open_sockets_go_on_when_the_limit_of_descriptors_falls_below_them() {
-    const NAME: &str = "open_sockets_go_on_when_the_limit_of_descriptors_falls_below_them";
-    alone(NAME, || {
+    let name = test_name!();
+    alone(name, || {
         run(async {
             let (mut near, mut far) = tcp_pair();
             let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
@@ -377,8 +365,8 @@ fn open_sockets_go_on_when_the_limit_of_descriptors_falls_below_them() {
 
 #[test]
 fn nothing_that_is_made_takes_the_number_of_a_closed_standard_stream() {
-    const NAME: &str = "nothing_that_is_made_takes_the_number_of_a_closed_standard_stream";
-    alone(NAME, || {
+    let name = test_name!();
+    alone(name, || {
         let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR"));
         let path = folder.join(format!("low-{}", std::process::id()));
         let path = &path;
@@ -431,8 +419,8 @@ fn nothing_that_is_made_takes_the_number_of_a_closed_standard_stream() {
 
 #[test]
 fn the_loop_goes_on_when_a_task_closes_every_descriptor_from_3_up() {
-    const NAME: &str = "the_loop_goes_on_when_a_task_closes_every_descriptor_from_3_up";
-    alone(NAME, || {
+    let name = test_name!();
+    alone(name, || {
         run(async {
             let (near, mut far) = tenured_pair().await;
             let reader = spawn(async move {
@@ -457,8 +445,8 @@ fn the_loop_goes_on_when_a_task_closes_every_descriptor_from_3_up() {
 
 #[test]
 fn a_child_is_waited_for_although_the_queue_of_exits_is_closed_or_replaced() {
-    const NAME: &str = "a_child_is_waited_for_although_the_queue_of_exits_is_closed_or_replaced";
-    alone(NAME, || {
+    let name = test_name!();
+    alone(name, || {
         run(async {
             for is_replaced in [false, true] {
                 let mut child = AsyncCommand::new("sleep").arg("0.3").spawn().unwrap();
@@ -478,8 +466,8 @@ fn a_child_is_waited_for_although_the_queue_of_exits_is_closed_or_replaced() {
 
 #[test]
 fn a_signal_writes_nothing_to_a_file_that_has_the_number_of_its_pipe() {
-    const NAME: &str = "a_signal_writes_nothing_to_a_file_that_has_the_number_of_its_pipe";
-    alone(NAME, || {
+    let name = test_name!();
+    alone(name, || {
         run(async {
             let mut signals = Signals::new([Signal::USR1]).unwrap();
             let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR"));

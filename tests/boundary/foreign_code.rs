@@ -2,22 +2,14 @@
 //! never ends the loop, never takes another task along, and never ends the process. The cases that
 //! change the whole process run in a process of their own.
 #![cfg(feature = "fs")]
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-#[path = "it/net_util.rs"]
-mod net_util;
-#[allow(dead_code)]
-#[path = "it/util.rs"]
-mod util;
-
+use crate::util::{OnDrop, again, alone, is_alone, wait, within};
 use fahrenheit::{Builder, block_on, run, spawn, spawn_blocking, yield_now};
-use net_util::{again, alone, is_alone, wait};
 use std::future::pending;
 use std::panic::panic_any;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
-use util::{OnDrop, within};
 
 /// A value whose destructor panics, as often as the number says: the payload of each panic is such
 /// a value again.
@@ -54,7 +46,8 @@ fn a_payload_whose_destructor_panics_stays_in_its_detached_task() {
 #[test]
 fn a_payload_whose_destructor_panics_is_one_line_in_the_log() {
     within(20, || {
-        let ((), lines) = util::record(|| run(async { drop(spawn(async { panic_any(Bomb(1)) })) }));
+        let ((), lines) =
+            crate::util::record(|| run(async { drop(spawn(async { panic_any(Bomb(1)) })) }));
         assert_eq!(lines.len(), 1, "{lines:?}");
         assert!(lines[0].starts_with("ERROR task "), "{lines:?}");
         assert!(lines[0].ends_with(" panicked"), "{lines:?}");
@@ -86,7 +79,7 @@ fn an_output_and_a_capture_whose_destructors_panic_stay_in_their_task() {
 /// destructors of the payloads, would end the process.
 #[test]
 fn payloads_and_futures_whose_destructors_panic_do_not_abort_a_thread_that_ends() {
-    let name = "payloads_and_futures_whose_destructors_panic_do_not_abort_a_thread_that_ends";
+    let name = test_name!();
     alone(name, || {
         let thread = std::thread::spawn(|| {
             drop(spawn(async {
@@ -210,7 +203,7 @@ fn busy_program(n_done: &Arc<AtomicUsize>) {
         drop(spawn(async move {
             yield_now().await;
             fahrenheit::time::sleep(Duration::from_millis(i)).await;
-            let (mut near, mut far) = util::tcp_pair();
+            let (mut near, mut far) = crate::util::tcp_pair();
             let write = spawn(async move {
                 fahrenheit::time::sleep(Duration::from_millis(1)).await;
                 fahrenheit::prelude::AsyncWriteExt::write_all(&mut far, b"x").await
@@ -228,7 +221,7 @@ fn busy_program(n_done: &Arc<AtomicUsize>) {
 
 #[test]
 fn a_logger_that_panics_once_stops_no_task() {
-    alone("a_logger_that_panics_once_stops_no_task", || {
+    alone(test_name!(), || {
         log::set_logger(&LOGGER).unwrap();
         log::set_max_level(log::LevelFilter::Trace);
         LOGGER.panics_once.store(true, Ordering::SeqCst);
@@ -253,7 +246,7 @@ fn a_logger_that_panics_once_stops_no_task() {
 
 #[test]
 fn a_logger_that_always_panics_stops_no_task() {
-    alone("a_logger_that_always_panics_stops_no_task", || {
+    alone(test_name!(), || {
         log::set_logger(&LOGGER).unwrap();
         log::set_max_level(log::LevelFilter::Trace);
         LOGGER.is_armed.store(true, Ordering::SeqCst);
@@ -308,7 +301,7 @@ fn exit_with_a_lock_held(exit_in: fn(Box<dyn FnOnce()>)) {
 
 #[test]
 fn exit_inside_a_task_runs_no_destructor_of_another_task() {
-    let name = "exit_inside_a_task_runs_no_destructor_of_another_task";
+    let name = test_name!();
     let (code, text) = exits(name, || {
         exit_with_a_lock_held(|exit| {
             drop(spawn(async move { exit() }));
@@ -322,7 +315,7 @@ fn exit_inside_a_task_runs_no_destructor_of_another_task() {
 
 #[test]
 fn exit_inside_the_main_future_runs_no_destructor_of_a_task() {
-    let name = "exit_inside_the_main_future_runs_no_destructor_of_a_task";
+    let name = test_name!();
     let (code, text) = exits(name, || {
         exit_with_a_lock_held(|exit| run(async move { exit() }));
     });
@@ -339,7 +332,7 @@ fn exit_inside_a_waker_and_a_destructor_panics_nowhere() {
             std::process::exit(3);
         }
     }
-    let name = "exit_inside_a_waker_and_a_destructor_panics_nowhere";
+    let name = test_name!();
     let (code, text) = exits(name, || {
         exit_with_a_lock_held(|exit| {
             let waker = std::task::Waker::from(Arc::new(ExitOnWake));

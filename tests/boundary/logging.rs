@@ -1,13 +1,9 @@
 //! What is logged: a process has one logger.
-#![allow(clippy::unwrap_used, reason = "test code")]
 
-#[path = "it/net_util.rs"]
-mod net_util;
-
+use crate::util::{alone, go};
 use fahrenheit::AsyncFd;
 use fahrenheit::prelude::*;
 use log::{LevelFilter, Log, Metadata, Record};
-use net_util::{alone, go};
 use std::io::Write;
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
@@ -67,7 +63,7 @@ fn pair() -> (AsyncFd<UnixStream>, UnixStream) {
 
 #[test]
 fn sf10_sf14_sf15_sh8_sh9_the_life_of_one_read_is_in_the_log() {
-    let name = "sf10_sf14_sf15_sh8_sh9_the_life_of_one_read_is_in_the_log";
+    let name = test_name!();
     alone(name, || {
         record(LevelFilter::Trace);
         let (mut fd, theirs) = pair();
@@ -103,22 +99,22 @@ fn sf10_sf14_sf15_sh8_sh9_the_life_of_one_read_is_in_the_log() {
 
 #[test]
 fn se7_nothing_is_logged_when_the_level_is_off() {
-    alone("se7_nothing_is_logged_when_the_level_is_off", || {
+    alone(test_name!(), || {
         record(LevelFilter::Off);
-        go(net_util::exchange(2, 2)).unwrap();
+        go(crate::util::exchange(2, 2)).unwrap();
         assert_eq!(lines(log::Level::Trace), [""; 0]);
         // The same work does log something, if asked.
         log::set_max_level(LevelFilter::Trace);
-        go(net_util::exchange(2, 2)).unwrap();
+        go(crate::util::exchange(2, 2)).unwrap();
         assert!(lines(log::Level::Trace).len() > 20);
     });
 }
 
 #[test]
 fn sf14_orderly_work_logs_nothing_above_debug() {
-    alone("sf14_orderly_work_logs_nothing_above_debug", || {
+    alone(test_name!(), || {
         record(LevelFilter::Trace);
-        go(net_util::exchange(5, 5)).unwrap();
+        go(crate::util::exchange(5, 5)).unwrap();
         assert_eq!(lines(log::Level::Info), [""; 0]);
         assert!(lines(log::Level::Debug).len() >= 2);
     });
@@ -130,14 +126,14 @@ fn a3_sf10_a_descriptor_closed_behind_the_loop_concerns_its_owner_only() {
     use fahrenheit::time::sleep;
     use std::time::Duration;
 
-    let name = "a3_sf10_a_descriptor_closed_behind_the_loop_concerns_its_owner_only";
+    let name = test_name!();
     alone(name, || {
         record(LevelFilter::Debug);
         go(async {
             let (victim, _peer) = pair();
             let number = victim.as_raw_fd();
             let (mut other, mut theirs) = pair();
-            let cost = net_util::Cost::begin();
+            let cost = crate::util::Cost::begin();
             let reads = async {
                 for _ in 0..5 {
                     assert_eq!(other.read(&mut [0; 8]).await.unwrap(), 1);
@@ -171,7 +167,7 @@ fn a3_sf10_a_descriptor_closed_behind_the_loop_concerns_its_owner_only() {
             let errno = victim.writable().await.unwrap_err().raw_os_error();
             assert_eq!(errno, Some(nix::libc::EBADF));
             std::mem::forget(victim.into_inner());
-            let named = format!("descriptor {number}, registered at tests/logging.rs:");
+            let named = format!("descriptor {number}, registered at tests/boundary/logging.rs:");
             let lines = lines(log::Level::Warn);
             assert_eq!(lines.len(), 1, "{lines:?}");
             assert!(lines[0].starts_with(&named), "{lines:?}");
@@ -179,7 +175,7 @@ fn a3_sf10_a_descriptor_closed_behind_the_loop_concerns_its_owner_only() {
                 .split_once("closed while still registered; task ")
                 .unwrap();
             assert!(
-                who.contains("(\"patient\", spawned at tests/logging.rs:"),
+                who.contains("(\"patient\", spawned at tests/boundary/logging.rs:"),
                 "{lines:?}"
             );
             assert!(who.ends_with(") was waiting for it"), "{lines:?}");
@@ -195,65 +191,65 @@ fn a3_a_tenured_descriptor_closed_behind_the_loop_is_found_as_well() {
     use fahrenheit::time::{interval, sleep};
     use std::time::Duration;
 
-    alone(
-        "a3_a_tenured_descriptor_closed_behind_the_loop_is_found_as_well",
-        || {
-            record(LevelFilter::Debug);
-            go(async {
-                let mut bytes = [0; 8];
-                let (mut victim, mut peer) = pair();
-                let number = victim.as_raw_fd();
-                for _ in 0..20 {
-                    let writes = async {
-                        sleep(Duration::from_millis(1)).await;
-                        peer.write_all(b"x").unwrap();
-                    };
-                    let (n, ()) = futures_util::join!(victim.read(&mut bytes), writes);
-                    assert_eq!(n.unwrap(), 1);
+    alone(test_name!(), || {
+        record(LevelFilter::Debug);
+        go(async {
+            let mut bytes = [0; 8];
+            let (mut victim, mut peer) = pair();
+            let number = victim.as_raw_fd();
+            for _ in 0..20 {
+                let writes = async {
+                    sleep(Duration::from_millis(1)).await;
+                    peer.write_all(b"x").unwrap();
+                };
+                let (n, ()) = futures_util::join!(victim.read(&mut bytes), writes);
+                assert_eq!(n.unwrap(), 1);
+            }
+            let cost = crate::util::Cost::begin();
+            let mut ticks = interval(Duration::from_millis(100));
+            let mut read = victim.read(&mut bytes);
+            let closes = async {
+                sleep(Duration::from_millis(50)).await;
+                nix::unistd::close(number).unwrap();
+                // Whatever else the loop does goes on meanwhile.
+                loop {
+                    ticks.tick().await;
                 }
-                let cost = net_util::Cost::begin();
-                let mut ticks = interval(Duration::from_millis(100));
-                let mut read = victim.read(&mut bytes);
-                let closes = async {
-                    sleep(Duration::from_millis(50)).await;
-                    nix::unistd::close(number).unwrap();
-                    // Whatever else the loop does goes on meanwhile.
-                    loop {
-                        ticks.tick().await;
-                    }
-                };
-                let closes = std::pin::pin!(closes);
-                let failed = match futures_util::future::select(&mut read, closes).await {
-                    futures_util::future::Either::Left((outcome, _)) => outcome,
-                    futures_util::future::Either::Right((never, _)) => never,
-                };
-                cost.check("a closed tenured descriptor", Duration::from_millis(50));
-                let errno = failed.unwrap_err().raw_os_error();
-                assert_eq!(errno, Some(nix::libc::EBADF));
-                std::mem::forget(victim.into_inner());
-                let lines = lines(log::Level::Warn);
-                assert_eq!(lines.len(), 1, "{lines:?}");
-                let named = format!("descriptor {number}, ");
-                assert!(lines[0].starts_with(&named), "{lines:?}");
-                assert!(
-                    lines[0].ends_with("; the main future was waiting for it"),
-                    "{lines:?}"
-                );
-            });
-        },
-    );
+            };
+            let closes = std::pin::pin!(closes);
+            let failed = match futures_util::future::select(&mut read, closes).await {
+                futures_util::future::Either::Left((outcome, _)) => outcome,
+                futures_util::future::Either::Right((never, _)) => never,
+            };
+            cost.check("a closed tenured descriptor", Duration::from_millis(50));
+            let errno = failed.unwrap_err().raw_os_error();
+            assert_eq!(errno, Some(nix::libc::EBADF));
+            std::mem::forget(victim.into_inner());
+            let lines = lines(log::Level::Warn);
+            assert_eq!(lines.len(), 1, "{lines:?}");
+            let named = format!("descriptor {number}, ");
+            assert!(lines[0].starts_with(&named), "{lines:?}");
+            assert!(
+                lines[0].ends_with("; the main future was waiting for it"),
+                "{lines:?}"
+            );
+        });
+    });
 }
 
 #[cfg(target_os = "linux")]
 #[test]
 fn se6_a_wake_up_pipe_closed_behind_the_loop_is_warned_about_with_fd_and_errno() {
-    let name = "se6_a_wake_up_pipe_closed_behind_the_loop_is_warned_about_with_fd_and_errno";
+    let name = test_name!();
     alone(name, || {
         record(LevelFilter::Warn);
         let numbers = std::thread::spawn(|| {
-            let before = net_util::open_fds();
+            let before = crate::util::open_fds();
             fahrenheit::block_on(async {});
-            let pipe: Vec<i32> = net_util::open_fds().difference(&before).copied().collect();
+            let pipe: Vec<i32> = crate::util::open_fds()
+                .difference(&before)
+                .copied()
+                .collect();
             assert_eq!(pipe.len(), 2);
             pipe.iter().for_each(|&fd| nix::unistd::close(fd).unwrap());
             pipe
@@ -273,9 +269,9 @@ fn se6_a_wake_up_pipe_closed_behind_the_loop_is_warned_about_with_fd_and_errno()
 
 #[test]
 fn se6_a_loop_that_ends_in_order_warns_of_nothing() {
-    alone("se6_a_loop_that_ends_in_order_warns_of_nothing", || {
+    alone(test_name!(), || {
         record(LevelFilter::Warn);
-        let thread = std::thread::spawn(|| go(net_util::exchange(2, 2)));
+        let thread = std::thread::spawn(|| go(crate::util::exchange(2, 2)));
         thread.join().unwrap().unwrap();
         assert_eq!(lines(log::Level::Warn), [""; 0]);
     });
@@ -283,7 +279,7 @@ fn se6_a_loop_that_ends_in_order_warns_of_nothing() {
 
 #[test]
 fn a_loop_that_waits_for_ever_says_so_once() {
-    alone("a_loop_that_waits_for_ever_says_so_once", || {
+    alone(test_name!(), || {
         record(LevelFilter::Warn);
         // It never ends, unlike the process.
         std::thread::spawn(|| fahrenheit::run(std::future::pending::<()>()));
@@ -303,7 +299,7 @@ fn a_loop_that_waits_for_ever_says_so_once() {
 
 #[test]
 fn a_slow_poll_is_logged_with_its_task_if_that_was_asked_for() {
-    let name = "a_slow_poll_is_logged_with_its_task_if_that_was_asked_for";
+    let name = test_name!();
     alone(name, || {
         record(LevelFilter::Warn);
         let slow = || async {
@@ -335,7 +331,7 @@ fn a_future_that_waits_without_a_running_loop_says_so_once_per_thread() {
     use std::thread::spawn as thread;
     use std::time::Duration;
     let long = Duration::from_secs(3_600);
-    let name = "a_future_that_waits_without_a_running_loop_says_so_once_per_thread";
+    let name = test_name!();
     alone(name, || {
         record(LevelFilter::Warn);
         let n_lines = || lines(log::Level::Warn).len();

@@ -1,19 +1,14 @@
 //! The end of a process. `exit` ends the process that calls it, so every case runs in a child: this
 //! test binary again, with the name of the case in an environment variable.
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-#[allow(dead_code)]
-#[path = "it/util.rs"]
-mod util;
-
+use crate::util::{OnDrop, again, is_alone, tcp_pair, within};
 use fahrenheit::prelude::*;
 use fahrenheit::time::sleep;
 use fahrenheit::{AsyncTcpStream, Local, block_on, spawn, spawn_blocking, yield_now};
 use std::cell::RefCell;
 use std::future::pending;
-use std::process::Command;
+use std::process::Stdio;
 use std::time::Duration;
-use util::{OnDrop, tcp_pair, within};
 
 const CASE: &str = "FAHRENHEIT_TEARDOWN_CASE";
 
@@ -42,11 +37,8 @@ fn populate() {
     block_on(yield_now());
 }
 
-/// What the child does in the case of that name, if it is the child.
+/// What the child does in the case of that name.
 fn child(case: &str) {
-    if std::env::var(CASE).as_deref() != Ok(case) {
-        return;
-    }
     populate();
     match case {
         "exit outside" => std::process::exit(7),
@@ -98,15 +90,14 @@ fn d1_exit_with_live_tasks_sockets_timers_and_jobs_is_an_orderly_exit() {
         "exit on another thread",
         "end of the thread",
     ];
-    cases.into_iter().for_each(child);
+    let name = test_name!();
+    if is_alone(name) {
+        return child(&std::env::var(CASE).unwrap());
+    }
     for case in cases {
-        within(60, || {
-            let output = Command::new(std::env::current_exe().unwrap())
-                .args(["d1_exit", "--nocapture"])
-                .env(CASE, case)
-                .output()
-                .unwrap();
-            assert_eq!(output.status.code(), Some(7), "{case}: {output:?}");
-        });
+        let mut command = again(name);
+        command.env(CASE, case).stderr(Stdio::piped());
+        let output = within(60, || command.output().unwrap());
+        assert_eq!(output.status.code(), Some(7), "{case}: {output:?}");
     }
 }

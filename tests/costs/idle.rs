@@ -1,14 +1,10 @@
 //! What waiting costs: system calls, wake-ups and CPU time of a whole process.
 #![cfg(target_os = "linux")]
-#![allow(clippy::unwrap_used, reason = "test code")]
 
-#[path = "it/net_util.rs"]
-mod net_util;
-
+use crate::util::{Cost, alone, is_alone, raise_fd_limit, traced};
 use fahrenheit::AsyncTcpListener;
 use fahrenheit::prelude::*;
 use fahrenheit::time::sleep;
-use net_util::{Cost, alone, is_alone, raise_fd_limit, traced};
 use std::ffi::c_long;
 use std::net::TcpStream;
 use std::time::Duration;
@@ -73,7 +69,7 @@ fn sleeps_through(name: &str, body: impl Fn() -> c_long) {
 
 #[test]
 fn sf9_sh8_500_silent_connections_cost_nothing() {
-    sleeps_through("sf9_sh8_500_silent_connections_cost_nothing", || {
+    sleeps_through(test_name!(), || {
         let n = raise_fd_limit().saturating_sub(64).min(1_000) / 2;
         // Without a watchdog, which is a thread; the process that waits for this one has a limit.
         fahrenheit::block_on(async {
@@ -94,7 +90,5 @@ fn sf9_sh8_500_silent_connections_cost_nothing() {
 
 #[test]
 fn sf9_an_empty_loop_sleeps_until_its_timer() {
-    sleeps_through("sf9_an_empty_loop_sleeps_until_its_timer", || {
-        fahrenheit::block_on(idle("being idle"))
-    });
+    sleeps_through(test_name!(), || fahrenheit::block_on(idle("being idle")));
 }

@@ -1,8 +1,8 @@
-//! What a million tasks leave behind. The memory of the whole process is measured, so no other test
-//! may run in it, and this file has one test only.
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
+//! What a million tasks leave behind. The memory of the whole process is measured, so the test runs
+//! in a process of its own.
 #![cfg(target_os = "linux")]
 
+use crate::util::alone;
 use std::time::Duration;
 
 /// Resident memory of this process in MiB.
@@ -14,6 +14,12 @@ fn resident_mib() -> usize {
 
 #[test]
 fn the_memory_of_a_million_tasks_is_given_back_to_the_system() {
+    if let Some(text) = alone(test_name!(), spawn_a_million) {
+        print!("{text}");
+    }
+}
+
+fn spawn_a_million() {
     const N: usize = 1_000_000;
     fahrenheit::run(fahrenheit::time::sleep(Duration::from_millis(1)));
     let before = resident_mib();

@@ -1,13 +1,9 @@
 //! Which system calls are made, and how many: strace watches a process of its own.
 #![cfg(all(target_os = "linux", feature = "udp"))]
-#![allow(clippy::unwrap_used, reason = "test code")]
 
-#[path = "it/net_util.rs"]
-mod net_util;
-
+use crate::util::{connected_pair, go, is_alone, passed, strace, traced, wait};
 use fahrenheit::prelude::*;
 use fahrenheit::{AsyncFd, AsyncTcpListener, AsyncTcpStream, AsyncUdpSocket};
-use net_util::{go, is_alone, passed, strace, tcp_pair, traced, wait};
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, IoSlice, IoSliceMut, Read, Write};
 use std::net::TcpStream;
@@ -102,7 +98,7 @@ fn calls_of(name: &str, n_clients: u32, n_rounds: u32) -> Option<BTreeMap<String
     };
     for _ in 0..n_clients {
         let mut client = TcpStream::connect(("127.0.0.1", port)).unwrap();
-        client.set_read_timeout(Some(net_util::LIMIT)).unwrap();
+        client.set_read_timeout(Some(crate::util::LIMIT)).unwrap();
         client.set_nodelay(true).unwrap();
         for round in 0..n_rounds {
             let word = round.to_be_bytes();
@@ -131,7 +127,7 @@ fn difference(
 
 #[test]
 fn a_round_trip_is_one_wait_one_read_one_write_and_nothing_else() {
-    let name = "a_round_trip_is_one_wait_one_read_one_write_and_nothing_else";
+    let name = test_name!();
     if is_alone(name) {
         return serve();
     }
@@ -175,7 +171,7 @@ fn a_round_trip_is_one_wait_one_read_one_write_and_nothing_else() {
 
 #[test]
 fn a_short_connection_is_its_own_five_calls_and_at_most_four_waits() {
-    let name = "a_short_connection_is_its_own_five_calls_and_at_most_four_waits";
+    let name = test_name!();
     if is_alone(name) {
         return serve();
     }
@@ -207,7 +203,7 @@ fn a_short_connection_is_its_own_five_calls_and_at_most_four_waits() {
 
 #[test]
 fn a_wake_on_the_loops_own_thread_makes_no_call() {
-    let name = "a_wake_on_the_loops_own_thread_makes_no_call";
+    let name = test_name!();
     let log = traced(name, &[], || {
         fahrenheit::block_on(async {
             fahrenheit::yield_now().await;
@@ -234,11 +230,11 @@ fn a_wake_on_the_loops_own_thread_makes_no_call() {
 
 #[test]
 fn sf5_vectored_reads_and_writes_are_one_call_each() {
-    let name = "sf5_vectored_reads_and_writes_are_one_call_each";
+    let name = test_name!();
     let calls = "trace=readv,recvmsg,?recv,recvfrom,writev,sendmsg,?send,sendto";
     let log = traced(name, &["-e", calls], || {
         go(async {
-            let (mut a, mut b) = tcp_pair().await;
+            let (mut a, mut b) = connected_pair().await;
             let slices = [IoSlice::new(b"one "), IoSlice::new(b"two")];
             assert_eq!(a.write_vectored(&slices).await.unwrap(), 7);
             let (mut first, mut rest) = ([0; 2], [0; 8]);
@@ -258,7 +254,7 @@ fn sf5_vectored_reads_and_writes_are_one_call_each() {
 /// another.
 #[test]
 fn two_thousand_datagrams_in_turn_take_at_most_two_receives_each() {
-    let name = "two_thousand_datagrams_in_turn_take_at_most_two_receives_each";
+    let name = test_name!();
     const N: i64 = 1_000;
     let log = traced(name, &["-e", "trace=?recv,recvfrom"], || {
         go(async {
@@ -290,10 +286,10 @@ fn two_thousand_datagrams_in_turn_take_at_most_two_receives_each() {
 
 #[test]
 fn e7_every_write_to_a_socket_forbids_the_signal() {
-    let name = "e7_every_write_to_a_socket_forbids_the_signal";
+    let name = test_name!();
     let log = traced(name, &["-e", "trace=?send,sendto,sendmsg,writev"], || {
         go(async {
-            let (mut a, _b) = tcp_pair().await;
+            let (mut a, _b) = connected_pair().await;
             a.write_all(b"plain").await.unwrap();
             let slices = [IoSlice::new(b"vect"), IoSlice::new(b"ored")];
             assert_eq!(a.write_vectored(&slices).await.unwrap(), 8);
@@ -310,7 +306,7 @@ fn e7_every_write_to_a_socket_forbids_the_signal() {
 /// Linux takes any length that is long enough, but illumos takes no other.
 #[test]
 fn addresses_are_passed_with_exactly_the_length_of_their_family() {
-    let name = "addresses_are_passed_with_exactly_the_length_of_their_family";
+    let name = test_name!();
     let log = traced(name, &["-e", "trace=bind,connect"], || {
         go(async {
             for addr in ["127.0.0.1:0", "[::1]:0"] {
@@ -336,16 +332,16 @@ fn addresses_are_passed_with_exactly_the_length_of_their_family() {
 
 #[test]
 fn d5_no_descriptor_is_closed_twice() {
-    let name = "d5_no_descriptor_is_closed_twice";
+    let name = test_name!();
     let log = traced(name, &["-e", "trace=close"], || {
         let session = || {
             go(async {
-                net_util::exchange(10, 3).await.unwrap();
-                let (a, b) = tcp_pair().await;
+                crate::util::exchange(10, 3).await.unwrap();
+                let (a, b) = connected_pair().await;
                 let (read, write) = a.into_split();
                 drop(read.reunite(write).unwrap().into_std());
                 drop(AsyncFd::new(b.into_std()).unwrap().into_inner());
-                let refusing = net_util::Refusing::new();
+                let refusing = crate::util::Refusing::new();
                 AsyncTcpStream::connect(refusing.addr).await.unwrap_err();
                 fahrenheit::spawn_blocking(|| {}).await.unwrap();
             });
@@ -362,10 +358,10 @@ fn d5_no_descriptor_is_closed_twice() {
 #[cfg(not(fahrenheit_plain_flags))]
 #[test]
 fn d4_every_descriptor_is_made_close_on_exec_at_once() {
-    let name = "d4_every_descriptor_is_made_close_on_exec_at_once";
+    let name = test_name!();
     let calls = "trace=socket,accept,accept4,?pipe,pipe2,eventfd2,?epoll_create,epoll_create1";
     let log = traced(name, &["-e", calls], || {
-        go(net_util::exchange(5, 3)).unwrap();
+        go(crate::util::exchange(5, 3)).unwrap();
     });
     let Some(log) = log else { return };
     let made: Vec<_> = log.lines().filter(|line| line.contains(") = ")).collect();
@@ -379,7 +375,7 @@ fn d4_every_descriptor_is_made_close_on_exec_at_once() {
 
 #[test]
 fn sf9_waiting_for_a_timer_is_one_wait() {
-    let name = "sf9_waiting_for_a_timer_is_one_wait";
+    let name = test_name!();
     let calls = "trace=?select,pselect6,?epoll_wait,?epoll_pwait,?epoll_pwait2";
     let log = traced(name, &["-e", calls], || {
         go(fahrenheit::time::sleep(Duration::from_millis(300)));

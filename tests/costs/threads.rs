@@ -1,19 +1,14 @@
-//! How many threads there are. They belong to the whole process, so that no other test may run in
-//! it, and this file has one test only.
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
+//! How many threads there are. They belong to the whole process, so the test runs in a process of
+//! its own.
 #![cfg(target_os = "linux")]
 
-#[allow(dead_code)]
-#[path = "it/util.rs"]
-mod util;
-
+use crate::util::{alone, round_trips_in, within};
 use fahrenheit::time::sleep;
 use fahrenheit::{AsyncTcpListener, AsyncTcpStream, run, spawn, spawn_blocking};
 use futures_util::future::join_all;
 use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::Duration;
-use util::{round_trips_in, within};
 
 fn n_threads() -> usize {
     std::fs::read_dir("/proc/self/task").unwrap().count()
@@ -62,8 +57,10 @@ fn no_thread_stays() {
 
 #[test]
 fn sh10_sn3_sn6_threads_come_when_asked_for_and_leave_with_their_loop() {
-    within(60, || {
-        no_hidden_thread();
-        no_thread_stays();
+    alone(test_name!(), || {
+        within(60, || {
+            no_hidden_thread();
+            no_thread_stays();
+        });
     });
 }

@@ -2,15 +2,11 @@
 //! what was acknowledged is in the file. Calls are made slow by strace, so that a dropped operation
 //! is still under way when the next one begins.
 #![cfg(all(target_os = "linux", feature = "fs"))]
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-#[path = "it/net_util.rs"]
-mod net_util;
-
+use crate::util::{alone, traced};
 use fahrenheit::prelude::*;
 use fahrenheit::{Builder, block_on, fs, time::sleep};
 use futures_util::poll;
-use net_util::{alone, traced};
 use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -36,7 +32,7 @@ async fn create(path: &PathBuf) -> fs::File {
 
 #[test]
 fn a_dropped_set_len_takes_effect_before_later_writes() {
-    let name = "a_dropped_set_len_takes_effect_before_later_writes";
+    let name = test_name!();
     let delay = ["-e", "inject=ftruncate:delay_enter=600000"];
     let log = traced(name, &delay, || {
         let path = scratch(name);
@@ -61,7 +57,7 @@ fn a_dropped_set_len_takes_effect_before_later_writes() {
 
 #[test]
 fn a_dropped_sync_does_not_keep_the_file() {
-    let name = "a_dropped_sync_does_not_keep_the_file";
+    let name = test_name!();
     let log = traced(name, &["-e", "inject=fsync:delay_enter=600000"], || {
         let path = scratch(name);
         block_on(async {
@@ -139,7 +135,7 @@ fn a_file_can_be_used_again_after_a_read_without_threads() {
 #[allow(unsafe_code)]
 fn a_read_that_stays_with_the_parent_of_a_fork_is_an_error_once() {
     use nix::sys::wait::{WaitStatus, waitpid};
-    let name = "a_read_that_stays_with_the_parent_of_a_fork_is_an_error_once";
+    let name = test_name!();
     alone(name, || {
         let (read, write) = nix::unistd::pipe().unwrap();
         let mut file = fs::File::from_std(read.into());
@@ -331,7 +327,7 @@ async fn open_pair(ours: &PathBuf, theirs: &PathBuf) -> Pair {
 }
 
 /// How many sequences of operations are tried. The documented count is tried by
-/// `FAHRENHEIT_FILE_SEQUENCES=10000 cargo test --release --test file_order`.
+/// `FAHRENHEIT_FILE_SEQUENCES=10000 cargo test --release --test files`.
 fn n_sequences() -> u64 {
     let wanted = std::env::var("FAHRENHEIT_FILE_SEQUENCES").ok();
     wanted.map_or(300, |n| n.parse().unwrap())

@@ -1,8 +1,8 @@
-//! How much memory a copy takes. The high-water mark belongs to the whole process, so that no other
-//! test may run in it, and this file has one test only.
+//! How much memory a copy takes. The high-water mark belongs to the whole process, so that the test
+//! runs in a process of its own.
 #![cfg(all(target_os = "linux", feature = "fs"))]
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+use crate::util::alone;
 use fahrenheit::fs;
 use fahrenheit::prelude::*;
 use nix::sys::resource::{UsageWho, getrusage};
@@ -36,9 +36,16 @@ fn check(path: &Path, n_mib: u64) {
     assert_eq!(file.read(&mut bytes).unwrap(), 0);
 }
 
-/// For a large file, say how large: `COPY_MIB=1024 cargo test --test memory -- --nocapture`.
+/// For a large file, say how large:
+/// `COPY_MIB=1024 cargo test --test files memory:: -- --nocapture`.
 #[test]
 fn sn4_copying_a_file_takes_the_same_memory_however_long_it_is() {
+    if let Some(text) = alone(test_name!(), copy) {
+        print!("{text}");
+    }
+}
+
+fn copy() {
     let n_mib = std::env::var("COPY_MIB").map_or(64, |text| text.parse().unwrap());
     let scratch = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
     let name = |end| scratch.join(format!("memory-{}-{end}", std::process::id()));

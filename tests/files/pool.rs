@@ -1,19 +1,12 @@
 //! The blocking pool where no thread may or can be started. How many threads there are and how much
 //! address space they find is a matter of the whole process, so each test gets one of its own.
 #![cfg(all(target_os = "linux", feature = "fs"))]
-#![allow(clippy::unwrap_used, reason = "test code")]
 #![allow(unsafe_code)]
 
-#[path = "it/net_util.rs"]
-mod net_util;
-#[path = "it/util.rs"]
-#[allow(dead_code, reason = "every test binary uses a part of it")]
-mod util;
-
+use crate::util::{alone, poll_with, record};
 use fahrenheit::net::lookup_host;
 use fahrenheit::prelude::*;
 use fahrenheit::{AsyncTcpListener, AsyncTcpStream, Builder, fs, run, spawn_blocking};
-use net_util::alone;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::ForkResult;
@@ -21,7 +14,6 @@ use std::io::ErrorKind;
 use std::sync::mpsc::channel;
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
-use util::{poll_once, record};
 
 /// How many threads there are but for the one of the test harness, which waits for the test.
 fn n_threads() -> usize {
@@ -46,8 +38,8 @@ fn without_room_for_a_thread<R>(f: impl FnOnce() -> R) -> R {
 
 #[test]
 fn h1_a_job_for_which_no_thread_can_be_started_is_an_error_and_the_next_works() {
-    const NAME: &str = "h1_a_job_for_which_no_thread_can_be_started_is_an_error_and_the_next_works";
-    alone(NAME, || {
+    let name = test_name!();
+    alone(name, || {
         run(async {
             let job = without_room_for_a_thread(|| spawn_blocking(|| 1));
             let error = job.await.unwrap_err();
@@ -64,8 +56,8 @@ fn h1_a_job_for_which_no_thread_can_be_started_is_an_error_and_the_next_works() 
 
 #[test]
 fn readers_and_writers_never_say_would_block_when_no_thread_can_be_started() {
-    const NAME: &str = "readers_and_writers_never_say_would_block_when_no_thread_can_be_started";
-    alone(NAME, || {
+    let name = test_name!();
+    alone(name, || {
         run(async {
             let mut file = fs::File::from_std(std::fs::File::open("Cargo.toml").unwrap());
             // The traits of futures-io forbid `WouldBlock`: there, the future has to wait instead,
@@ -73,10 +65,10 @@ fn readers_and_writers_never_say_would_block_when_no_thread_can_be_started() {
             // polled, and so submits its job, while there is no room.
             let mut buffer = [0; 3];
             let mut read = file.read(&mut buffer);
-            let read_polled = without_room_for_a_thread(|| poll_once(&mut read, Waker::noop()));
+            let read_polled = without_room_for_a_thread(|| poll_with(&mut read, Waker::noop()));
             let mut metadata = Box::pin(fs::metadata("/"));
             let metadata_polled =
-                without_room_for_a_thread(|| poll_once(&mut metadata, Waker::noop()));
+                without_room_for_a_thread(|| poll_with(&mut metadata, Waker::noop()));
             let outcomes = [
                 match read_polled {
                     Poll::Ready(outcome) => outcome.map(drop),
@@ -101,10 +93,10 @@ fn readers_and_writers_never_say_would_block_when_no_thread_can_be_started() {
 
 #[test]
 fn sn6_a_thread_ends_after_five_idle_seconds_and_the_process_has_none_left() {
-    const NAME: &str = "sn6_a_thread_ends_after_five_idle_seconds_and_the_process_has_none_left";
+    let name = test_name!();
     /// Longer than any thread has to wait for a processor.
     const SLOW: Duration = Duration::from_secs(60);
-    alone(NAME, || {
+    alone(name, || {
         run(async {
             spawn_blocking(|| ()).await.unwrap();
             let start = Instant::now();
@@ -124,8 +116,8 @@ fn sn6_a_thread_ends_after_five_idle_seconds_and_the_process_has_none_left() {
 
 #[test]
 fn h1_a_job_waits_for_a_thread_that_is_there_if_another_cannot_be_started() {
-    const NAME: &str = "h1_a_job_waits_for_a_thread_that_is_there_if_another_cannot_be_started";
-    alone(NAME, || {
+    let name = test_name!();
+    alone(name, || {
         run(async {
             let (release, busy) = channel::<()>();
             let (started, wait) = channel();
@@ -148,9 +140,8 @@ fn h1_a_job_waits_for_a_thread_that_is_there_if_another_cannot_be_started() {
 
 #[test]
 fn sn3_h1_with_no_blocking_threads_the_loop_has_one_thread_whatever_is_asked_for() {
-    const NAME: &str =
-        "sn3_h1_with_no_blocking_threads_the_loop_has_one_thread_whatever_is_asked_for";
-    alone(NAME, || {
+    let name = test_name!();
+    alone(name, || {
         // One, and what an emulator adds.
         let before = n_threads();
         let builder = Builder::new().blocking_threads(0);
@@ -185,10 +176,9 @@ fn sn3_h1_with_no_blocking_threads_the_loop_has_one_thread_whatever_is_asked_for
 
 #[test]
 fn d3_a_file_that_is_being_written_when_the_process_forks_goes_on_in_both() {
-    const NAME: &str = "d3_a_file_that_is_being_written_when_the_process_forks_goes_on_in_both";
-    let name = format!("pool-{}", std::process::id());
-    let path = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-    alone(NAME, || {
+    let file = format!("pool-{}", std::process::id());
+    let path = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(file);
+    alone(test_name!(), || {
         let builder = Builder::new().blocking_threads(1);
         let main = builder.run(async {
             let mut file = fs::File::create(&path).await.unwrap();

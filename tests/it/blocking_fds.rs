@@ -1,7 +1,6 @@
 //! `AsyncFd` on descriptors that block: the loop goes on.
-#![allow(clippy::unwrap_used, reason = "test code")]
 
-use super::net_util::go;
+use crate::util::go;
 use fahrenheit::AsyncFd;
 use fahrenheit::prelude::*;
 use fahrenheit::time::{sleep, timeout};

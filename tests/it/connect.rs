@@ -1,7 +1,6 @@
 //! Making connections: refusals, several addresses, limits, names.
-#![allow(clippy::unwrap_used, reason = "test code")]
 
-use super::net_util::{Refusing, go, poll_once, silent, tcp_pair};
+use crate::util::{Refusing, connected_pair, go, poll_once, silent};
 use fahrenheit::{AsyncTcpListener, AsyncTcpStream};
 use std::io;
 use std::net::SocketAddr;
@@ -111,7 +110,7 @@ fn e4_the_outcome_of_a_refusal_is_told_once_and_leaves_no_error_behind() {
             assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
             assert!(error.raw_os_error().is_some());
         }
-        let (client, server) = tcp_pair().await;
+        let (client, server) = connected_pair().await;
         assert!(client.take_error().unwrap().is_none());
         assert!(server.take_error().unwrap().is_none());
     });
@@ -136,8 +135,8 @@ fn h5_a_name_is_looked_up_and_an_unknown_one_is_an_error() {
 #[test]
 fn sf3_ipv6_addresses_connect_where_there_are_any() {
     let Ok(listener) = AsyncTcpListener::bind("[::1]:0") else {
-        let name = "connect::sf3_ipv6_addresses_connect_where_there_are_any";
-        return super::net_util::skip(name, "this machine has no IPv6");
+        let name = test_name!();
+        return crate::util::skip(name, "this machine has no IPv6");
     };
     let addr = listener.local_addr().unwrap();
     assert!(addr.is_ipv6());
@@ -172,7 +171,7 @@ fn e5_a_connection_to_itself_is_told_by_its_addresses() {
         stream.read_exact(&mut bytes).await.unwrap();
         assert_eq!(&bytes, b"me");
         // An ordinary connection has two different ends.
-        let (client, _server) = tcp_pair().await;
+        let (client, _server) = connected_pair().await;
         assert_ne!(client.local_addr().unwrap(), client.peer_addr().unwrap());
     });
 }

@@ -1,9 +1,7 @@
 //! Time and order as inputs of a test: the virtual clock, and seeds.
-//!
-//! A binary of its own because one of the tests sets an environment variable for a child process.
 #![cfg(feature = "process")]
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+use crate::util::{again, is_alone};
 use fahrenheit::prelude::*;
 use fahrenheit::process::AsyncCommand;
 use fahrenheit::{AsyncTcpListener, AsyncTcpStream, Builder, Event, time};
@@ -268,18 +266,13 @@ fn timers_and_descriptors_that_are_ready_together_are_reordered() {
 
 #[test]
 fn the_seed_of_the_environment_takes_precedence() {
-    const CHILD: &str = "FAHRENHEIT_TEST_CHILD";
-    if std::env::var_os(CHILD).is_some() {
+    let name = test_name!();
+    if is_alone(name) {
         println!("trace: {:?}", trace(Builder::new().seed(1)));
         return;
     }
     let child = |seed: &str| {
-        let mut command = std::process::Command::new(std::env::current_exe().unwrap());
-        let test = "the_seed_of_the_environment_takes_precedence";
-        command
-            .args(["--exact", test, "--nocapture"])
-            .env(CHILD, "1");
-        let output = command.env("FAHRENHEIT_SEED", seed).output().unwrap();
+        let output = again(name).env("FAHRENHEIT_SEED", seed).output().unwrap();
         let text = String::from_utf8(output.stdout).unwrap();
         let begin = text.find("trace: ").unwrap();
         text[begin..].lines().next().unwrap().to_owned()

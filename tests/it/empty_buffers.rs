@@ -1,7 +1,6 @@
 //! Reading into nothing, as writing nothing, is answered at once: there is nothing to wait for.
-#![allow(clippy::unwrap_used, reason = "test code")]
 
-use super::net_util::{go, poll_once, tcp_pair};
+use crate::util::{connected_pair, go, poll_once};
 use fahrenheit::prelude::*;
 use fahrenheit::{AsyncFd, AsyncUnixStream};
 use futures_io::AsyncRead;
@@ -25,7 +24,7 @@ fn reads_nothing_at_once(name: &str, read: &mut (impl AsyncRead + Unpin)) {
 #[test]
 fn reading_nothing_from_a_silent_descriptor_succeeds_at_once() {
     go(async {
-        let (tcp, _tcp) = tcp_pair().await;
+        let (tcp, _tcp) = connected_pair().await;
         let (unix, _unix) = AsyncUnixStream::pair().unwrap();
         let (pipe, _writer) = fahrenheit::io::pipe().unwrap();
         let (blocking, _write) = nix::unistd::pipe().unwrap();
@@ -53,7 +52,7 @@ fn reading_nothing_from_a_silent_descriptor_succeeds_at_once() {
 #[test]
 fn trying_to_read_or_write_nothing_is_no_reason_to_wait() {
     go(async {
-        let (tcp, _tcp) = tcp_pair().await;
+        let (tcp, _tcp) = connected_pair().await;
         let (blocking, write) = nix::unistd::pipe().unwrap();
         let blocking = AsyncFd::new(File::from(blocking)).unwrap();
         let write = AsyncFd::new(File::from(write)).unwrap();

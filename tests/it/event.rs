@@ -1,6 +1,6 @@
 //! Signals from outside of the loop: `Event` and `Notifier`.
 
-use crate::util::{Count, poll_once, within};
+use crate::util::{Count, poll_with, within};
 use fahrenheit::time::{sleep, timeout};
 use fahrenheit::{Event, Notifier, block_on, run, spawn, turn, yield_now};
 use futures_util::future::{join, join_all};
@@ -100,7 +100,7 @@ fn se18_a_wait_that_was_given_up_loses_no_signal() {
             for _ in 0..100 {
                 let mut given_up = Box::pin(event.wait());
                 let (_, waker) = Count::waker();
-                assert!(poll_once(&mut given_up, &waker).is_pending());
+                assert!(poll_with(&mut given_up, &waker).is_pending());
                 event.notifier().notify().unwrap();
                 drop(given_up);
                 event.wait().await.unwrap();
@@ -146,7 +146,7 @@ fn se16_only_the_task_whose_event_was_signalled_is_polled() {
             let counts: Vec<_> = events.iter().map(|_| Count::waker()).collect();
             let mut waits: Vec<_> = events.iter().map(|event| Box::pin(event.wait())).collect();
             for (wait, (_, waker)) in waits.iter_mut().zip(&counts) {
-                assert!(poll_once(wait, waker).is_pending());
+                assert!(poll_with(wait, waker).is_pending());
             }
             let mut expected = vec![0; 50];
             for n in [31, 0, 49] {
@@ -155,7 +155,7 @@ fn se16_only_the_task_whose_event_was_signalled_is_polled() {
                 let woken: Vec<_> = counts.iter().map(|(count, _)| count.get()).collect();
                 expected[n] = 1;
                 assert_eq!(woken, expected);
-                assert!(poll_once(&mut waits[n], &counts[n].1).is_ready());
+                assert!(poll_with(&mut waits[n], &counts[n].1).is_ready());
             }
         });
     });

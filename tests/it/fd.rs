@@ -1,7 +1,6 @@
 //! `AsyncFd`: any descriptor, waited for.
-#![allow(clippy::unwrap_used, reason = "test code")]
 
-use super::net_util::go;
+use crate::util::go;
 use fahrenheit::prelude::*;
 use fahrenheit::time::{sleep, timeout};
 use fahrenheit::{AsyncFd, RegisterError};
@@ -102,7 +101,7 @@ fn a12_se12_unread_data_does_not_spin_the_loop() {
         fahrenheit::yield_now().await;
         theirs.write_all(&[7; 1_000]).unwrap();
         let mut fd = reader.await.unwrap();
-        let cost = super::net_util::Cost::begin();
+        let cost = crate::util::Cost::begin();
         sleep(Duration::from_secs(1)).await;
         cost.check("1 s beside unread data", Duration::from_millis(5));
         fd.read_exact(&mut [0; 999]).await.unwrap();

@@ -47,6 +47,8 @@ const MAX_QUEUED: usize = 256 * 1024;
 fn a_file_over_a_pipe_that_is_not_read_queues_at_most_twice_256_kib() {
     within(60, || {
         let (reader, writer) = nix::unistd::pipe().unwrap();
+        // What the pipe holds is written, and so not queued any more.
+        const PIPE: usize = 64 * 1024;
         let (n_taken, n_read) = run(async {
             let mut file = fs::File::from_std(writer.into());
             let mut n_taken = 0;
@@ -70,7 +72,7 @@ fn a_file_over_a_pipe_that_is_not_read_queues_at_most_twice_256_kib() {
         });
         assert_eq!(n_taken, n_read);
         assert!(
-            (MAX_QUEUED..=2 * MAX_QUEUED).contains(&n_taken),
+            (MAX_QUEUED..=2 * MAX_QUEUED + PIPE).contains(&n_taken),
             "{n_taken}"
         );
     });

@@ -1,6 +1,6 @@
 //! [`fahrenheit::task::Handle`]: tasks that other threads spawn.
 
-use crate::util::{Count, OnDrop, counted, poll_once, record, text, within};
+use crate::util::{Count, OnDrop, counted, poll_with, record, text, within};
 use fahrenheit::task::{Handle, RemoteJoinHandle};
 use fahrenheit::{block_on, run, spawn, yield_now};
 use std::cell::RefCell;
@@ -310,11 +310,11 @@ fn large_futures_and_outputs_arrive_whole() {
 fn only_the_waker_of_the_last_poll_is_woken() {
     let mut task = Handle::current().spawn(async {});
     let ((first, first_waker), (second, second_waker)) = (Count::waker(), Count::waker());
-    assert!(poll_once(&mut task, &first_waker).is_pending());
-    assert!(poll_once(&mut task, &second_waker).is_pending());
+    assert!(poll_with(&mut task, &first_waker).is_pending());
+    assert!(poll_with(&mut task, &second_waker).is_pending());
     run(async {});
     assert_eq!((first.get(), second.get()), (0, 1));
-    assert!(poll_once(&mut task, &first_waker).is_ready());
+    assert!(poll_with(&mut task, &first_waker).is_ready());
 }
 
 /// Many threads spawn on a loop that ends meanwhile: each handle returns an output or an error, and

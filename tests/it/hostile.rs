@@ -1,6 +1,6 @@
 //! Wakers that do things: whatever happens to a waker may run code that comes back into the loop.
 
-use crate::util::{Count, Event, arm, n_strikes, poll_once, tcp_pair, with_hostile_waker, within};
+use crate::util::{Count, Event, arm, n_strikes, poll_with, tcp_pair, with_hostile_waker, within};
 use fahrenheit::prelude::*;
 use fahrenheit::time::{Sleep, sleep};
 use fahrenheit::{AsyncTcpStream, run, spawn, yield_now};
@@ -57,7 +57,7 @@ fn start_a_timer() -> Deed {
     Deed {
         act: Box::new(move || {
             let mut sleep = sleep(Duration::from_millis(30));
-            assert!(poll_once(&mut sleep, Waker::noop()).is_pending());
+            assert!(poll_with(&mut sleep, Waker::noop()).is_pending());
             theirs.replace(Some(sleep));
         }),
         check: Box::pin(async move {

@@ -1,8 +1,4 @@
 //! Feature `hyper`: servers for HTTP/1 and HTTP/2, and the types that hyper is given.
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
-
-#[path = "hyper/parts.rs"]
-mod parts;
 
 use fahrenheit::hyper::{serve, serve_connection, serve_until};
 use fahrenheit::time::{sleep, timeout};

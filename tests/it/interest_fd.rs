@@ -2,8 +2,7 @@
 #![cfg(target_os = "linux")]
 #![allow(unsafe_code, reason = "to close a descriptor behind its owner")]
 
-use crate::net_util::alone;
-use crate::util::{echo, round_trip, tcp_pair, within};
+use crate::util::{alone, echo, round_trip, tcp_pair, within};
 use fahrenheit::prelude::*;
 use fahrenheit::time::sleep;
 use fahrenheit::{AsyncFd, InterestFd, interest_fd, spawn, task::JoinHandle, turn};
@@ -219,9 +218,8 @@ fn urgent_data_and_room_to_write_make_it_readable() {
 fn a_host_without_anything_else_to_do_lets_the_loop_notice_a_closed_descriptor() {
     // In a process of its own: another test would take the number that is closed, and then a file
     // is behind it, of which the loop knows nothing.
-    const NAME: &str =
-        "interest_fd::a_host_without_anything_else_to_do_lets_the_loop_notice_a_closed_descriptor";
-    alone(NAME, || {
+    let name = test_name!();
+    alone(name, || {
         within(60, || {
             let (near, _far) = tcp_pair();
             let number = near.as_raw_fd();

@@ -1,8 +1,7 @@
 //! `Local`: used on its own thread and on others, and dropped on others.
 
 #[cfg(all(target_os = "linux", target_arch = "x86_64", target_env = "gnu"))]
-use crate::net_util::skip;
-use crate::util::{OnDrop, counted, tcp_pair, text, within};
+use crate::util::{OnDrop, counted, skip, tcp_pair, text, within};
 use fahrenheit::{Local, block_on, prelude::*, run, spawn, time::sleep};
 use futures_channel::oneshot;
 use futures_util::io::{AllowStdIo, BufReader, Cursor};
@@ -418,10 +417,7 @@ fn the_compiler_says_that_types_without_send_can_be_sent_inside_a_local() {
     ];
     for name in types {
         let Some(text) = explanation(name) else {
-            return skip(
-                "the_compiler_says_that_types_without_send_can_be_sent_inside_a_local",
-                "there is no compiler",
-            );
+            return skip(test_name!(), "there is no compiler");
         };
         let first = text.lines().next().unwrap_or_default();
         assert!(first.contains("SendableOnlyInsideLocal"), "{name}: {text}");

@@ -1,5 +1,4 @@
 //! The attributes of the feature `macros`: what they run, and what they say about mistakes.
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use fahrenheit::{spawn, time, yield_now};
 use std::cell::{Cell, RefCell};
@@ -84,7 +83,7 @@ async fn planted_failure() {
 fn a_failing_seed_is_printed_with_a_dump_and_the_command_that_repeats_it() {
     let run = |seed: Option<&str>| {
         let mut command = Command::new(std::env::current_exe().unwrap());
-        command.args(["--ignored", "--exact", "planted_failure"]);
+        command.args(["--ignored", "--exact", "macros::planted_failure"]);
         if let Some(seed) = seed {
             command.env("FAHRENHEIT_SEED", seed);
         }
@@ -103,7 +102,7 @@ fn a_failing_seed_is_printed_with_a_dump_and_the_command_that_repeats_it() {
     assert!((2..500).contains(&n_runs), "{n_runs} runs:\n{text}");
     let seed = (n_runs - 1).to_string();
     assert!(text.contains(&format!("under seed {seed}; ")), "{text}");
-    let command = format!("FAHRENHEIT_SEED={seed} cargo test planted_failure");
+    let command = format!("FAHRENHEIT_SEED={seed} cargo test macros::planted_failure");
     assert!(text.contains(&command), "{text}");
     assert!(text.contains("has no waker"), "the dump: {text}");
     // At the moment of the panic: the main future is still there.
@@ -173,7 +172,7 @@ mod inner {
     pub(super) use fahrenheit as renamed;
 }
 
-#[fahrenheit::test(crate = crate::inner::renamed)]
+#[fahrenheit::test(crate = crate::macros::inner::renamed)]
 async fn the_path_of_the_library_can_be_given_without_quotes() {}
 
 thread_local! { static IS_LEFT: Cell<bool> = const { Cell::new(false) }; }

@@ -1,7 +1,11 @@
 //! The behaviour of the crate, seen from outside. What a test's name claims, it proves; the ids in
-//! front are explained in `tests/ids.md`. Tests that need a process of their own are files beside
-//! this folder.
+//! front are explained in `tests/ids.md`. Tests of what belongs to the whole process are in the
+//! other folders.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+#[macro_use]
+#[path = "../util/mod.rs"]
+mod util;
 
 #[cfg(all(feature = "fs", feature = "process", feature = "udp"))]
 mod api;
@@ -11,6 +15,9 @@ mod connect;
 mod copy_errors;
 mod deadlock;
 mod delays;
+mod determinism;
+#[cfg(feature = "diagnostics")]
+mod diagnostics;
 mod drop_all;
 #[cfg(feature = "unix")]
 mod empty_buffers;
@@ -23,11 +30,16 @@ mod file;
 mod fs;
 mod handle;
 mod hostile;
+#[cfg(feature = "hyper")]
+mod hyper;
 mod interest_fd;
 mod io;
 mod join_set;
 mod local;
-mod net_util;
+#[cfg(feature = "macros")]
+mod macros;
+#[cfg(feature = "sim")]
+mod network;
 #[cfg(feature = "process")]
 mod observe;
 mod order;
@@ -47,6 +59,8 @@ mod tcp;
 mod tcp_faults;
 mod tcp_socket;
 mod timers;
+#[cfg(feature = "tokio-io")]
+mod tokio_io;
 mod turn;
 #[cfg(feature = "udp")]
 mod udp;
@@ -56,5 +70,4 @@ mod unix;
 mod unix_datagram;
 #[cfg(feature = "unix")]
 mod unix_fds;
-mod util;
 mod wake;

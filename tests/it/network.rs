@@ -1,7 +1,5 @@
 //! Simulated connections and hosts, and programs with faults that only few orders show.
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-#[path = "network/hosts.rs"]
 mod hosts;
 #[path = "network/register.rs"]
 mod register_test;

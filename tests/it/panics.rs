@@ -150,7 +150,7 @@ fn c12_after_a_panic_of_main_tasks_and_descriptors_go_on_in_the_next_run() {
                 round_trip(&mut near).await;
             }
             drop(near);
-            echo.await.unwrap();
+            echo.await.unwrap().unwrap();
         });
     });
 }

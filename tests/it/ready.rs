@@ -1,7 +1,6 @@
 //! `poll_readable`, `poll_writable`, and operations that never wait.
 
-use crate::net_util::go;
-use crate::util::{Count, tcp_pair};
+use crate::util::{Count, go, tcp_pair};
 use fahrenheit::{AsyncFd, AsyncUdpSocket, AsyncUnixStream, time::sleep};
 use std::fs::File;
 use std::future::poll_fn;

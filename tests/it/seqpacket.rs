@@ -1,10 +1,9 @@
 //! Connections over Unix sockets that carry records.
 //!
 //! On a system without such sockets, the tests check that making one says so.
-#![allow(clippy::unwrap_used, reason = "test code")]
 
-use super::net_util::go;
 use super::unix::Folder;
+use crate::util::go;
 use fahrenheit::net::{UnixSeqpacket, UnixSeqpacketListener};
 use fahrenheit::prelude::*;
 use fahrenheit::{AsyncUnixSeqpacket, AsyncUnixSeqpacketListener, AsyncUnixStream, Local, spawn};

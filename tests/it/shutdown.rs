@@ -1,6 +1,6 @@
 //! [`fahrenheit::task::Shutdown`]: ending in good order.
 
-use crate::util::{Count, OnDrop, counted, poll_once, within};
+use crate::util::{Count, OnDrop, counted, poll_with, within};
 use fahrenheit::task::Shutdown;
 use fahrenheit::time::sleep;
 use fahrenheit::{run, spawn, yield_now};
@@ -137,8 +137,8 @@ fn a_future_that_is_dropped_leaves_no_waker_behind() {
     let n_wakers = || Arc::strong_count(&count);
     let before = n_wakers();
     let mut told = shutdown.requested();
-    assert!(poll_once(&mut told, &waker).is_pending());
-    assert!(poll_once(&mut told, &waker).is_pending());
+    assert!(poll_with(&mut told, &waker).is_pending());
+    assert!(poll_with(&mut told, &waker).is_pending());
     assert_eq!(n_wakers(), before + 1);
     drop(told);
     assert_eq!(n_wakers(), before);

@@ -1,6 +1,6 @@
 //! `run`, `block_on`, `spawn` and what a handle can do.
 
-use crate::util::{Count, OnDrop, Trace, counted, echo, poll_once, round_trip, tcp_pair, within};
+use crate::util::{Count, OnDrop, Trace, counted, echo, poll_with, round_trip, tcp_pair, within};
 use fahrenheit::task::{self, AbortHandle, JoinError, JoinHandle};
 use fahrenheit::time::sleep;
 use fahrenheit::{block_on, run, spawn, yield_now};
@@ -175,7 +175,7 @@ fn sh11_several_futures_progress_at_once() {
                 let (mut near, far) = tcp_pair();
                 drop(spawn(async move {
                     sleep(Duration::from_millis(200)).await;
-                    echo(far).await;
+                    echo(far).await.unwrap();
                 }));
                 n_waiting.set(n_waiting.get() + 1);
                 n_at_once.set(n_at_once.get().max(n_waiting.get()));
@@ -467,7 +467,7 @@ fn a_handle_may_be_awaited_by_reference_and_by_one_task_after_another() {
                 3
             });
             let (count, first) = Count::waker();
-            assert!(poll_once(&mut task, &first).is_pending());
+            assert!(poll_with(&mut task, &first).is_pending());
             assert_eq!((&mut task).await.unwrap(), 3);
             assert_eq!(count.get(), 0, "the latest poll is the one to be woken");
             assert!(task.is_finished());

@@ -1,7 +1,6 @@
 //! TCP connections and listeners.
-#![allow(clippy::unwrap_used, reason = "test code")]
 
-use super::net_util::{echo, go, talk, tcp_pair};
+use crate::util::{connected_pair, echo, go, talk};
 use fahrenheit::prelude::*;
 use fahrenheit::time::{sleep, timeout};
 use fahrenheit::{AsyncTcpListener, AsyncTcpStream};
@@ -56,7 +55,7 @@ async fn consume(mut stream: &AsyncTcpStream) -> usize {
 fn a13_both_directions_move_64_mib_at_once() {
     const N: usize = 64 << 20;
     go(async {
-        let (a, b) = tcp_pair().await;
+        let (a, b) = connected_pair().await;
         let (.., at_a, at_b) =
             futures_util::join!(produce(&a, N), produce(&b, N), consume(&a), consume(&b));
         assert_eq!((at_a, at_b), (N, N));
@@ -66,7 +65,7 @@ fn a13_both_directions_move_64_mib_at_once() {
 #[test]
 fn a15_two_tasks_that_read_one_socket_both_progress() {
     go(async {
-        let (a, mut b) = tcp_pair().await;
+        let (a, mut b) = connected_pair().await;
         let a = Rc::new(a);
         let readers = [(); 2].map(|()| {
             let a = Rc::clone(&a);
@@ -90,7 +89,7 @@ fn a15_two_tasks_that_read_one_socket_both_progress() {
 #[test]
 fn a4_a_shutdown_ends_every_read_that_waits() {
     go(async {
-        let (a, _b) = tcp_pair().await;
+        let (a, _b) = connected_pair().await;
         let a = Rc::new(a);
         let readers = [(); 2].map(|()| {
             let a = Rc::clone(&a);
@@ -108,9 +107,9 @@ fn a4_a_shutdown_ends_every_read_that_waits() {
 #[test]
 fn a20_an_urgent_byte_neither_spins_nor_hides_the_data() {
     go(async {
-        let (mut a, mut b) = tcp_pair().await;
+        let (mut a, mut b) = connected_pair().await;
         send(b.as_raw_fd(), b"!", MsgFlags::MSG_OOB).unwrap();
-        let cost = super::net_util::Cost::begin();
+        let cost = crate::util::Cost::begin();
         let waited = timeout(Duration::from_millis(500), a.read(&mut [0; 8])).await;
         assert!(waited.is_err(), "an urgent byte is not data");
         cost.check("500 ms beside an urgent byte", Duration::from_millis(20));
@@ -124,7 +123,7 @@ fn a20_an_urgent_byte_neither_spins_nor_hides_the_data() {
 #[test]
 fn a20_sf8_urgent_data_is_an_exceptional_condition() {
     go(async {
-        let (a, b) = tcp_pair().await;
+        let (a, b) = connected_pair().await;
         let urgent = fahrenheit::spawn(async move { a.exceptional().await });
         sleep(Duration::from_millis(20)).await;
         assert!(!urgent.is_finished());
@@ -136,7 +135,7 @@ fn a20_sf8_urgent_data_is_an_exceptional_condition() {
 #[test]
 fn e10_j4_a_write_that_waits_has_buffered_nothing() {
     go(async {
-        let (a, b) = tcp_pair().await;
+        let (a, b) = connected_pair().await;
         let pattern = pattern();
         let mut n_taken = 0;
         loop {
@@ -159,10 +158,10 @@ fn e10_j4_a_write_that_waits_has_buffered_nothing() {
 fn e10_a_stopped_reader_costs_nothing_and_then_gets_all() {
     const N: usize = 24 << 20;
     go(async {
-        let (a, b) = tcp_pair().await;
+        let (a, b) = connected_pair().await;
         let writer = fahrenheit::spawn(async move { produce(&a, N).await });
         sleep(Duration::from_millis(100)).await;
-        let cost = super::net_util::Cost::begin();
+        let cost = crate::util::Cost::begin();
         sleep(Duration::from_millis(500)).await;
         cost.check("500 ms beside a stopped reader", Duration::from_millis(20));
         assert!(!writer.is_finished());
@@ -176,13 +175,13 @@ fn e10_a_stopped_reader_costs_nothing_and_then_gets_all() {
 fn e11_a_huge_slice_is_taken_in_parts() {
     const N: usize = 3 << 30;
     if Vec::<u8>::new().try_reserve_exact(N).is_err() {
-        let name = "tcp::e11_a_huge_slice_is_taken_in_parts";
-        return super::net_util::skip(name, "this machine gives no 3 GiB of address space");
+        let name = test_name!();
+        return crate::util::skip(name, "this machine gives no 3 GiB of address space");
     }
     // Asked for as zeros, the pages are never touched: reading them maps one and the same.
     let huge = vec![0_u8; N];
     go(async {
-        let (mut a, b) = tcp_pair().await;
+        let (mut a, b) = connected_pair().await;
         let drain = fahrenheit::spawn(async move {
             let mut bytes = vec![1; CHUNK];
             let mut n_read = 0;
@@ -208,7 +207,7 @@ fn e11_a_huge_slice_is_taken_in_parts() {
 #[test]
 fn e11_five_thousand_slices_are_taken_in_parts() {
     go(async {
-        let (a, b) = tcp_pair().await;
+        let (a, b) = connected_pair().await;
         let pattern = pattern();
         // More slices than any system takes at once, and short enough for all of them to fit.
         let slices: Vec<_> = (0..5_000)
@@ -237,7 +236,7 @@ fn e11_five_thousand_slices_are_taken_in_parts() {
 #[test]
 fn e11_slices_of_five_gib_in_all_are_taken_in_parts() {
     go(async {
-        let (mut a, _b) = tcp_pair().await;
+        let (mut a, _b) = connected_pair().await;
         let block = vec![0; 1 << 20];
         let slices = vec![IoSlice::new(&block); 5_000];
         let n = a.write_vectored(&slices).await.unwrap();
@@ -253,12 +252,12 @@ fn e11_slices_of_five_gib_in_all_are_taken_in_parts() {
 fn e11_a_huge_slice_behind_an_empty_one_is_written_and_not_taken_for_the_end() {
     const N: usize = (1 << 30) + 4096;
     if Vec::<u8>::new().try_reserve_exact(N).is_err() {
-        let name = "tcp::e11_a_huge_slice_behind_an_empty_one_is_written_and_not_taken_for_the_end";
-        return super::net_util::skip(name, "this machine gives no 1 GiB of address space");
+        let name = test_name!();
+        return crate::util::skip(name, "this machine gives no 1 GiB of address space");
     }
     let huge = vec![0_u8; N];
     go(async {
-        let (mut a, _b) = tcp_pair().await;
+        let (mut a, _b) = connected_pair().await;
         let (mut c, _d) = fahrenheit::AsyncUnixStream::pair().unwrap();
         let (_reader, mut writer) = fahrenheit::io::pipe().unwrap();
         let slices = [IoSlice::new(&[]), IoSlice::new(&[]), IoSlice::new(&huge)];
@@ -278,13 +277,13 @@ fn e11_a_huge_slice_behind_an_empty_one_is_written_and_not_taken_for_the_end() {
 fn e11_slices_of_three_gib_in_all_are_read_into_in_parts() {
     const N: usize = 1 << 30;
     if Vec::<u8>::new().try_reserve_exact(3 * N).is_err() {
-        let name = "tcp::e11_slices_of_three_gib_in_all_are_read_into_in_parts";
-        return super::net_util::skip(name, "this machine gives no 3 GiB of address space");
+        let name = test_name!();
+        return crate::util::skip(name, "this machine gives no 3 GiB of address space");
     }
     // Asked for as zeros, pages that nothing is read into cost nothing.
     let mut huge = [vec![0_u8; N], vec![0_u8; N], vec![0_u8; N]];
     go(async {
-        let (mut a, mut b) = tcp_pair().await;
+        let (mut a, mut b) = connected_pair().await;
         for _ in 0..10 {
             b.write_all(b"word").await.unwrap();
             let [first, second, third] = &mut huge;
@@ -305,7 +304,7 @@ fn e11_slices_of_three_gib_in_all_are_read_into_in_parts() {
 #[test]
 fn e11_writing_nothing_to_a_full_stream_succeeds_at_once() {
     go(async {
-        let (a, _b) = tcp_pair().await;
+        let (a, _b) = connected_pair().await;
         let (c, _d) = fahrenheit::AsyncUnixStream::pair().unwrap();
         let (_reader, writer) = fahrenheit::io::pipe().unwrap();
         let limit = Duration::from_millis(50);
@@ -330,7 +329,7 @@ fn e11_writing_nothing_to_a_full_stream_succeeds_at_once() {
 #[test]
 fn e14_peeking_takes_nothing_and_waits_like_a_read() {
     go(async {
-        let (a, mut b) = tcp_pair().await;
+        let (a, mut b) = connected_pair().await;
         let mut bytes = [0; 8];
         let waited = timeout(Duration::from_millis(20), a.peek(&mut bytes)).await;
         assert!(waited.is_err());
@@ -402,7 +401,7 @@ fn sf3_se11_std_sockets_come_and_go_and_keep_their_other_flags() {
 #[test]
 fn sf5_vectored_reads_and_writes_move_all_slices() {
     go(async {
-        let (mut a, mut b) = tcp_pair().await;
+        let (mut a, mut b) = connected_pair().await;
         let slices = [
             IoSlice::new(b"one "),
             IoSlice::new(b""),
@@ -420,7 +419,7 @@ fn sf5_vectored_reads_and_writes_move_all_slices() {
 #[test]
 fn sf5_halves_read_and_write_apart_and_reunite() {
     go(async {
-        let (a, b) = tcp_pair().await;
+        let (a, b) = connected_pair().await;
         let serve = fahrenheit::spawn(echo(b));
         let (mut read, mut write) = a.into_split();
         let reader = fahrenheit::spawn(async move {
@@ -434,7 +433,7 @@ fn sf5_halves_read_and_write_apart_and_reunite() {
         let whole = read.reunite(write).unwrap();
         talk(&whole, 1).await.unwrap();
         let (read, write) = whole.into_split();
-        let (other_read, other_write) = tcp_pair().await.0.into_split();
+        let (other_read, other_write) = connected_pair().await.0.into_split();
         let error = read.reunite(other_write).unwrap_err();
         assert!(
             error
@@ -455,7 +454,7 @@ fn sf5_halves_read_and_write_apart_and_reunite() {
 #[test]
 fn sf3_options_are_what_they_were_set_to() {
     go(async {
-        let (a, _b) = tcp_pair().await;
+        let (a, _b) = connected_pair().await;
         for on in [true, false] {
             a.set_nodelay(on).unwrap();
             assert_eq!(a.nodelay().unwrap(), on);
@@ -481,5 +480,5 @@ fn sf3_options_are_what_they_were_set_to() {
 
 #[test]
 fn sf16_many_clients_are_served_at_once_on_one_loop() {
-    go(super::net_util::exchange(50, 40)).unwrap();
+    go(crate::util::exchange(50, 40)).unwrap();
 }

@@ -1,8 +1,7 @@
 //! TCP connections that are reset, closed, cancelled, dropped or stuck.
-#![allow(clippy::unwrap_used, reason = "test code")]
 
-use super::net_util::{echo, go, poll_once, talk, tcp_pair};
 use super::tcp::{PERIOD, pattern};
+use crate::util::{connected_pair, echo, go, poll_once, talk};
 use fahrenheit::prelude::*;
 use fahrenheit::time::{sleep, timeout};
 use fahrenheit::{AsyncTcpListener, AsyncTcpStream, yield_now};
@@ -53,10 +52,10 @@ fn e3_j1_a_reset_before_accept_harms_nobody() {
 #[test]
 fn e3_j1_a_reset_after_accept_and_during_a_read_is_an_error_of_that_read() {
     go(async {
-        let (mut a, b) = tcp_pair().await;
+        let (mut a, b) = connected_pair().await;
         reset(b);
         assert!(is_gone(&a.read(&mut [0]).await.unwrap_err()));
-        let (mut a, b) = tcp_pair().await;
+        let (mut a, b) = connected_pair().await;
         let read = fahrenheit::spawn(async move { a.read(&mut [0]).await });
         sleep(Duration::from_millis(5)).await;
         reset(b);
@@ -67,7 +66,7 @@ fn e3_j1_a_reset_after_accept_and_during_a_read_is_an_error_of_that_read() {
 #[test]
 fn e3_j1_a_reset_during_a_write_is_an_error_of_that_write() {
     go(async {
-        let (mut a, b) = tcp_pair().await;
+        let (mut a, b) = connected_pair().await;
         let write = fahrenheit::spawn(async move {
             let block = vec![0; 1 << 20];
             loop {
@@ -86,7 +85,7 @@ fn e3_j1_a_reset_during_a_write_is_an_error_of_that_write() {
 #[test]
 fn e9_sf5_closing_ends_the_request_and_the_reply_still_comes() {
     go(async {
-        let (mut client, mut server) = tcp_pair().await;
+        let (mut client, mut server) = connected_pair().await;
         let serve = fahrenheit::spawn(async move {
             let mut request = String::new();
             server.read_to_string(&mut request).await.unwrap();
@@ -110,7 +109,7 @@ fn e9_sf5_closing_ends_the_request_and_the_reply_still_comes() {
 #[test]
 fn e9_closing_after_a_reset_is_no_error() {
     go(async {
-        let (mut a, b) = tcp_pair().await;
+        let (mut a, b) = connected_pair().await;
         reset(b);
         assert!(a.read(&mut [0]).await.is_err());
         a.close().await.unwrap();
@@ -122,7 +121,7 @@ fn e9_closing_after_a_reset_is_no_error() {
 fn e16_ten_thousand_cancelled_reads_lose_no_byte() {
     const READS: usize = 10_000;
     go(async {
-        let (a, b) = tcp_pair().await;
+        let (a, b) = connected_pair().await;
         let done = Rc::new(Cell::new(false));
         let cancelled = Rc::new(Cell::new(0));
         let write = fahrenheit::spawn({
@@ -218,7 +217,7 @@ fn e17_sf13_a_listener_dropped_while_a_task_waits_wakes_it() {
 #[test]
 fn sf13_dropping_streams_and_incoming_removes_their_interests() {
     go(async {
-        let (mut a, _b) = tcp_pair().await;
+        let (mut a, _b) = connected_pair().await;
         let listener = AsyncTcpListener::bind("127.0.0.1:0").unwrap();
         let numbers = [a.as_raw_fd(), listener.as_raw_fd()];
         let interest = |number| fahrenheit::interest().read.contains(number);
@@ -237,7 +236,7 @@ fn sf13_dropping_streams_and_incoming_removes_their_interests() {
 #[test]
 fn e18_one_stuck_connection_of_a_hundred_changes_nothing_for_the_others() {
     go(async {
-        let (stuck, _silent_peer) = tcp_pair().await;
+        let (stuck, _silent_peer) = connected_pair().await;
         let stuck = fahrenheit::spawn(async move {
             let block = vec![0; 1 << 20];
             loop {
@@ -246,7 +245,7 @@ fn e18_one_stuck_connection_of_a_hundred_changes_nothing_for_the_others() {
         });
         let mut clients = Vec::new();
         for _ in 0..99 {
-            let (client, server) = tcp_pair().await;
+            let (client, server) = connected_pair().await;
             clients.push(fahrenheit::spawn(async move {
                 let serve = fahrenheit::spawn(echo(server));
                 talk(&client, 10).await.unwrap();

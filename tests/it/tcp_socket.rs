@@ -1,6 +1,6 @@
 //! `TcpSocket`, blocking sockets of std, and the names without `Async`.
 
-use crate::net_util::go;
+use crate::util::go;
 use fahrenheit::net::{self, TcpSocket};
 use fahrenheit::prelude::*;
 use std::io::{ErrorKind, Read};

@@ -1,6 +1,6 @@
 //! Sleeps, limits and intervals.
 
-use crate::util::{Count, Trace, poll_once, round_trips_in, within};
+use crate::util::{Count, Trace, poll_with, round_trips_in, within};
 use fahrenheit::prelude::*;
 use fahrenheit::time::{
     MissedTickBehavior, Sleep, interval, interval_at, sleep, sleep_until, timeout, timeout_at,
@@ -241,11 +241,11 @@ fn f7_timers_may_be_dropped_and_reset_from_inside_a_wake() {
                 let meddler = Waker::from(Arc::new(Meddler(deed)));
                 // It is the first of three that are due in one tick; the second is meddled with.
                 let mut timers = [deadline, deadline].map(sleep_until);
-                assert!(poll_once(&mut timers[0], &meddler).is_pending());
+                assert!(poll_with(&mut timers[0], &meddler).is_pending());
                 let mut victim = sleep_until(deadline);
-                assert!(poll_once(&mut victim, &other).is_pending());
+                assert!(poll_with(&mut victim, &other).is_pending());
                 MEDDLED.set(Some(victim));
-                assert!(poll_once(&mut timers[1], &other).is_pending());
+                assert!(poll_with(&mut timers[1], &other).is_pending());
                 sleep_until(deadline).await;
                 for timer in timers {
                     timer.await;
@@ -263,7 +263,7 @@ fn f7_a_sleep_may_be_reset_again_and_again() {
     within(10, || {
         run(async {
             let mut sleep = sleep(Duration::from_secs(3_600));
-            assert!(poll_once(&mut sleep, Waker::noop()).is_pending());
+            assert!(poll_with(&mut sleep, Waker::noop()).is_pending());
             let start = Instant::now();
             for _ in 0..3 {
                 sleep.reset_after(2 * MS);
@@ -273,7 +273,7 @@ fn f7_a_sleep_may_be_reset_again_and_again() {
             }
             assert!(start.elapsed() >= 6 * MS);
             sleep.reset(Instant::now() + Duration::from_secs(3_600));
-            assert!(poll_once(&mut sleep, Waker::noop()).is_pending());
+            assert!(poll_with(&mut sleep, Waker::noop()).is_pending());
             drop(sleep);
             assert_eq!(
                 fahrenheit::interest().deadline,
@@ -290,7 +290,7 @@ fn f8_a_sleep_may_be_polled_by_one_task_and_awaited_by_another() {
         let (count, waker) = Count::waker();
         run(async {
             let mut sleep = sleep(50 * MS);
-            assert!(poll_once(&mut sleep, &waker).is_pending());
+            assert!(poll_with(&mut sleep, &waker).is_pending());
             let task = spawn(async move {
                 sleep.await;
                 Instant::now()
@@ -368,7 +368,7 @@ fn f10_a_loop_with_100_000_armed_timers_works() {
             .map(|i| sleep(Duration::from_secs(3_600) + i * MS))
             .collect();
         for sleep in &mut armed {
-            assert!(poll_once(sleep, Waker::noop()).is_pending());
+            assert!(poll_with(sleep, Waker::noop()).is_pending());
         }
         let with = ticks(2_000);
         println!("a tick without timers: {without:?}; with 100,000: {with:?} (goal: 2 times)");

@@ -1,6 +1,6 @@
 //! Feature `tokio-io`: reading and writing by the traits of tokio, on every kind of stream.
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+use crate::util::{again, is_alone};
 use fahrenheit::process::AsyncCommand;
 use fahrenheit::{AsyncFd, AsyncTcpListener, AsyncTcpStream, AsyncUnixStream, Local, fs, io, run};
 use std::future::poll_fn;
@@ -204,24 +204,15 @@ fn a_local_panics_in_the_traits_of_tokio_on_another_thread() {
     });
 }
 
-/// Copies stdin to stderr if it is run with that variable set, as the child of the next test.
-#[test]
-fn copy_of_the_standard_streams() {
-    if std::env::var_os("FAHRENHEIT_TEST_COPY").is_none() {
-        return;
-    }
-    run(async {
-        let bytes = read_all(&mut io::stdin().unwrap(), true).await.unwrap();
-        write_all(&mut io::stderr().unwrap(), &bytes).await.unwrap();
-    });
-}
-
 #[test]
 fn the_standard_streams_have_the_traits_of_tokio() {
+    let name = test_name!();
     run(async {
-        let mut command = AsyncCommand::new(std::env::current_exe().unwrap());
-        command.args(["--exact", "copy_of_the_standard_streams", "--nocapture"]);
-        command.env("FAHRENHEIT_TEST_COPY", "1");
+        if is_alone(name) {
+            let bytes = read_all(&mut io::stdin().unwrap(), true).await.unwrap();
+            return write_all(&mut io::stderr().unwrap(), &bytes).await.unwrap();
+        }
+        let mut command = AsyncCommand::from(again(name));
         let command = command.stdin(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.stdout(Stdio::null()).spawn().unwrap();
         let (mut stdin, mut stderr) = (child.stdin.take().unwrap(), child.stderr.take().unwrap());

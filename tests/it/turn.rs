@@ -170,7 +170,7 @@ fn c9_turn_run_and_block_on_inside_a_task_are_refused_and_nothing_has_happened()
                 round_trip(&mut near).await;
             }
             drop(near);
-            echo.await.unwrap();
+            echo.await.unwrap().unwrap();
         });
     });
 }

@@ -1,5 +1,4 @@
 //! UDP: empty, long and lost datagrams, peers that are not there, groups, names and options.
-#![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 use crate::util::within;
 use fahrenheit::AsyncUdpSocket;
@@ -318,10 +317,7 @@ fn options_are_kept_by_the_system() {
         );
         assert_eq!(hops, (7, 3, 7));
         let Ok(socket) = AsyncUdpSocket::bind("[::1]:0") else {
-            return super::net_util::skip(
-                "udp::options_are_kept_by_the_system",
-                "this machine has no IPv6",
-            );
+            return crate::util::skip(test_name!(), "this machine has no IPv6");
         };
         socket.set_multicast_loop_v6(false).unwrap();
         assert!(!socket.multicast_loop_v6().unwrap());
@@ -390,8 +386,8 @@ fn a_group_is_heard_after_joining_and_not_after_leaving() {
 fn a_group_of_ipv6_is_joined_once_and_left_once() {
     run(async || {
         let Ok(socket) = AsyncUdpSocket::bind("[::]:0") else {
-            let name = "udp::a_group_of_ipv6_is_joined_once_and_left_once";
-            return super::net_util::skip(name, "this machine has no IPv6");
+            let name = test_name!();
+            return crate::util::skip(name, "this machine has no IPv6");
         };
         let group: Ipv6Addr = "ff01::8307".parse().unwrap();
         for _ in 0..2 {

@@ -1,7 +1,6 @@
 //! Unix sockets: paths, abstract names, full queues, and who is at the other end.
-#![allow(clippy::unwrap_used, reason = "test code")]
 
-use super::net_util::go;
+use crate::util::go;
 use fahrenheit::prelude::*;
 use fahrenheit::time::{sleep, timeout};
 use fahrenheit::{AsyncUnixDatagram, AsyncUnixListener, AsyncUnixStream};
@@ -350,12 +349,12 @@ fn both_ends_know_who_is_at_the_other() {
 #[test]
 #[cfg(target_os = "linux")]
 fn the_group_of_a_peer_is_told_beside_its_user() {
-    const NAME: &str = "unix::the_group_of_a_peer_is_told_beside_its_user";
+    let name = test_name!();
     use nix::unistd::{Gid, Uid, getegid, geteuid};
     if !Uid::effective().is_root() && geteuid().as_raw() == getegid().as_raw() {
-        return super::net_util::skip(NAME, "only root can change its group");
+        return crate::util::skip(name, "only root can change its group");
     }
-    super::net_util::alone(NAME, || {
+    crate::util::alone(name, || {
         if Uid::effective().is_root() {
             nix::unistd::setegid(Gid::from_raw(4_711)).unwrap();
         }
@@ -394,7 +393,7 @@ fn e6_twenty_clients_of_a_queue_of_one_connect_once_accepting_begins() {
                 })
             })
             .collect();
-        let cost = super::net_util::Cost::begin();
+        let cost = crate::util::Cost::begin();
         sleep(Duration::from_millis(300)).await;
         cost.check("300 ms of 20 refused clients", Duration::from_millis(150));
         assert!(!clients.iter().any(|client| client.is_finished()));
@@ -461,7 +460,7 @@ fn e6_waiting_for_room_in_a_queue_ends_with_the_callers_limit_or_with_the_listen
 #[cfg(target_os = "linux")]
 #[test]
 fn e8_signals_cut_no_connect_read_or_write_short() {
-    let name = "unix::e8_signals_cut_no_connect_read_or_write_short";
+    let name = test_name!();
     let options = [
         "-e",
         "trace=connect,?recv,recvfrom,?send,sendto,sendmsg,recvmsg",
@@ -470,7 +469,7 @@ fn e8_signals_cut_no_connect_read_or_write_short() {
         "-e",
         "inject=?recv,recvfrom,?send,sendto,sendmsg,recvmsg:error=EINTR:when=1+3",
     ];
-    let log = super::net_util::traced(name, &options, || {
+    let log = crate::util::traced(name, &options, || {
         go(async {
             let folder = Folder::new();
             let listener = AsyncUnixListener::bind(folder.at("socket")).unwrap();

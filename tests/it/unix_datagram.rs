@@ -1,8 +1,7 @@
 //! Datagrams over Unix sockets: empty, long, to a full receiver, and from one with a name.
-#![allow(clippy::unwrap_used, reason = "test code")]
 
-use super::net_util::go;
 use super::unix::Folder;
+use crate::util::go;
 use fahrenheit::AsyncUnixDatagram;
 use fahrenheit::time::timeout;
 use futures_util::future::join;
@@ -148,7 +147,7 @@ async fn flood(server: &AsyncUnixDatagram, n_most: u32, send: impl AsyncFn(&[u8]
     };
     let receiver = async {
         #[cfg(target_os = "linux")]
-        let cost = super::net_util::Cost::begin();
+        let cost = crate::util::Cost::begin();
         fahrenheit::time::sleep(Duration::from_millis(300)).await;
         #[cfg(target_os = "linux")]
         cost.check("300 ms beside a full queue", Duration::from_millis(100));

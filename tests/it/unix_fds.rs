@@ -1,7 +1,6 @@
 //! Descriptors that travel over a Unix socket.
-#![allow(clippy::unwrap_used, reason = "test code")]
 
-use super::net_util::go;
+use crate::util::go;
 use fahrenheit::prelude::*;
 use fahrenheit::time::{sleep, timeout};
 use fahrenheit::{AsyncTcpListener, AsyncTcpStream, AsyncUnixStream};

@@ -1,17 +1,13 @@
-//! Child processes. A binary of its own because it handles SIGCHLD, which belongs to the process.
+//! Child processes: their exits, their standard streams, and what is left of them.
 #![cfg(feature = "process")]
-#![allow(clippy::unwrap_used, reason = "test code")]
 
-#[path = "it/net_util.rs"]
-mod net_util;
-
+use crate::util::{again, go, is_alone};
 use fahrenheit::prelude::*;
 use fahrenheit::process::{AsyncChild, AsyncCommand};
 use fahrenheit::signal::Signal;
 use fahrenheit::spawn;
 use fahrenheit::time::{sleep, timeout};
 use futures_util::future::{join, join_all};
-use net_util::{again, go, is_alone};
 use nix::errno::Errno;
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
@@ -217,8 +213,8 @@ fn g4_after_the_end_there_is_no_number_and_a_status_for_whoever_asks() {
 
 #[test]
 fn g6_only_our_ends_of_the_pipes_are_non_blocking() {
-    const NAME: &str = "g6_only_our_ends_of_the_pipes_are_non_blocking";
-    if is_alone(NAME) {
+    let name = test_name!();
+    if is_alone(name) {
         use nix::fcntl::{FcntlArg, OFlag, fcntl};
         let flags = |fd: &dyn std::os::fd::AsFd| fcntl(fd.as_fd(), FcntlArg::F_GETFL).unwrap();
         let all = [
@@ -231,7 +227,7 @@ fn g6_only_our_ends_of_the_pipes_are_non_blocking() {
         return;
     }
     go(async {
-        let mut child = AsyncCommand::from(again(NAME));
+        let mut child = AsyncCommand::from(again(name));
         child
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -242,7 +238,7 @@ fn g6_only_our_ends_of_the_pipes_are_non_blocking() {
         // Handed on to another child, our end blocks as well.
         let mut first = sh("echo handed on");
         let mut first = first.stdout(Stdio::piped()).spawn().unwrap();
-        let mut second = AsyncCommand::from(again(NAME));
+        let mut second = AsyncCommand::from(again(name));
         second.stdin(first.stdout.take().unwrap().into_std().unwrap());
         second.stderr(Stdio::piped());
         let output = second.output().await.unwrap();
@@ -318,7 +314,7 @@ fn waiting_again_after_a_wait_was_given_up_loses_nothing() {
 
 #[test]
 fn who_waits_for_a_child_is_not_stuck() {
-    let _dog = net_util::watchdog();
+    let _dog = crate::util::watchdog();
     // Longer than a loop waits before it asks itself.
     let run = fahrenheit::Builder::new().panic_when_stuck(true);
     let status = run.run(sh("sleep 1.2; exit 3").status()).unwrap().unwrap();
@@ -353,8 +349,8 @@ fn streams_are_those_of_std_unless_they_are_set() {
 /// The standard input is a pipe with a line in it, which a child that inherits it would print.
 #[test]
 fn output_gives_the_child_no_input_and_spawn_and_status_give_it_ours() {
-    const NAME: &str = "output_gives_the_child_no_input_and_spawn_and_status_give_it_ours";
-    if is_alone(NAME) {
+    let name = test_name!();
+    if is_alone(name) {
         go(async {
             let read = || sh("read line; test \"$line\" = ours");
             let output = sh("cat").output().await.unwrap();
@@ -364,16 +360,16 @@ fn output_gives_the_child_no_input_and_spawn_and_status_give_it_ours() {
             let mut child = read().spawn().unwrap();
             assert!(child.wait().await.unwrap().success());
         });
-        return net_util::passed();
+        return crate::util::passed();
     }
     let (read, write) = fahrenheit::io::pipe().unwrap();
     let (read, write) = (read.into_blocking_fd(), write.into_blocking_fd());
     std::fs::File::from(write.unwrap())
         .write_all(b"ours\nours\n")
         .unwrap();
-    let mut command = again(NAME);
+    let mut command = again(name);
     command.stdin(read.unwrap());
-    net_util::finish(NAME, command);
+    crate::util::finish(name, command);
 }
 
 #[test]

@@ -1,21 +1,17 @@
 //! Child processes where handlers, ignored signals, the mask, forks or the number of descriptors
-//! matter. A binary of its own, each test of which runs itself again in a process of its own.
+//! matter. Each test runs again in a process of its own.
 #![cfg(all(feature = "process", feature = "udp"))]
-#![allow(clippy::unwrap_used, reason = "test code")]
 #![allow(
     unsafe_code,
     reason = "to fork, and to set handlers as a C library would"
 )]
 
-#[path = "it/net_util.rs"]
-mod net_util;
-
+use crate::util::{alone, go, watchdog};
 use fahrenheit::prelude::*;
 use fahrenheit::process::AsyncCommand;
 use fahrenheit::signal::{Signal, Signals};
 use fahrenheit::time::timeout;
 use futures_util::future::join;
-use net_util::{alone, go, watchdog};
 use nix::errno::Errno;
 use nix::libc;
 use nix::sys::signal::{self as sys, SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, kill};
@@ -105,9 +101,8 @@ fn nothing_is_kept(handler: SigHandler, flags: SaFlags) {
 
 #[test]
 fn g5_if_sigchld_is_ignored_starting_a_child_is_an_error_and_waiting_is_no_hang() {
-    const NAME: &str =
-        "g5_if_sigchld_is_ignored_starting_a_child_is_an_error_and_waiting_is_no_hang";
-    alone(NAME, || {
+    let name = test_name!();
+    alone(name, || {
         nothing_is_kept(SigHandler::SigIgn, SaFlags::empty());
     });
 }
@@ -116,8 +111,8 @@ fn g5_if_sigchld_is_ignored_starting_a_child_is_an_error_and_waiting_is_no_hang(
 #[cfg(not(target_os = "hurd"))]
 #[test]
 fn g5_with_sa_nocldwait_starting_a_child_is_an_error_and_waiting_is_no_hang() {
-    const NAME: &str = "g5_with_sa_nocldwait_starting_a_child_is_an_error_and_waiting_is_no_hang";
-    alone(NAME, || {
+    let name = test_name!();
+    alone(name, || {
         nothing_is_kept(SigHandler::SigDfl, SaFlags::SA_NOCLDWAIT);
         nothing_is_kept(SigHandler::Handler(foreign), SaFlags::SA_NOCLDWAIT);
     });
@@ -125,8 +120,8 @@ fn g5_with_sa_nocldwait_starting_a_child_is_an_error_and_waiting_is_no_hang() {
 
 #[test]
 fn g5_a_handler_over_ours_and_a_blocked_signal_do_not_make_waiting_hang() {
-    const NAME: &str = "g5_a_handler_over_ours_and_a_blocked_signal_do_not_make_waiting_hang";
-    alone(NAME, || {
+    let name = test_name!();
+    alone(name, || {
         let ends = || {
             go(async {
                 let mut child = sh("sleep 0.05; exit 7").spawn().unwrap();
@@ -152,7 +147,7 @@ fn g5_a_handler_over_ours_and_a_blocked_signal_do_not_make_waiting_hang() {
 
 #[test]
 fn waiting_for_a_child_arms_a_timer_only_where_no_queue_tells_of_its_exit() {
-    let name = "waiting_for_a_child_arms_a_timer_only_where_no_queue_tells_of_its_exit";
+    let name = test_name!();
     alone(name, || {
         let _dog = watchdog();
         let wait = || {
@@ -184,82 +179,76 @@ fn waiting_for_a_child_arms_a_timer_only_where_no_queue_tells_of_its_exit() {
 
 #[test]
 fn g8_a_program_that_cannot_be_started_leaves_nothing_behind() {
-    alone(
-        "g8_a_program_that_cannot_be_started_leaves_nothing_behind",
-        || {
-            go(async {
-                let piped = |mut command: AsyncCommand| {
-                    command.stdin(Stdio::piped()).stdout(Stdio::piped());
-                    command.stderr(Stdio::piped()).spawn().unwrap_err().kind()
-                };
-                let attempts = || {
-                    let absent = AsyncCommand::new("/nonexistent/program");
-                    assert_eq!(piped(absent), ErrorKind::NotFound);
-                    let forbidden = AsyncCommand::new("/dev/null");
-                    assert_eq!(piped(forbidden), ErrorKind::PermissionDenied);
-                    let mut nowhere = sh("true");
-                    nowhere.current_dir("/nonexistent");
-                    assert_eq!(piped(nowhere), ErrorKind::NotFound);
-                };
+    alone(test_name!(), || {
+        go(async {
+            let piped = |mut command: AsyncCommand| {
+                command.stdin(Stdio::piped()).stdout(Stdio::piped());
+                command.stderr(Stdio::piped()).spawn().unwrap_err().kind()
+            };
+            let attempts = || {
+                let absent = AsyncCommand::new("/nonexistent/program");
+                assert_eq!(piped(absent), ErrorKind::NotFound);
+                let forbidden = AsyncCommand::new("/dev/null");
+                assert_eq!(piped(forbidden), ErrorKind::PermissionDenied);
+                let mut nowhere = sh("true");
+                nowhere.current_dir("/nonexistent");
+                assert_eq!(piped(nowhere), ErrorKind::NotFound);
+            };
+            attempts();
+            #[cfg(target_os = "linux")]
+            let before = crate::util::open_fds();
+            for _ in 0..20 {
                 attempts();
-                #[cfg(target_os = "linux")]
-                let before = net_util::open_fds();
-                for _ in 0..20 {
-                    attempts();
-                }
-                #[cfg(target_os = "linux")]
-                assert_eq!(net_util::open_fds(), before);
-                let error = AsyncCommand::new("/nonexistent")
-                    .output()
-                    .await
-                    .unwrap_err();
-                assert_eq!(error.kind(), ErrorKind::NotFound);
-            });
-            assert!(!has_children());
-        },
-    );
+            }
+            #[cfg(target_os = "linux")]
+            assert_eq!(crate::util::open_fds(), before);
+            let error = AsyncCommand::new("/nonexistent")
+                .output()
+                .await
+                .unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::NotFound);
+        });
+        assert!(!has_children());
+    });
 }
 
 #[test]
 fn g9_d6_with_the_last_child_go_the_handler_and_the_descriptors() {
-    alone(
-        "g9_d6_with_the_last_child_go_the_handler_and_the_descriptors",
-        || {
-            let handler = || {
-                let found = set(SigHandler::SigDfl, SaFlags::empty());
-                // SAFETY: this is what it was.
-                unsafe { sys::sigaction(sys::Signal::SIGCHLD, &found) }.unwrap();
-                found.handler()
-            };
-            let _dog = watchdog();
-            // In select, as the kernel's queue is a descriptor that is made when it is needed.
-            let select = fahrenheit::Builder::new().poller(fahrenheit::Poller::Select);
-            let ended = select.run(async {
-                sh("true").output().await.unwrap();
+    alone(test_name!(), || {
+        let handler = || {
+            let found = set(SigHandler::SigDfl, SaFlags::empty());
+            // SAFETY: this is what it was.
+            unsafe { sys::sigaction(sys::Signal::SIGCHLD, &found) }.unwrap();
+            found.handler()
+        };
+        let _dog = watchdog();
+        // In select, as the kernel's queue is a descriptor that is made when it is needed.
+        let select = fahrenheit::Builder::new().poller(fahrenheit::Poller::Select);
+        let ended = select.run(async {
+            sh("true").output().await.unwrap();
+            #[cfg(target_os = "linux")]
+            let before = crate::util::open_fds();
+            for _ in 0..20 {
+                let mut first = lasting().spawn().unwrap();
+                sh("echo").output().await.unwrap();
+                let is_caught = matches!(handler(), SigHandler::SigAction(_));
+                assert_eq!(is_caught, !has_exit_queue());
+                first.kill().unwrap();
+                first.wait().await.unwrap();
+                drop(first);
+                assert!(matches!(handler(), SigHandler::SigDfl));
                 #[cfg(target_os = "linux")]
-                let before = net_util::open_fds();
-                for _ in 0..20 {
-                    let mut first = lasting().spawn().unwrap();
-                    sh("echo").output().await.unwrap();
-                    let is_caught = matches!(handler(), SigHandler::SigAction(_));
-                    assert_eq!(is_caught, !has_exit_queue());
-                    first.kill().unwrap();
-                    first.wait().await.unwrap();
-                    drop(first);
-                    assert!(matches!(handler(), SigHandler::SigDfl));
-                    #[cfg(target_os = "linux")]
-                    assert_eq!(net_util::open_fds(), before);
-                }
-            });
-            ended.unwrap();
-            assert!(!has_children());
-        },
-    );
+                assert_eq!(crate::util::open_fds(), before);
+            }
+        });
+        ended.unwrap();
+        assert!(!has_children());
+    });
 }
 
 #[test]
 fn g10_a_child_that_is_stopped_has_not_ended() {
-    alone("g10_a_child_that_is_stopped_has_not_ended", || {
+    alone(test_name!(), || {
         go(async {
             let mut signals = Signals::new([Signal::CHLD]).unwrap();
             // As `wait` closes its stdin, it would end if it were not stopped.
@@ -280,43 +269,40 @@ fn g10_a_child_that_is_stopped_has_not_ended() {
 
 #[test]
 fn d3_g11_a_fork_neither_waits_for_its_parents_children_nor_kills_them() {
-    alone(
-        "d3_g11_a_fork_neither_waits_for_its_parents_children_nor_kills_them",
-        || {
-            let _dog = watchdog();
-            let mut killed = lasting().spawn().unwrap();
-            let orphan = sh("sleep 0.2; exit 3").spawn().unwrap();
-            drop(orphan);
-            let mut waiting = lasting().spawn().unwrap();
-            let waits =
-                fahrenheit::spawn(async move { waiting.wait().await.map_err(|e| e.to_string()) });
-            fahrenheit::turn(Some(Duration::ZERO)).unwrap();
-            // SAFETY: the other thread of this process is the harness, which waits for the test and
-            // holds no lock; the child leaves without returning to it.
-            match unsafe { fork() }.unwrap() {
-                ForkResult::Child => {
-                    let lost = fahrenheit::block_on(waits).unwrap().is_err();
-                    let refused = killed.kill().is_err() && killed.signal(Signal::KILL).is_err();
-                    drop(killed);
-                    // It has children of its own.
-                    let own = fahrenheit::run(sh("exit 4").status()).unwrap().code();
-                    let good = lost && refused && own == Some(4);
-                    // SAFETY: ends the process at once.
-                    unsafe { libc::_exit(if good { 7 } else { 8 }) }
-                }
-                ForkResult::Parent { child } => {
-                    assert_eq!(waitpid(child, None), Ok(WaitStatus::Exited(child, 7)));
-                    go(async {
-                        assert_eq!(killed.try_wait().unwrap(), None, "the fork has killed it");
-                        killed.kill().unwrap();
-                        assert_eq!(killed.wait().await.unwrap().signal(), Some(9));
-                        assert!(!waits.is_finished());
-                        waits.abort();
-                    });
-                }
+    alone(test_name!(), || {
+        let _dog = watchdog();
+        let mut killed = lasting().spawn().unwrap();
+        let orphan = sh("sleep 0.2; exit 3").spawn().unwrap();
+        drop(orphan);
+        let mut waiting = lasting().spawn().unwrap();
+        let waits =
+            fahrenheit::spawn(async move { waiting.wait().await.map_err(|e| e.to_string()) });
+        fahrenheit::turn(Some(Duration::ZERO)).unwrap();
+        // SAFETY: the other thread of this process is the harness, which waits for the test and
+        // holds no lock; the child leaves without returning to it.
+        match unsafe { fork() }.unwrap() {
+            ForkResult::Child => {
+                let lost = fahrenheit::block_on(waits).unwrap().is_err();
+                let refused = killed.kill().is_err() && killed.signal(Signal::KILL).is_err();
+                drop(killed);
+                // It has children of its own.
+                let own = fahrenheit::run(sh("exit 4").status()).unwrap().code();
+                let good = lost && refused && own == Some(4);
+                // SAFETY: ends the process at once.
+                unsafe { libc::_exit(if good { 7 } else { 8 }) }
             }
-        },
-    );
+            ForkResult::Parent { child } => {
+                assert_eq!(waitpid(child, None), Ok(WaitStatus::Exited(child, 7)));
+                go(async {
+                    assert_eq!(killed.try_wait().unwrap(), None, "the fork has killed it");
+                    killed.kill().unwrap();
+                    assert_eq!(killed.wait().await.unwrap().signal(), Some(9));
+                    assert!(!waits.is_finished());
+                    waits.abort();
+                });
+            }
+        }
+    });
 }
 
 /// What a child says, of the same program and arguments, when std starts it and nothing else has
@@ -345,7 +331,7 @@ fn by_std_and_by_us(program: &str, args: &[&str]) -> [String; 2] {
 #[cfg(target_os = "linux")]
 #[test]
 fn d4_a_child_inherits_no_descriptor_of_ours() {
-    alone("d4_a_child_inherits_no_descriptor_of_ours", || {
+    alone(test_name!(), || {
         let [by_std, by_us] = by_std_and_by_us("ls", &["/proc/self/fd"]);
         let listed = ["0", "1", "2"].map(|fd| by_std.lines().any(|line| line == fd));
         assert_eq!(listed, [true; 3], "{by_std}");
@@ -356,22 +342,19 @@ fn d4_a_child_inherits_no_descriptor_of_ours() {
 #[cfg(target_os = "linux")]
 #[test]
 fn d8_a_child_has_the_mask_and_the_dispositions_that_std_gives_it() {
-    alone(
-        "d8_a_child_has_the_mask_and_the_dispositions_that_std_gives_it",
-        || {
-            let [by_std, by_us] = by_std_and_by_us("grep", &["^Sig[BIC]", "/proc/self/status"]);
-            assert_eq!(by_std.lines().count(), 3, "{by_std}");
-            assert_eq!(by_us, by_std);
-            let blocked = by_us.lines().next().unwrap();
-            assert_eq!(blocked, "SigBlk:\t0000000000000000");
-        },
-    );
+    alone(test_name!(), || {
+        let [by_std, by_us] = by_std_and_by_us("grep", &["^Sig[BIC]", "/proc/self/status"]);
+        assert_eq!(by_std.lines().count(), 3, "{by_std}");
+        assert_eq!(by_us, by_std);
+        let blocked = by_us.lines().next().unwrap();
+        assert_eq!(blocked, "SigBlk:\t0000000000000000");
+    });
 }
 
 #[cfg(target_os = "linux")]
 #[test]
 fn g3_what_has_ended_is_reaped_at_the_end_of_run_at_the_latest() {
-    let name = "g3_what_has_ended_is_reaped_at_the_end_of_run_at_the_latest";
+    let name = test_name!();
     alone(name, || {
         go(async {
             let mut child = sh("read line; exit 3")
@@ -395,9 +378,9 @@ fn g3_what_has_ended_is_reaped_at_the_end_of_run_at_the_latest() {
 #[cfg(target_os = "linux")]
 #[test]
 fn g4_nothing_is_sent_to_a_number_whose_child_is_reaped() {
-    let name = "g4_nothing_is_sent_to_a_number_whose_child_is_reaped";
+    let name = test_name!();
     let options = ["-e", "trace=kill,tkill,tgkill,pidfd_send_signal"];
-    let log = net_util::traced(name, &options, || {
+    let log = crate::util::traced(name, &options, || {
         go(async {
             let mut child = lasting().spawn().unwrap();
             child.signal(Signal::TERM).unwrap();
@@ -428,14 +411,14 @@ fn g4_nothing_is_sent_to_a_number_whose_child_is_reaped() {
 #[cfg(target_os = "linux")]
 #[test]
 fn g1_a_look_that_a_signal_cuts_short_is_repeated() {
-    let name = "g1_a_look_that_a_signal_cuts_short_is_repeated";
+    let name = test_name!();
     let options = [
         "-e",
         "trace=wait4,waitid",
         "-e",
         "inject=wait4,waitid:error=EINTR:when=1+2",
     ];
-    let log = net_util::traced(name, &options, || {
+    let log = crate::util::traced(name, &options, || {
         go(async {
             let mut child = sh("exit 7").spawn().unwrap();
             assert_eq!(child.wait().await.unwrap().code(), Some(7));

@@ -1,17 +1,13 @@
 //! Child processes whatever other code of the process does with SIGCHLD, with descriptors, or with
-//! children. A binary of its own, each test of which runs itself again in a process of its own.
+//! children. Each test runs again in a process of its own.
 #![cfg(all(target_os = "linux", feature = "process"))]
-#![allow(clippy::unwrap_used, reason = "test code")]
 #![allow(unsafe_code, reason = "to set handlers as a C library would")]
 
-#[path = "it/net_util.rs"]
-mod net_util;
-
+use crate::util::{alone, go};
 use fahrenheit::process::{AsyncChild, AsyncCommand};
 use fahrenheit::signal::{Signal, Signals};
 use fahrenheit::spawn;
 use fahrenheit::time::{sleep, timeout};
-use net_util::{alone, go};
 use nix::errno::Errno;
 use nix::libc;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -84,44 +80,38 @@ fn block(how: SigmaskHow) {
 
 #[test]
 fn a_wait_ends_although_its_handler_is_replaced_meanwhile() {
-    alone(
-        "a_wait_ends_although_its_handler_is_replaced_meanwhile",
-        || {
-            go(async {
-                let mut child = sh("sleep 0.3; exit 7").spawn().unwrap();
-                let wait = spawn(async move { child.wait().await.unwrap().code() });
-                fahrenheit::yield_now().await;
-                install_ignoring();
-                let begun = Instant::now();
-                assert_eq!(wait.await.unwrap(), Some(7));
-                assert!(begun.elapsed() < Duration::from_secs(20), "found by chance");
-            });
-        },
-    );
+    alone(test_name!(), || {
+        go(async {
+            let mut child = sh("sleep 0.3; exit 7").spawn().unwrap();
+            let wait = spawn(async move { child.wait().await.unwrap().code() });
+            fahrenheit::yield_now().await;
+            install_ignoring();
+            let begun = Instant::now();
+            assert_eq!(wait.await.unwrap(), Some(7));
+            assert!(begun.elapsed() < Duration::from_secs(20), "found by chance");
+        });
+    });
 }
 
 #[test]
 fn a_child_can_be_started_whoever_has_put_a_handler_over_ours() {
-    alone(
-        "a_child_can_be_started_whoever_has_put_a_handler_over_ours",
-        || {
-            for install in [install_chaining, install_ignoring] {
-                go(async {
-                    let mut first = sh("sleep 0.05; exit 1").spawn().unwrap();
-                    // A listener of the program's own, as long as the first child lives.
-                    let listener = Signals::new([Signal::CHLD]).unwrap();
-                    install();
-                    assert_eq!(first.wait().await.unwrap().code(), Some(1));
-                    drop((first, listener));
-                    for code in 2..5 {
-                        let mut child = sh(&format!("exit {code}")).spawn().unwrap();
-                        assert_eq!(child.wait().await.unwrap().code(), Some(code));
-                    }
-                });
-                set(SigHandler::SigDfl);
-            }
-        },
-    );
+    alone(test_name!(), || {
+        for install in [install_chaining, install_ignoring] {
+            go(async {
+                let mut first = sh("sleep 0.05; exit 1").spawn().unwrap();
+                // A listener of the program's own, as long as the first child lives.
+                let listener = Signals::new([Signal::CHLD]).unwrap();
+                install();
+                assert_eq!(first.wait().await.unwrap().code(), Some(1));
+                drop((first, listener));
+                for code in 2..5 {
+                    let mut child = sh(&format!("exit {code}")).spawn().unwrap();
+                    assert_eq!(child.wait().await.unwrap().code(), Some(code));
+                }
+            });
+            set(SigHandler::SigDfl);
+        }
+    });
 }
 
 /// How many exits a long test looks at: few, unless the environment asks for more.
@@ -132,7 +122,7 @@ fn n_exits() -> usize {
 
 #[test]
 fn no_exit_is_lost_while_handlers_of_sigchld_are_replaced_chained_and_blocked() {
-    let name = "no_exit_is_lost_while_handlers_of_sigchld_are_replaced_chained_and_blocked";
+    let name = test_name!();
     let text = alone(name, || {
         let mut seed = 451_u64;
         let mut random = move |n: u64| {
@@ -202,57 +192,51 @@ fn has_listed_children() -> bool {
 
 #[test]
 fn without_descriptors_children_are_waited_for_by_looks() {
-    alone(
-        "without_descriptors_children_are_waited_for_by_looks",
-        || {
-            let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
-            go(async {
-                // The loop has what it needs.
-                sleep(Duration::from_millis(20)).await;
-                let child = |code: i32| {
-                    let mut command = Command::new("sh");
-                    let script = format!("sleep 0.2; exit {code}");
-                    command.args(["-c", &script]).spawn().unwrap()
-                };
-                let children = [child(1), child(2), child(3)];
-                // Not one more can be opened.
-                setrlimit(Resource::RLIMIT_NOFILE, 3, hard).unwrap();
-                let taken_over = children.map(|child| AsyncChild::from_std(child).unwrap());
-                setrlimit(Resource::RLIMIT_NOFILE, soft, hard).unwrap();
-                for (mut child, code) in taken_over.into_iter().zip(1..) {
-                    assert_eq!(child.wait().await.unwrap().code(), Some(code));
-                }
-                // And with descriptors again.
-                assert!(AsyncCommand::new("true").status().await.unwrap().success());
-            });
-            assert!(!has_children());
-        },
-    );
+    alone(test_name!(), || {
+        let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+        go(async {
+            // The loop has what it needs.
+            sleep(Duration::from_millis(20)).await;
+            let child = |code: i32| {
+                let mut command = Command::new("sh");
+                let script = format!("sleep 0.2; exit {code}");
+                command.args(["-c", &script]).spawn().unwrap()
+            };
+            let children = [child(1), child(2), child(3)];
+            // Not one more can be opened.
+            setrlimit(Resource::RLIMIT_NOFILE, 3, hard).unwrap();
+            let taken_over = children.map(|child| AsyncChild::from_std(child).unwrap());
+            setrlimit(Resource::RLIMIT_NOFILE, soft, hard).unwrap();
+            for (mut child, code) in taken_over.into_iter().zip(1..) {
+                assert_eq!(child.wait().await.unwrap().code(), Some(code));
+            }
+            // And with descriptors again.
+            assert!(AsyncCommand::new("true").status().await.unwrap().success());
+        });
+        assert!(!has_children());
+    });
 }
 
 #[test]
 fn a_dropped_child_without_descriptors_leaves_no_zombie() {
-    alone(
-        "a_dropped_child_without_descriptors_leaves_no_zombie",
-        || {
-            let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
-            go(async {
-                sleep(Duration::from_millis(20)).await;
-                let child = Command::new("sleep").arg("0.1").spawn().unwrap();
-                setrlimit(Resource::RLIMIT_NOFILE, 3, hard).unwrap();
-                let child = AsyncChild::from_std(child).unwrap();
-                setrlimit(Resource::RLIMIT_NOFILE, soft, hard).unwrap();
-                drop(child);
-                sleep(Duration::from_millis(500)).await;
-            });
-            assert!(!has_children());
-        },
-    );
+    alone(test_name!(), || {
+        let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+        go(async {
+            sleep(Duration::from_millis(20)).await;
+            let child = Command::new("sleep").arg("0.1").spawn().unwrap();
+            setrlimit(Resource::RLIMIT_NOFILE, 3, hard).unwrap();
+            let child = AsyncChild::from_std(child).unwrap();
+            setrlimit(Resource::RLIMIT_NOFILE, soft, hard).unwrap();
+            drop(child);
+            sleep(Duration::from_millis(500)).await;
+        });
+        assert!(!has_children());
+    });
 }
 
 #[test]
 fn children_are_waited_for_after_other_code_has_closed_all_descriptors() {
-    let name = "children_are_waited_for_after_other_code_has_closed_all_descriptors";
+    let name = test_name!();
     alone(name, || {
         let mut child = go(async {
             let child = sh("sleep 0.3; exit 7").spawn().unwrap();
@@ -339,20 +323,17 @@ mod with_queue {
 
     #[test]
     fn an_exit_costs_the_same_with_50_and_with_800_children() {
-        alone(
-            "with_queue::an_exit_costs_the_same_with_50_and_with_800_children",
-            || {
-                let soft = net_util::raise_fd_limit();
-                assert!(soft > 2_000, "a limit of {soft} descriptors is too low");
-                // On a busy machine one attempt may be disturbed.
-                let is_constant = (0..5).any(|_| {
-                    let costs = [50, 200, 800].map(cost_of_an_exit);
-                    eprintln!("CPU time per exit with 50, 200 and 800 children: {costs:?}");
-                    costs[2] < 2 * costs[0] + Duration::from_micros(20)
-                });
-                assert!(is_constant);
-            },
-        );
+        alone(test_name!(), || {
+            let soft = crate::util::raise_fd_limit();
+            assert!(soft > 2_000, "a limit of {soft} descriptors is too low");
+            // On a busy machine one attempt may be disturbed.
+            let is_constant = (0..5).any(|_| {
+                let costs = [50, 200, 800].map(cost_of_an_exit);
+                eprintln!("CPU time per exit with 50, 200 and 800 children: {costs:?}");
+                costs[2] < 2 * costs[0] + Duration::from_micros(20)
+            });
+            assert!(is_constant);
+        });
     }
 }
 
@@ -365,7 +346,7 @@ mod with_pidfds {
 
     #[test]
     fn the_number_of_a_child_that_other_code_has_reaped_is_left_alone() {
-        let name = "with_pidfds::the_number_of_a_child_that_other_code_has_reaped_is_left_alone";
+        let name = test_name!();
         alone(name, || {
             go(async {
                 let mut child = AsyncCommand::new("true").spawn().unwrap();
@@ -374,7 +355,7 @@ mod with_pidfds {
                 assert_eq!(waitpid(None, None).unwrap().pid(), Some(pid));
                 // The number is now that of another child of this process.
                 let Some(mut stranger) = child_with_number(pid) else {
-                    net_util::skip(name, "a process cannot choose its number here");
+                    crate::util::skip(name, "a process cannot choose its number here");
                     return;
                 };
                 assert!(child.kill().unwrap_err().to_string().contains("lost"));

@@ -6,17 +6,13 @@
     feature = "udp",
     feature = "unix"
 ))]
-#![allow(clippy::unwrap_used, reason = "test code")]
 
-#[path = "it/net_util.rs"]
-mod net_util;
-
+use crate::util::{alone, connected_pair, go};
 use fahrenheit::AsyncUdpSocket;
 use fahrenheit::prelude::*;
 use fahrenheit::process::AsyncCommand;
 use fahrenheit::signal::{Signal, Signals};
 use fahrenheit::{AsyncTcpListener, AsyncUnixDatagram, AsyncUnixListener, AsyncUnixStream};
-use net_util::{alone, go, tcp_pair};
 use std::collections::BTreeSet;
 use std::os::fd::AsFd;
 use std::process::{Command, Stdio};
@@ -35,12 +31,12 @@ fn of_a_child() -> BTreeSet<String> {
 
 #[test]
 fn d4_a_child_inherits_no_descriptor_of_ours() {
-    alone("d4_a_child_inherits_no_descriptor_of_ours", || {
+    alone(test_name!(), || {
         let before = of_a_child();
         go(async {
-            let n_open = net_util::open_fds().len();
+            let n_open = crate::util::open_fds().len();
             let listener = AsyncTcpListener::bind("127.0.0.1:0").unwrap();
-            let (connected, accepted) = tcp_pair().await;
+            let (connected, accepted) = connected_pair().await;
             let unix = AsyncUnixStream::pair().unwrap();
             unix.0.send_fds(b"x", &[listener.as_fd()]).await.unwrap();
             let received = unix.1.recv_fds(&mut [0], 1).await.unwrap();
@@ -67,7 +63,7 @@ fn d4_a_child_inherits_no_descriptor_of_ours() {
             );
             assert!(waits.await.is_err());
             let (read, write) = connected.into_split();
-            assert!(net_util::open_fds().len() >= n_open + 10);
+            assert!(crate::util::open_fds().len() >= n_open + 10);
             assert_eq!(of_a_child(), before);
             drop((read, write, unix, received, datagrams));
             drop((unix_listener, unix_client, unix_server));
@@ -77,10 +73,10 @@ fn d4_a_child_inherits_no_descriptor_of_ours() {
 
 #[test]
 fn d4_a_child_inherits_no_pipe_no_file_no_event_and_no_end_of_another_child() {
-    let name = "d4_a_child_inherits_no_pipe_no_file_no_event_and_no_end_of_another_child";
+    let name = test_name!();
     alone(name, || {
         let before = of_a_child();
-        let n_open = net_util::open_fds().len();
+        let n_open = crate::util::open_fds().len();
         go(async {
             let own = std::env::current_exe().unwrap();
             let file = fahrenheit::fs::File::open(own).await.unwrap();
@@ -91,12 +87,12 @@ fn d4_a_child_inherits_no_pipe_no_file_no_event_and_no_end_of_another_child() {
             let mut cat = AsyncCommand::new("cat");
             let cat = cat.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
             // Long enough that somebody is tenured, and the loop has the kernel's queue.
-            let (_peer, stream) = tcp_pair().await;
+            let (_peer, stream) = connected_pair().await;
             let idle = fahrenheit::spawn(async move { (&stream).read(&mut [0]).await });
             for _ in 0..8 {
                 fahrenheit::time::sleep(std::time::Duration::from_millis(1)).await;
             }
-            assert!(net_util::open_fds().len() >= n_open + 13);
+            assert!(crate::util::open_fds().len() >= n_open + 13);
             assert_eq!(of_a_child(), before);
             idle.abort();
             drop((file, read, write, udp, event, signals, cat));

@@ -1,8 +1,9 @@
-//! A process of its own, because it forks: a child of the test harness would be a second harness.
+//! Forks inside of the loop and outside of it. Each test runs in a process of its own, because a
+//! forked child of the test harness would be a second harness.
 #![cfg(all(target_os = "linux", feature = "signal"))]
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
 #![allow(unsafe_code)]
 
+use crate::util::alone;
 use fahrenheit::signal::{Signal, Signals};
 use fahrenheit::{
     AsyncFd, AsyncTcpListener, AsyncTcpStream, Builder, Event, Local, Poller, prelude::*, time,
@@ -17,36 +18,14 @@ use std::mem::ManuallyDrop;
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::{AsRawFd, RawFd};
 use std::pin::pin;
-use std::process::{Command, exit};
+use std::process::exit;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-const SCENARIO: &str = "FAHRENHEIT_TEST_FORK";
-/// Exit status of a process whose scenario has run to its end. The harness exits with 0 even if no
-/// test has the name that it was given, and with 101 if a test fails.
-const PASSED: i32 = 42;
-
-/// Runs `scenario` in a new process with one thread: this binary again, for `test` alone.
-fn in_a_process_of_its_own(test: &str, scenario: fn()) {
-    if std::env::var(SCENARIO).is_ok_and(|name| name == test) {
-        // The harness has threads; a fork must not.
-        scenario();
-        exit(PASSED);
-    }
-    let status = Command::new("timeout")
-        .arg("100")
-        .arg(std::env::current_exe().expect("a test knows its own path"))
-        .args(["--exact", test, "--nocapture", "--test-threads=1"])
-        .env(SCENARIO, test)
-        .status()
-        .expect("coreutils has timeout");
-    assert_eq!(status.code(), Some(PASSED), "{test}: {status}");
-}
-
 fn fork_here() -> Option<Pid> {
-    // SAFETY: the other thread of this process is the harness waiting for the test, and holds no
-    // lock; the child uses nothing of it and leaves by `exit`.
+    // SAFETY: this process has one thread, because `alone` has the harness run the test on its main
+    // thread.
     match unsafe { fork() }.expect("a process can fork") {
         ForkResult::Parent { child } => Some(child),
         ForkResult::Child => None,
@@ -118,15 +97,13 @@ fn both_serve(poller: Poller) {
 
 #[test]
 fn d3_parent_and_child_serve_one_listener_after_a_fork_inside_the_loop() {
-    let name = "d3_parent_and_child_serve_one_listener_after_a_fork_inside_the_loop";
-    in_a_process_of_its_own(name, || both_serve(Poller::Auto));
+    let name = test_name!();
+    alone(name, || both_serve(Poller::Auto));
 }
 
 #[test]
 fn d3_they_do_so_in_select_as_well() {
-    in_a_process_of_its_own("d3_they_do_so_in_select_as_well", || {
-        both_serve(Poller::Select)
-    });
+    alone(test_name!(), || both_serve(Poller::Select));
 }
 
 /// A connection to itself, so old that it is tenured.
@@ -191,10 +168,7 @@ fn child_drops() {
 
 #[test]
 fn d3_what_a_child_drops_stays_watched_in_the_parent() {
-    in_a_process_of_its_own(
-        "d3_what_a_child_drops_stays_watched_in_the_parent",
-        child_drops,
-    );
+    alone(test_name!(), child_drops);
 }
 
 fn wakes_stay_apart() {
@@ -220,10 +194,7 @@ fn wakes_stay_apart() {
 
 #[test]
 fn d3_wakes_and_blocking_jobs_of_parent_and_child_stay_apart() {
-    in_a_process_of_its_own(
-        "d3_wakes_and_blocking_jobs_of_parent_and_child_stay_apart",
-        wakes_stay_apart,
-    );
+    alone(test_name!(), wakes_stay_apart);
 }
 
 fn job_stays_behind() {
@@ -248,10 +219,7 @@ fn job_stays_behind() {
 
 #[test]
 fn d3_a_blocking_job_stays_with_the_parent_and_the_child_is_told() {
-    in_a_process_of_its_own(
-        "d3_a_blocking_job_stays_with_the_parent_and_the_child_is_told",
-        job_stays_behind,
-    );
+    alone(test_name!(), job_stays_behind);
 }
 
 async fn is_quiet(event: &Event) -> bool {
@@ -298,10 +266,7 @@ fn events_stay_apart() {
 
 #[test]
 fn d3_se18_signals_of_an_event_in_parent_and_child_stay_apart() {
-    in_a_process_of_its_own(
-        "d3_se18_signals_of_an_event_in_parent_and_child_stay_apart",
-        events_stay_apart,
-    );
+    alone(test_name!(), events_stay_apart);
 }
 
 fn signals_at_once() {
@@ -329,10 +294,7 @@ fn signals_at_once() {
 
 #[test]
 fn d3_g11_a_child_hears_a_signal_that_it_is_sent_before_it_has_begun_to_run() {
-    in_a_process_of_its_own(
-        "d3_g11_a_child_hears_a_signal_that_it_is_sent_before_it_has_begun_to_run",
-        signals_at_once,
-    );
+    alone(test_name!(), signals_at_once);
 }
 
 /// Turns the loop until `task`, which has a time limit, has ended; waits outside of it.
@@ -374,8 +336,8 @@ fn a_host_forks() {
 
 #[test]
 fn d3_se17_a_host_may_fork_between_two_turns_and_both_loops_go_on() {
-    let name = "d3_se17_a_host_may_fork_between_two_turns_and_both_loops_go_on";
-    in_a_process_of_its_own(name, a_host_forks);
+    let name = test_name!();
+    alone(name, a_host_forks);
 }
 
 /// Exit codes of a child: it has closed only what is its own, or also something else.
@@ -457,28 +419,28 @@ fn child_ends_by(inside: fn(), outside: fn()) {
 
 #[test]
 fn a_child_that_exits_before_its_first_turn_closes_only_its_own_d3() {
-    let name = "a_child_that_exits_before_its_first_turn_closes_only_its_own_d3";
-    in_a_process_of_its_own(name, || child_ends_by(|| exit(CLOSED_ITS_OWN), || ()));
+    let name = test_name!();
+    alone(name, || child_ends_by(|| exit(CLOSED_ITS_OWN), || ()));
 }
 
 #[test]
 fn a_child_that_exits_outside_its_loop_before_the_first_turn_closes_only_its_own_d3() {
-    let name = "a_child_that_exits_outside_its_loop_before_the_first_turn_closes_only_its_own_d3";
-    in_a_process_of_its_own(name, || child_ends_by(|| (), || exit(CLOSED_ITS_OWN)));
+    let name = test_name!();
+    alone(name, || child_ends_by(|| (), || exit(CLOSED_ITS_OWN)));
 }
 
 #[test]
 fn a_child_that_panics_before_its_first_turn_closes_only_its_own_d3() {
-    let name = "a_child_that_panics_before_its_first_turn_closes_only_its_own_d3";
-    in_a_process_of_its_own(name, || {
+    let name = test_name!();
+    alone(name, || {
         child_ends_by(|| panic!("this panic is expected"), || ())
     });
 }
 
 #[test]
 fn a_child_whose_thread_ends_before_its_first_turn_closes_only_its_own_d3() {
-    let name = "a_child_whose_thread_ends_before_its_first_turn_closes_only_its_own_d3";
-    in_a_process_of_its_own(name, || child_ends_by(|| (), || ()));
+    let name = test_name!();
+    alone(name, || child_ends_by(|| (), || ()));
 }
 
 fn child_changes_the_poller() {
@@ -498,8 +460,8 @@ fn child_changes_the_poller() {
 
 #[test]
 fn a_child_that_changes_the_poller_before_its_first_turn_closes_only_its_own_d3() {
-    let name = "a_child_that_changes_the_poller_before_its_first_turn_closes_only_its_own_d3";
-    in_a_process_of_its_own(name, child_changes_the_poller);
+    let name = test_name!();
+    alone(name, child_changes_the_poller);
 }
 
 fn child_asks_for_the_interest() {
@@ -529,8 +491,8 @@ fn child_asks_for_the_interest() {
 
 #[test]
 fn after_a_fork_the_interest_does_not_name_the_queue_of_the_parent_d3() {
-    let name = "after_a_fork_the_interest_does_not_name_the_queue_of_the_parent_d3";
-    in_a_process_of_its_own(name, child_asks_for_the_interest);
+    let name = test_name!();
+    alone(name, child_asks_for_the_interest);
 }
 
 /// Counts how often one of its kind is dropped.
@@ -565,8 +527,5 @@ fn locals_come_home() {
 
 #[test]
 fn after_a_fork_locals_come_home_in_parent_and_child_d3() {
-    in_a_process_of_its_own(
-        "after_a_fork_locals_come_home_in_parent_and_child_d3",
-        locals_come_home,
-    );
+    alone(test_name!(), locals_come_home);
 }

@@ -1,16 +1,12 @@
-//! Forks of a process whose other threads are in the middle of something. A binary of its own,
-//! whose test runs itself again in a process of its own.
+//! Forks of a process whose other threads are in the middle of something. Each
+//! test runs again in a process of its own.
 #![cfg(all(target_os = "linux", feature = "process"))]
-#![allow(clippy::unwrap_used, reason = "test code")]
 #![allow(unsafe_code, reason = "to fork")]
 
-#[path = "it/net_util.rs"]
-mod net_util;
-
+use crate::util::alone;
 use fahrenheit::prelude::*;
 use fahrenheit::process::AsyncCommand;
 use fahrenheit::signal::{Signal, Signals};
-use net_util::alone;
 use nix::libc;
 use nix::sys::signal::{Signal as Kind, kill, raise};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
@@ -100,7 +96,7 @@ fn ends_well(child: Pid) -> bool {
 
 #[test]
 fn no_child_of_a_fork_hangs_beside_threads_that_listen_to_signals_and_start_children() {
-    let name = "no_child_of_a_fork_hangs_beside_threads_that_listen_to_signals_and_start_children";
+    let name = test_name!();
     in_processes(name, |n_forks| {
         let mut threads: Vec<_> = (0..3)
             .map(|_| until_it_is_over(|| drop(Signals::new([Signal::USR1, Signal::HUP]).unwrap())))
@@ -185,7 +181,7 @@ async fn all_are_polled(counts: &[Rc<Cell<usize>>], wakers: &[Waker]) -> i32 {
 
 #[test]
 fn no_child_of_a_fork_hangs_or_loses_a_task_beside_threads_that_wake() {
-    let name = "no_child_of_a_fork_hangs_or_loses_a_task_beside_threads_that_wake";
+    let name = test_name!();
     in_processes(name, |n_forks| {
         // `block_on`, as the tasks never end.
         let n_hangs = fahrenheit::block_on(async {

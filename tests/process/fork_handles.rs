@@ -1,15 +1,10 @@
-//! [`Handle`]s, hosts and forks. A binary of its own, whose tests run again in processes of their
-//! own.
-#![allow(clippy::unwrap_used, reason = "test code")]
+//! [`Handle`]s, hosts and forks. Each test runs again in a process of its own.
 #![allow(unsafe_code, reason = "to fork")]
 #![cfg(target_os = "linux")]
 
-#[path = "it/net_util.rs"]
-mod net_util;
-
+use crate::util::alone;
 use fahrenheit::task::Handle;
 use fahrenheit::time;
-use net_util::alone;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork};
@@ -57,10 +52,7 @@ fn handles_spawn_in_the_process_they_are_in() {
 
 #[test]
 fn after_a_fork_tasks_spawned_by_other_threads_run_in_parent_and_child_d3() {
-    alone(
-        "after_a_fork_tasks_spawned_by_other_threads_run_in_parent_and_child_d3",
-        handles_spawn_in_the_process_they_are_in,
-    );
+    alone(test_name!(), handles_spawn_in_the_process_they_are_in);
 }
 
 /// The child has only the thread that forked, so that the loop of the handle is not in it.
@@ -95,10 +87,7 @@ fn handles_of_threads_that_the_child_lacks() {
 
 #[test]
 fn after_a_fork_a_handle_of_a_thread_that_the_child_lacks_says_so_d3() {
-    alone(
-        "after_a_fork_a_handle_of_a_thread_that_the_child_lacks_says_so_d3",
-        handles_of_threads_that_the_child_lacks,
-    );
+    alone(test_name!(), handles_of_threads_that_the_child_lacks);
 }
 
 /// Waits for nothing but the one descriptor, until a task has slept and a thread has woken it.
@@ -141,8 +130,5 @@ fn hosts_go_on_in_parent_and_child() {
 
 #[test]
 fn after_a_fork_a_host_with_one_descriptor_goes_on_in_parent_and_child_d3() {
-    alone(
-        "after_a_fork_a_host_with_one_descriptor_goes_on_in_parent_and_child_d3",
-        hosts_go_on_in_parent_and_child,
-    );
+    alone(test_name!(), hosts_go_on_in_parent_and_child);
 }

@@ -1,52 +1,21 @@
 //! The examples as programs: exit codes, sentences, and what they are for.
-//!
-//! A binary of its own because it starts processes, one of them with a limit of descriptors, and
-//! because it waits for them with blocking calls.
 #![cfg(all(feature = "fs", feature = "process", feature = "udp", feature = "unix"))]
-#![allow(clippy::unwrap_used, reason = "helpers of tests")]
 #![allow(dead_code, reason = "an example is included below as a module")]
 
+use crate::util::{Killed, LIMIT, example};
 use nix::sys::socket::{self, AddressFamily, SockFlag, SockType, SockaddrIn};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::path::Path;
+use std::process::{ChildStdout, Command, Output, Stdio};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-#[path = "../examples/http_hand_written.rs"]
+#[path = "../../examples/http_hand_written.rs"]
 mod http_hand_written;
-
-/// Longer than anything here takes on a slow machine: a watchdog, not a measure.
-const LIMIT: Duration = Duration::from_secs(60);
-
-/// `cargo test` leaves the examples beside the directory of the tests.
-fn example(name: &str) -> Command {
-    let mut path: PathBuf = std::env::current_exe().unwrap();
-    path.pop();
-    path.set_file_name("examples");
-    path.push(name);
-    assert!(
-        path.exists(),
-        "{path:?} is missing: `cargo test`, or `cargo build --examples`"
-    );
-    let mut command = Command::new(path);
-    command.stdin(Stdio::null());
-    command
-}
-
-/// A process that ends with the test, whatever happens.
-struct Killed(Child);
-
-impl Drop for Killed {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
 
 /// Calls `job` on a thread, and fails if it takes too long.
 fn in_time<T: Send + 'static>(what: &str, job: impl FnOnce() -> T + Send + 'static) -> T {

@@ -1,19 +1,16 @@
-//! The example `graceful`, told to end in the middle of its work. A binary of its own, because it
-//! starts the program, stops it and sends it signals.
+//! The example `graceful`, told to end in the middle of its work.
 #![cfg(feature = "signal")]
-#![allow(clippy::unwrap_used, reason = "test code")]
 
+use crate::util::{LIMIT, example};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::TcpStream;
-use std::path::PathBuf;
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdout, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
-const LIMIT: Duration = Duration::from_secs(60);
 
 /// The server, which is killed at the end of the test, whatever happens.
 struct Server {
@@ -31,16 +28,8 @@ impl Drop for Server {
 
 impl Server {
     fn start() -> Server {
-        // `cargo test` leaves the examples beside the directory of the tests.
-        let mut path: PathBuf = std::env::current_exe().unwrap();
-        path.pop();
-        path.set_file_name("examples");
-        path.push("graceful");
-        let mut command = Command::new(path);
-        command
-            .arg("127.0.0.1:0")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped());
+        let mut command = example("graceful");
+        command.arg("127.0.0.1:0").stdout(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();

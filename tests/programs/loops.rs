@@ -1,10 +1,8 @@
 //! The examples that do something with the loop itself: drive it from another, fork inside of it,
 //! and mix everything that it can wait for.
-//!
-//! A binary of its own because it starts processes, and waits for them with blocking calls.
 #![cfg(feature = "signal")]
-#![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
+use crate::util::{LIMIT, example};
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
@@ -12,14 +10,10 @@ use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
-use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdout, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
-
-/// Longer than anything here takes on a slow machine: a watchdog, not a measure.
-const LIMIT: Duration = Duration::from_secs(60);
 
 /// An example that runs, in a process group of its own, which ends with the test.
 struct Running {
@@ -28,19 +22,13 @@ struct Running {
 }
 
 impl Running {
-    /// `cargo test` leaves the examples beside the directory of the tests.
     fn new(name: &str, args: &[&str]) -> Running {
-        let mut path: PathBuf = std::env::current_exe().unwrap();
-        path.pop();
-        path.set_file_name("examples");
-        path.push(name);
-        let mut command = Command::new(&path);
+        let mut command = example(name);
         command.args(args).process_group(0);
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         // Never as much as would fill it.
         command.stderr(Stdio::piped());
-        let spawned = command.spawn();
-        let mut child = spawned.unwrap_or_else(|error| panic!("{path:?}: {error}: `cargo test`"));
+        let mut child = command.spawn().unwrap();
         let stdout = child.stdout.take().map(BufReader::new);
         Running { child, stdout }
     }
@@ -319,7 +307,7 @@ fn idle_host_uses_no_time(name: &str) {
 #[test]
 fn sn1_sn2_sn4_sn9_sn16_sn17_sn19_the_node_like_loop_says_the_same_in_every_run() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/node.in");
-    let golden = include_str!("golden/node.out");
+    let golden = include_str!("../golden/node.out");
     // At the same time, so that the machine is sometimes slow for one of them.
     let runs: Vec<_> = (0..8).map(|_| Running::new("node", &[path])).collect();
     for mut run in runs {

@@ -1,28 +1,13 @@
 //! The example `metrics`, asked by curl as Prometheus would ask it.
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+use crate::util::{Killed, example};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpStream};
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
-
-/// A process that ends with the test, whatever happens.
-struct Killed(Child);
-
-impl Drop for Killed {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
+use std::process::{Command, Stdio};
 
 /// Starts the example and returns the address that it listens on.
 fn start() -> (Killed, String) {
-    let mut path: PathBuf = std::env::current_exe().unwrap();
-    path.pop();
-    path.set_file_name("examples");
-    path.push("metrics");
-    let mut command = Command::new(path);
+    let mut command = example("metrics");
     let child = command.arg("127.0.0.1:0").stdout(Stdio::piped()).spawn();
     let mut child = Killed(child.unwrap());
     let mut line = String::new();
@@ -92,11 +77,7 @@ fn a_dump_is_served_as_text() {
 #[cfg(feature = "signal")]
 #[test]
 fn a_signal_has_the_dump_written_to_stderr() {
-    let mut path: PathBuf = std::env::current_exe().unwrap();
-    path.pop();
-    path.set_file_name("examples");
-    path.push("chat");
-    let mut command = Command::new(path);
+    let mut command = example("chat");
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = Killed(command.arg("127.0.0.1:0").spawn().unwrap());
     let mut line = String::new();

@@ -1,14 +1,10 @@
 //! The standard streams of a process of its own: on a terminal, a pipe, a socket, a file and
 //! /dev/null. They belong to the whole process, so each test starts one: the example
 //! `stdin_lines`, which numbers lines, or itself.
-#![allow(clippy::unwrap_used, reason = "test code")]
 
-#[path = "it/net_util.rs"]
-mod net_util;
-
+use crate::util::{Killed, LIMIT, again, example_path, go, poll_once, watchdog};
 use fahrenheit::io::{stderr, stdin, stdout};
 use fahrenheit::prelude::*;
-use net_util::{LIMIT, again, go, poll_once, watchdog};
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::{Mode, fchmod};
@@ -20,35 +16,13 @@ use std::io::{self, IoSlice, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::task::Poll;
 use std::time::Duration;
 
-fn example() -> PathBuf {
-    let mut path = std::env::current_exe().unwrap();
-    path.pop();
-    path.set_file_name("examples");
-    path.push("stdin_lines");
-    assert!(
-        path.exists(),
-        "{path:?} is missing: `cargo build --examples`"
-    );
-    path
-}
-
-/// A process that ends with the test, whatever happens.
-struct Killed(Child);
-
-impl Drop for Killed {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 /// Numbers the lines from `stdin`, on `stdout`. The descriptors are given away.
 fn number(stdin: impl Into<OwnedFd>, stdout: impl Into<OwnedFd>) -> Killed {
-    let mut command = Command::new(example());
+    let mut command = Command::new(example_path("stdin_lines"));
     command.stdin(stdin.into()).stdout(stdout.into());
     Killed(command.spawn().unwrap())
 }
@@ -223,7 +197,10 @@ fn shell(name: &str, script: &str) -> (String, String) {
         PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", std::process::id()));
     std::fs::write(&path, "first\nsecond\nlast without newline").unwrap();
     let mut command = Command::new("sh");
-    command.args(["-c", script, "sh"]).arg(example()).arg(&path);
+    command
+        .args(["-c", script, "sh"])
+        .arg(example_path("stdin_lines"))
+        .arg(&path);
     let output = command.stdin(Stdio::null()).output().unwrap();
     std::fs::remove_file(&path).unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
@@ -274,7 +251,7 @@ fn se10_waiting_for_input_takes_no_thread() {
 
 #[test]
 fn what_was_read_ahead_goes_to_the_next_stdin_and_there_is_one_at_a_time() {
-    const NAME: &str = "what_was_read_ahead_goes_to_the_next_stdin_and_there_is_one_at_a_time";
+    let name = test_name!();
     let body = || {
         go(async {
             let mut first = stdin().unwrap();
@@ -300,24 +277,24 @@ fn what_was_read_ahead_goes_to_the_next_stdin_and_there_is_one_at_a_time() {
             assert_eq!(rest.join().unwrap(), "ree\n");
         });
     };
-    if net_util::is_alone(NAME) {
-        net_util::alone(NAME, body);
+    if crate::util::is_alone(name) {
+        crate::util::alone(name, body);
         return;
     }
     let (stdin, mut write) = pipe();
     write.write_all(b"one\ntwo\nthree\n").unwrap();
     drop(write);
-    let mut command = again(NAME);
+    let mut command = again(name);
     command.stdin(OwnedFd::from(stdin));
-    net_util::finish(NAME, command);
+    crate::util::finish(name, command);
 }
 
 #[test]
 fn reading_lines_takes_at_most_8_kib_ahead_and_reading_bytes_nothing() {
-    const NAME: &str = "reading_lines_takes_at_most_8_kib_ahead_and_reading_bytes_nothing";
+    let name = test_name!();
     const N_SENT: usize = 30_000;
-    if net_util::is_alone(NAME) {
-        net_util::alone(NAME, || {
+    if crate::util::is_alone(name) {
+        crate::util::alone(name, || {
             go(async {
                 let mut input = stdin().unwrap();
                 input.read_exact(&mut [0; 10]).await.unwrap();
@@ -338,9 +315,9 @@ fn reading_lines_takes_at_most_8_kib_ahead_and_reading_bytes_nothing() {
     text.resize(N_SENT, b'x');
     write.write_all(&text).unwrap();
     drop(write);
-    let mut command = again(NAME);
+    let mut command = again(name);
     command.stdin(OwnedFd::from(stdin));
-    net_util::finish(NAME, command);
+    crate::util::finish(name, command);
 }
 
 /// What the process below writes: more than a terminal, a pipe or a socket holds, and no newline.
@@ -434,46 +411,46 @@ fn check_that_stuck_output_leaves_timers_alone(name: &str, stdout: OwnedFd, mut 
 
 #[test]
 fn output_to_a_terminal_of_another_user_does_not_stop_the_loop_i2() {
-    const NAME: &str = "output_to_a_terminal_of_another_user_does_not_stop_the_loop_i2";
-    if net_util::is_alone(NAME) {
+    let name = test_name!();
+    if crate::util::is_alone(name) {
         become_another_user();
         return go(write_to_a_full_stdout());
     }
     let _dog = watchdog();
     let (screen, terminal) = pty();
     fchmod(&terminal, Mode::empty()).unwrap();
-    check_that_stuck_output_leaves_timers_alone(NAME, terminal, screen);
+    check_that_stuck_output_leaves_timers_alone(name, terminal, screen);
 }
 
 #[test]
 fn output_to_a_pipe_of_another_user_does_not_stop_the_loop_i2() {
-    const NAME: &str = "output_to_a_pipe_of_another_user_does_not_stop_the_loop_i2";
-    if net_util::is_alone(NAME) {
+    let name = test_name!();
+    if crate::util::is_alone(name) {
         become_another_user();
         return go(write_to_a_full_stdout());
     }
     let _dog = watchdog();
     let (read, write) = pipe();
     fchmod(&write, Mode::empty()).unwrap();
-    check_that_stuck_output_leaves_timers_alone(NAME, write.into(), read);
+    check_that_stuck_output_leaves_timers_alone(name, write.into(), read);
 }
 
 #[test]
 fn output_to_an_inherited_socket_does_not_stop_the_loop_i1() {
-    const NAME: &str = "output_to_an_inherited_socket_does_not_stop_the_loop_i1";
-    if net_util::is_alone(NAME) {
+    let name = test_name!();
+    if crate::util::is_alone(name) {
         return go(write_to_a_full_stdout());
     }
     let _dog = watchdog();
     let (near, far) = UnixStream::pair().unwrap();
     let near = File::from(OwnedFd::from(near));
-    check_that_stuck_output_leaves_timers_alone(NAME, far.into(), near);
+    check_that_stuck_output_leaves_timers_alone(name, far.into(), near);
 }
 
 #[test]
 fn closed_standard_streams_are_ebadf_and_their_numbers_stay_free() {
-    const NAME: &str = "closed_standard_streams_are_ebadf_and_their_numbers_stay_free";
-    net_util::alone(NAME, || {
+    let name = test_name!();
+    crate::util::alone(name, || {
         let (mut read, write) = pipe();
         let copy = |stream: &dyn AsFd| stream.as_fd().try_clone_to_owned().unwrap();
         let saved = [copy(&io::stdin()), copy(&io::stdout()), copy(&io::stderr())];

@@ -1,18 +1,12 @@
-//! A process of its own, because it lives in a network namespace of its own: an address in there
-//! swallows packets.
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
+//! Connecting past an address that swallows packets. The test runs in a process of its own, in a
+//! network namespace of its own, which has such an address.
 #![cfg(target_os = "linux")]
 
+use crate::util::{again_through, alone, finish, is_alone, skip};
 use fahrenheit::{AsyncTcpListener, AsyncTcpStream};
 use std::net::SocketAddr;
 use std::process::Command;
 use std::time::{Duration, Instant};
-
-#[path = "it/net_util.rs"]
-mod net_util;
-
-/// Where the test runs itself again.
-const INSIDE: &str = "FAHRENHEIT_TEST_INSIDE_NAMESPACE";
 
 /// A network in which packets to 192.0.2.1 go down a cable that nobody listens at.
 const SETUP: &str = "ip link set lo up && ip link add hole type veth peer name end && \
@@ -23,26 +17,18 @@ const SETUP: &str = "ip link set lo up && ip link add hole type veth peer name e
 
 #[test]
 fn h5_a_black_holed_first_address_costs_a_quarter_of_a_second() {
-    if std::env::var_os(INSIDE).is_some() {
-        return fahrenheit::run(connect_past_the_hole());
+    let name = test_name!();
+    if is_alone(name) {
+        alone(name, || fahrenheit::run(connect_past_the_hole()));
+        return;
     }
-    let name = "h5_a_black_holed_first_address_costs_a_quarter_of_a_second";
     let works = Command::new("unshare").args(["-n", "ip", "link"]).output();
     if !works.is_ok_and(|output| output.status.success()) {
-        return net_util::skip(name, "network namespaces need root, unshare and ip");
+        return skip(name, "network namespaces need root, unshare and ip");
     }
-    let output = Command::new("unshare")
-        .args(["-n", "timeout", "40", "sh", "-c", SETUP])
-        .arg(std::env::current_exe().expect("a test knows its own path"))
-        .args(["--exact", name, "--nocapture"])
-        .env(INSIDE, "1")
-        .output()
-        .expect("unshare ran a moment ago");
-    let text = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{output:?}");
-    print!("{text}");
-    // The harness is also content with a name that no test has.
-    assert!(text.contains("1 passed"), "{name} did not run: {text}");
+    let mut wrapper = Command::new("unshare");
+    wrapper.args(["-n", "timeout", "40", "sh", "-c", SETUP]);
+    print!("{}", finish(name, again_through(wrapper, name)));
 }
 
 async fn connect_past_the_hole() {

@@ -2,22 +2,15 @@
 //! kernel, readiness that cannot be consumed, blocking descriptors, files, cost. A test's name is
 //! the claim.
 #![cfg(all(target_os = "linux", feature = "fs", feature = "unix"))]
-#![allow(clippy::unwrap_used, reason = "test code")]
 #![allow(unsafe_code)]
 
-#[path = "kinds/kit.rs"]
-#[allow(dead_code, reason = "every test binary uses a part of it")]
-mod kit;
-#[path = "it/util.rs"]
-#[allow(dead_code, reason = "every test binary uses a part of it")]
-mod util;
-
+use crate::util::kit::{
+    LONG, MS, blocking_pipe, check, expect_nothing, made, read_once, set_option, tenured_pair,
+};
+use crate::util::{cpu_time, within};
 use fahrenheit::prelude::*;
 use fahrenheit::time::{sleep, timeout};
 use fahrenheit::{AsyncFd, fs, run, spawn};
-use kit::{
-    LONG, MS, blocking_pipe, check, expect_nothing, made, read_once, set_option, tenured_pair,
-};
 use nix::libc;
 use std::cell::Cell;
 use std::fs::File;
@@ -27,7 +20,6 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixDatagram;
 use std::task::{Context, Waker};
 use std::time::Duration;
-use util::{cpu_time, within};
 
 // An assumption about the kernel must not prevent a call for good.
 

@@ -1,14 +1,10 @@
 //! At the limit of descriptors, which is set for the whole process.
 #![cfg(target_os = "linux")]
-#![allow(clippy::unwrap_used, reason = "test code")]
 
-#[path = "it/net_util.rs"]
-mod net_util;
-
+use crate::util::{Cost, alone, go, traced};
 use fahrenheit::prelude::*;
 use fahrenheit::time::{sleep, timeout};
 use fahrenheit::{AsyncFd, AsyncTcpListener, AsyncTcpStream, Builder, CreateError, Event};
-use net_util::{Cost, alone, go, traced};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::cell::{Cell, RefCell};
 use std::fs::File;
@@ -37,7 +33,7 @@ fn exhaust() -> Vec<File> {
 
 #[test]
 fn se3_se4_a_loop_that_cannot_be_created_is_a_typed_error_that_says_why() {
-    let name = "se3_se4_a_loop_that_cannot_be_created_is_a_typed_error_that_says_why";
+    let name = test_name!();
     alone(name, || {
         let mut files = exhaust();
         let polled = Cell::new(false);
@@ -63,7 +59,7 @@ fn se3_se4_a_loop_that_cannot_be_created_is_a_typed_error_that_says_why() {
 
 #[test]
 fn se3_se4_an_event_that_cannot_be_created_is_a_typed_error_that_says_why() {
-    let name = "se3_se4_an_event_that_cannot_be_created_is_a_typed_error_that_says_why";
+    let name = test_name!();
     alone(name, || {
         let mut files = exhaust();
         // One is not enough for a pipe, and does not get lost.
@@ -80,7 +76,7 @@ fn se3_se4_an_event_that_cannot_be_created_is_a_typed_error_that_says_why() {
 
 #[test]
 fn se9_a3_an_event_that_is_closed_behind_the_loop_is_an_error_and_not_a_hang() {
-    let name = "se9_a3_an_event_that_is_closed_behind_the_loop_is_an_error_and_not_a_hang";
+    let name = test_name!();
     alone(name, || {
         let limited = |event: Event| {
             let limited = async move { timeout(Duration::from_secs(5), event.wait()).await };
@@ -113,7 +109,7 @@ fn se9_a3_an_event_that_is_closed_behind_the_loop_is_an_error_and_not_a_hang() {
 
 #[test]
 fn se3_run_panics_with_the_same_words_and_works_afterwards() {
-    let name = "se3_run_panics_with_the_same_words_and_works_afterwards";
+    let name = test_name!();
     alone(name, || {
         let files = exhaust();
         let payload = std::panic::catch_unwind(|| fahrenheit::run(async {})).unwrap_err();
@@ -185,7 +181,7 @@ const N_QUEUE_FDS: usize = if cfg!(fahrenheit_kqueue) { 3 } else { 1 };
 
 #[test]
 fn e1_j2_at_the_limit_accept_waits_and_recovers_when_the_crate_closes_a_descriptor() {
-    let name = "e1_j2_at_the_limit_accept_waits_and_recovers_when_the_crate_closes_a_descriptor";
+    let name = test_name!();
     let log = traced(name, &["-e", "trace=?accept,accept4"], || {
         let took = go(serve_at_the_limit(SHORT, |mut files| {
             // More than there are clients: the loop may make the kernel's queue.
@@ -206,7 +202,7 @@ fn e1_j2_at_the_limit_accept_waits_and_recovers_when_the_crate_closes_a_descript
 
 #[test]
 fn e1_at_the_limit_accept_recovers_by_itself() {
-    alone("e1_at_the_limit_accept_recovers_by_itself", || {
+    alone(test_name!(), || {
         // At most a second, by the documentation. After 2.6 seconds, the next attempt would follow
         // two and a half seconds later if the delay went on doubling.
         let time = Duration::from_millis(2_600);
@@ -224,7 +220,7 @@ fn e1_at_the_limit_accept_recovers_by_itself() {
 
 #[test]
 fn e1_a_listener_that_recovered_reports_the_next_shortage() {
-    let name = "e1_a_listener_that_recovered_reports_the_next_shortage";
+    let name = test_name!();
     alone(name, || {
         go(async {
             let listener = AsyncTcpListener::bind("127.0.0.1:0").unwrap();
@@ -244,7 +240,7 @@ fn e1_a_listener_that_recovered_reports_the_next_shortage() {
 
 #[test]
 fn sf3_connecting_at_the_limit_is_an_error_of_that_connection() {
-    let name = "sf3_connecting_at_the_limit_is_an_error_of_that_connection";
+    let name = test_name!();
     alone(name, || {
         go(async {
             let listener = AsyncTcpListener::bind("127.0.0.1:0").unwrap();

@@ -1,26 +1,20 @@
 //! Descriptors that other code closes, or that are replaced by other files behind the loop's back.
 //! Each test runs in a process of its own.
 #![cfg(all(target_os = "linux", feature = "unix"))]
-#![allow(clippy::unwrap_used, reason = "test code")]
 #![allow(unsafe_code, reason = "to replace what is behind a number")]
 
-#[path = "it/net_util.rs"]
-mod net_util;
-#[path = "kinds/tenured.rs"]
-mod tenured;
-
+use crate::util::tenured::{grow_old, pair, selects_only};
+use crate::util::{Cost, alone, go, open_fds, watchdog};
 use fahrenheit::prelude::*;
 use fahrenheit::time::sleep;
 use fahrenheit::{AsyncTcpListener, AsyncTcpStream, AsyncUnixStream};
 use futures_channel::oneshot;
-use net_util::{Cost, alone, go, open_fds, watchdog};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
-use tenured::{grow_old, pair, selects_only};
 
 /// The descriptors of the loop that are kernel queues.
 fn queues() -> Vec<RawFd> {
@@ -77,7 +71,7 @@ fn lose_all(has_queue: bool, then: impl FnOnce(&[RawFd])) {
         "{read:?} of {open:?}"
     );
     // The loop does all else as before.
-    go(net_util::exchange(3, 3)).unwrap();
+    go(crate::util::exchange(3, 3)).unwrap();
     // Their numbers are not closed a second time.
     std::mem::forget(kept);
 }
@@ -91,7 +85,7 @@ fn put_behind(file: &OwnedFd, number: RawFd) {
 
 #[test]
 fn a_loop_whose_descriptors_were_all_closed_makes_new_ones() {
-    let name = "a_loop_whose_descriptors_were_all_closed_makes_new_ones";
+    let name = test_name!();
     alone(name, || {
         for has_queue in [false, true] {
             std::thread::spawn(move || lose_all(has_queue, |_| {}))
@@ -103,7 +97,7 @@ fn a_loop_whose_descriptors_were_all_closed_makes_new_ones() {
 
 #[test]
 fn a_loop_whose_numbers_are_always_readable_files_does_not_read_them_for_ever() {
-    let name = "a_loop_whose_numbers_are_always_readable_files_does_not_read_them_for_ever";
+    let name = test_name!();
     alone(name, || {
         for has_queue in [false, true] {
             let body = move || {
@@ -125,7 +119,7 @@ fn a_loop_whose_numbers_are_always_readable_files_does_not_read_them_for_ever() 
 
 #[test]
 fn a_byte_that_wakes_the_loop_does_not_land_in_the_file_of_a_stranger() {
-    let name = "a_byte_that_wakes_the_loop_does_not_land_in_the_file_of_a_stranger";
+    let name = test_name!();
     alone(name, || {
         for has_queue in [false, true] {
             let body = move || {
@@ -162,14 +156,14 @@ fn high(fd: impl Into<OwnedFd>) -> OwnedFd {
 
 #[test]
 fn no_descriptor_of_the_loop_is_a_standard_stream() {
-    let name = "no_descriptor_of_the_loop_is_a_standard_stream";
+    let name = test_name!();
     alone(name, || {
         let kept: Vec<_> = (0..3).map(dup_of).collect();
         (0..3).for_each(|fd| nix::unistd::close(fd).unwrap());
         let outcome = std::thread::spawn(|| {
             wait_for_a_thread();
             fahrenheit::block_on(async {
-                let (fd, mut peer) = net_util::tcp_pair().await;
+                let (fd, mut peer) = crate::util::connected_pair().await;
                 let own = [fd.as_raw_fd(), peer.as_raw_fd()];
                 let interest = fahrenheit::interest().read;
                 let write = fahrenheit::io::stdout().and(Ok(()));
@@ -226,7 +220,7 @@ fn is_noticed_without_timers(delay: Duration) {
 
 #[test]
 fn a_closed_descriptor_is_noticed_by_a_loop_without_timers() {
-    let name = "a_closed_descriptor_is_noticed_by_a_loop_without_timers";
+    let name = test_name!();
     if selects_only() {
         // A `select` that is under way does not notice, and nothing can be done about that.
         return;
@@ -280,7 +274,7 @@ fn replaced_while_waiting(early: &[u8], late: &'static [u8], is_kept: bool) -> V
 
 #[test]
 fn a_socket_that_replaces_an_old_one_is_read() {
-    let name = "a_socket_that_replaces_an_old_one_is_read";
+    let name = test_name!();
     alone(name, || {
         for is_kept in [false, true] {
             assert_eq!(replaced_while_waiting(b"early", b"", is_kept), b"early");
@@ -291,7 +285,7 @@ fn a_socket_that_replaces_an_old_one_is_read() {
 
 #[test]
 fn a_queue_that_could_not_be_had_is_made_when_there_are_descriptors_again() {
-    let name = "a_queue_that_could_not_be_had_is_made_when_there_are_descriptors_again";
+    let name = test_name!();
     alone(name, || {
         go(async {
             let (fd, mut peer) = pair();
@@ -315,7 +309,7 @@ fn a_queue_that_could_not_be_had_is_made_when_there_are_descriptors_again() {
 
 #[test]
 fn a_forgotten_listener_leaves_no_watch_behind() {
-    let name = "a_forgotten_listener_leaves_no_watch_behind";
+    let name = test_name!();
     alone(name, || {
         go(async {
             let listener = AsyncTcpListener::bind("127.0.0.1:0").unwrap();

@@ -1,15 +1,11 @@
 //! Descriptor numbers: these tests raise the limit of the process, choose numbers, and count what
 //! is open, so each runs in a process of its own.
 #![cfg(target_os = "linux")]
-#![allow(clippy::unwrap_used, reason = "test code")]
 #![allow(unsafe_code, reason = "to own a descriptor with a chosen number")]
 
-#[path = "it/net_util.rs"]
-mod net_util;
-
+use crate::util::{Refusing, alone, echo, go, open_fds, poll_once, raise_fd_limit, silent, talk};
 use fahrenheit::prelude::*;
 use fahrenheit::{AsyncFd, AsyncTcpListener, AsyncTcpStream, RegisterError};
-use net_util::{Refusing, alone, echo, go, open_fds, poll_once, raise_fd_limit, silent, talk};
 use nix::fcntl::{FcntlArg, fcntl};
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -40,10 +36,10 @@ fn high_pair(floor: RawFd) -> (AsyncTcpStream, AsyncTcpStream) {
 
 fn echo_above(name: &str, floor: RawFd) {
     if raise_fd_limit() <= floor as usize + 2 {
-        return net_util::skip(name, "the limit of descriptors (`ulimit -Hn`) is too low");
+        return crate::util::skip(name, "the limit of descriptors (`ulimit -Hn`) is too low");
     }
     go(async {
-        let (low, low_server) = net_util::tcp_pair().await;
+        let (low, low_server) = crate::util::connected_pair().await;
         let (high, high_server) = high_pair(floor);
         let number = high.as_raw_fd();
         let servers = [low_server, high_server].map(|server| fahrenheit::spawn(echo(server)));
@@ -60,25 +56,25 @@ fn echo_above(name: &str, floor: RawFd) {
 
 #[test]
 fn a1_j3_echo_on_a_descriptor_above_1500() {
-    let name = "a1_j3_echo_on_a_descriptor_above_1500";
+    let name = test_name!();
     alone(name, || echo_above(name, 1_500));
 }
 
 #[test]
 fn a1_j3_echo_on_a_descriptor_above_15000() {
-    let name = "a1_j3_echo_on_a_descriptor_above_15000";
+    let name = test_name!();
     alone(name, || echo_above(name, 15_000));
 }
 
 #[test]
 fn a1_j3_1500_connections_are_open_at_once_in_one_process() {
-    let name = "a1_j3_1500_connections_are_open_at_once_in_one_process";
+    let name = test_name!();
     alone(name, || {
         let most = raise_fd_limit().saturating_sub(64) / 2;
         let n = most.min(1_500);
         if n < 1_500 {
             let reason = format!("the limit of descriptors allows only {n} connections");
-            net_util::skip(name, &reason);
+            crate::util::skip(name, &reason);
         }
         go(async {
             let listener = AsyncTcpListener::bind("127.0.0.1:0").unwrap();
@@ -109,7 +105,7 @@ fn a1_j3_1500_connections_are_open_at_once_in_one_process() {
 
 #[test]
 fn a5_se9_a_number_that_is_not_open_is_refused_at_once() {
-    let name = "a5_se9_a_number_that_is_not_open_is_refused_at_once";
+    let name = test_name!();
     alone(name, || {
         let wild = high(UnixStream::pair().unwrap().0, 700);
         let number = wild.as_raw_fd();
@@ -126,7 +122,7 @@ fn a5_se9_a_number_that_is_not_open_is_refused_at_once() {
 
 #[test]
 fn a6_the_next_owner_of_a_number_gets_its_own_data() {
-    let name = "a6_the_next_owner_of_a_number_gets_its_own_data";
+    let name = test_name!();
     alone(name, || {
         go(async {
             let mut number = None;
@@ -159,7 +155,7 @@ fn a6_the_next_owner_of_a_number_gets_its_own_data() {
 
 #[test]
 fn i4_an_accepted_socket_is_not_refused_for_a_stale_registration() {
-    let name = "i4_an_accepted_socket_is_not_refused_for_a_stale_registration";
+    let name = test_name!();
     alone(name, || {
         go(async {
             let listener = AsyncTcpListener::bind("127.0.0.1:0").unwrap();
@@ -185,12 +181,12 @@ fn i4_an_accepted_socket_is_not_refused_for_a_stale_registration() {
 
 #[test]
 fn a18_a_high_number_costs_nothing_once_it_is_closed() {
-    let name = "a18_a_high_number_costs_nothing_once_it_is_closed";
+    let name = test_name!();
     let options = [
         "-e",
         "trace=?select,pselect6,?epoll_wait,?epoll_pwait,?epoll_pwait2",
     ];
-    let log = net_util::traced(name, &options, || {
+    let log = crate::util::traced(name, &options, || {
         raise_fd_limit();
         go(async {
             let (stream, _peer) = high_pair(900);
@@ -216,7 +212,7 @@ fn a18_a_high_number_costs_nothing_once_it_is_closed() {
 
 #[test]
 fn se1_se2_the_loop_s_descriptors_are_closed_with_its_thread() {
-    let name = "se1_se2_the_loop_s_descriptors_are_closed_with_its_thread";
+    let name = test_name!();
     alone(name, || {
         let before = open_fds();
         for _ in 0..20 {
@@ -233,7 +229,7 @@ fn se1_se2_the_loop_s_descriptors_are_closed_with_its_thread() {
 
 #[test]
 fn e4_a_thousand_refused_connections_leave_no_descriptor() {
-    let name = "e4_a_thousand_refused_connections_leave_no_descriptor";
+    let name = test_name!();
     alone(name, || {
         let refusing = Refusing::new();
         go(async {
@@ -249,7 +245,7 @@ fn e4_a_thousand_refused_connections_leave_no_descriptor() {
 
 #[test]
 fn d6_ten_thousand_cancelled_connections_leave_no_descriptor() {
-    let name = "d6_ten_thousand_cancelled_connections_leave_no_descriptor";
+    let name = test_name!();
     alone(name, || {
         go(async {
             let (listener, _queue) = silent().await;
@@ -266,13 +262,13 @@ fn d6_ten_thousand_cancelled_connections_leave_no_descriptor() {
 
 #[test]
 fn h5_serving_tcp_by_address_takes_no_thread() {
-    let name = "h5_serving_tcp_by_address_takes_no_thread";
+    let name = test_name!();
     alone(name, || {
         let n_threads = || std::fs::read_dir("/proc/self/task").unwrap().count();
         // Counted without a watchdog, which is a thread; the harness has one besides this.
         let before = n_threads();
         fahrenheit::run(async {
-            net_util::exchange(5, 5).await.unwrap();
+            crate::util::exchange(5, 5).await.unwrap();
             assert_eq!(n_threads(), before);
         });
     });
@@ -282,7 +278,7 @@ fn h5_serving_tcp_by_address_takes_no_thread() {
 fn failing(name: &str, call: &str, errno: &str, body: impl FnOnce()) {
     let trace = format!("trace={call}");
     let inject = format!("inject={call}:error={errno}");
-    let log = net_util::traced(name, &["-e", &trace, "-e", &inject], || {
+    let log = crate::util::traced(name, &["-e", &trace, "-e", &inject], || {
         fahrenheit::block_on(async {});
         let before = open_fds();
         body();
@@ -293,7 +289,7 @@ fn failing(name: &str, call: &str, errno: &str, body: impl FnOnce()) {
 
 #[test]
 fn d6_a_failing_getsockopt_leaves_no_descriptor() {
-    let name = "d6_a_failing_getsockopt_leaves_no_descriptor";
+    let name = test_name!();
     failing(name, "getsockopt", "EINVAL", || {
         go(async {
             let refusing = Refusing::new();
@@ -306,7 +302,7 @@ fn d6_a_failing_getsockopt_leaves_no_descriptor() {
 
 #[test]
 fn d6_a_failing_setsockopt_leaves_no_descriptor() {
-    let name = "d6_a_failing_setsockopt_leaves_no_descriptor";
+    let name = test_name!();
     failing(name, "setsockopt", "ENOMEM", || {
         for _ in 0..10 {
             let error = AsyncTcpListener::bind("127.0.0.1:0").unwrap_err();
@@ -317,7 +313,7 @@ fn d6_a_failing_setsockopt_leaves_no_descriptor() {
 
 #[test]
 fn d6_a_failing_ioctl_leaves_no_descriptor() {
-    let name = "d6_a_failing_ioctl_leaves_no_descriptor";
+    let name = test_name!();
     failing(name, "ioctl", "EIO", || {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         for _ in 0..10 {
@@ -332,7 +328,7 @@ fn d6_a_failing_ioctl_leaves_no_descriptor() {
 #[cfg(not(fahrenheit_plain_flags))]
 #[test]
 fn d6_a_failing_fcntl_leaves_no_registration() {
-    let name = "d6_a_failing_fcntl_leaves_no_registration";
+    let name = test_name!();
     failing(name, "fcntl,?fcntl64", "EINVAL:when=1..10", || {
         let (ours, _theirs) = UnixStream::pair().unwrap();
         // One of the ten faults may strike a check of std's own. The first call that is let

@@ -1,16 +1,11 @@
 //! What is seen of the kernel's queue from outside: nothing, but for the descriptors in `select`.
 #![cfg(all(target_os = "linux", feature = "unix"))]
-#![allow(clippy::unwrap_used, reason = "test code")]
 
-#[path = "it/net_util.rs"]
-mod net_util;
-#[path = "kinds/tenured.rs"]
-mod tenured;
-
+use crate::util::tenured::{grow_old, pair, selects_only};
+use crate::util::{Cost, alone, go, poll_once};
 use fahrenheit::prelude::*;
 use fahrenheit::time::{interval, sleep, timeout};
 use fahrenheit::{AsyncFd, AsyncTcpListener, AsyncTcpStream, task};
-use net_util::{Cost, alone, go, poll_once};
 use std::cell::Cell;
 use std::future::Future;
 use std::io::{Read, Write};
@@ -23,7 +18,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
-use tenured::{grow_old, pair, selects_only};
 
 /// The descriptor of the kernel's queue, if the loop has one.
 fn queue() -> Option<RawFd> {
@@ -73,7 +67,7 @@ fn a12_a_listener_that_is_no_longer_accepted_from_does_not_spin_the_loop() {
 
 #[test]
 fn a3_of_many_old_descriptors_each_that_is_closed_behind_the_loop_is_found() {
-    let name = "a3_of_many_old_descriptors_each_that_is_closed_behind_the_loop_is_found";
+    let name = test_name!();
     let body = async {
         let n_old = Rc::new(Cell::new(0));
         let pairs: Vec<_> = (0..150).map(|_| pair()).collect();
@@ -140,13 +134,13 @@ async fn lose_the_queue(then: impl FnOnce(RawFd)) {
 
 #[test]
 fn a3_if_the_queue_is_closed_behind_the_loop_all_who_wait_in_it_go_on() {
-    let name = "a3_if_the_queue_is_closed_behind_the_loop_all_who_wait_in_it_go_on";
+    let name = test_name!();
     alone(name, || go(lose_the_queue(|_| {})));
 }
 
 #[test]
 fn a3_a_queue_whose_number_is_something_else_is_given_up() {
-    let name = "a3_a_queue_whose_number_is_something_else_is_given_up";
+    let name = test_name!();
     alone(name, || {
         go(lose_the_queue(|number| {
             // Always ready.
@@ -187,7 +181,7 @@ fn b9_who_waits_for_a_descriptor_of_a_thread_that_ends_is_woken() {
 /// A connection to which a peer has sent data and the end at once, after a few single bytes, so
 /// that the connection is in the kernel's queue.
 async fn read_up_to_the_end() -> AsyncTcpStream {
-    let (mut ours, peer) = net_util::tcp_pair().await;
+    let (mut ours, peer) = crate::util::connected_pair().await;
     let mut peer = peer.into_std();
     let mut bytes = [0; 64];
     for words in [&b"x"[..]; 12].into_iter().chain([&b"data"[..]]) {

@@ -1,15 +1,11 @@
 //! What waiting must not do: lose what is there, spin on what cannot be had, or leave anything
 //! behind. Each test is a fault that was seen once.
 #![cfg(all(target_os = "linux", feature = "udp", feature = "unix"))]
-#![allow(clippy::unwrap_used, reason = "test code")]
 
-#[path = "it/net_util.rs"]
-mod net_util;
-
+use crate::util::{Cost, alone, go};
 use fahrenheit::prelude::*;
 use fahrenheit::time::{sleep, timeout};
 use fahrenheit::{AsyncFd, AsyncTcpListener, AsyncTcpStream, AsyncUdpSocket, AsyncUnixStream};
-use net_util::{Cost, alone, go};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::socket::{MsgFlags, send, setsockopt, sockopt};
 use std::future::{Future, poll_fn};
@@ -511,7 +507,7 @@ where
 
 #[test]
 fn a_task_that_gives_up_accepting_takes_no_other_tasks_timer_with_it() {
-    let name = "a_task_that_gives_up_accepting_takes_no_other_tasks_timer_with_it";
+    let name = test_name!();
     alone(name, || {
         for is_later in [false, true] {
             go(the_other_accepts(is_later, |listener| async move {
@@ -523,7 +519,7 @@ fn a_task_that_gives_up_accepting_takes_no_other_tasks_timer_with_it() {
 
 #[test]
 fn a_hand_written_future_that_gives_up_accepting_takes_no_timer_with_it() {
-    let name = "a_hand_written_future_that_gives_up_accepting_takes_no_timer_with_it";
+    let name = test_name!();
     alone(name, || {
         for is_later in [false, true] {
             go(the_other_accepts(is_later, |listener| {

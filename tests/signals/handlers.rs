@@ -1,18 +1,14 @@
-//! Handlers of other code of the process, before ours, over it and in between. A binary of its own,
-//! each test of which runs itself again in a process of its own.
+//! Handlers of other code of the process, before ours, over it and in between. Each test
+//! runs again in a process of its own.
 #![cfg(feature = "process")]
-#![allow(clippy::unwrap_used, reason = "test code")]
 #![allow(
     unsafe_code,
     reason = "to install handlers as a C library would, and to make a process that shares memory"
 )]
 
-#[path = "it/net_util.rs"]
-mod net_util;
-
+use crate::util::{alone, go, watchdog};
 use fahrenheit::prelude::*;
 use fahrenheit::signal::{Signal, Signals};
-use net_util::{alone, go, watchdog};
 use nix::libc;
 use nix::sys::signal::{self as sys, SaFlags, SigAction, SigHandler, SigSet, raise};
 use std::mem::transmute;
@@ -80,7 +76,7 @@ fn hears_once(signals: &mut Signals) {
 
 #[test]
 fn a_listener_hears_below_a_library_that_chains_and_each_handler_runs_once() {
-    let name = "a_listener_hears_below_a_library_that_chains_and_each_handler_runs_once";
+    let name = test_name!();
     alone(name, || {
         let _dog = watchdog();
         set(SigHandler::Handler(first), SaFlags::SA_RESTART);
@@ -115,7 +111,7 @@ fn a_listener_hears_below_a_library_that_chains_and_each_handler_runs_once() {
 
 #[test]
 fn a_library_that_is_loaded_twice_around_a_listener_does_not_call_itself_for_ever() {
-    let name = "a_library_that_is_loaded_twice_around_a_listener_does_not_call_itself_for_ever";
+    let name = test_name!();
     alone(name, || {
         install_chaining();
         let mut signals = Signals::new([Signal::USR1]).unwrap();
@@ -151,16 +147,13 @@ extern "C" fn checking(
 
 #[test]
 fn a_previous_handler_of_three_arguments_gets_all_of_them() {
-    alone(
-        "a_previous_handler_of_three_arguments_gets_all_of_them",
-        || {
-            set(SigHandler::SigAction(checking), SaFlags::empty());
-            let mut signals = Signals::new([Signal::USR1]).unwrap();
-            raise_once();
-            hears_once(&mut signals);
-            assert!(HAS_INFO.load(Ordering::SeqCst));
-        },
-    );
+    alone(test_name!(), || {
+        set(SigHandler::SigAction(checking), SaFlags::empty());
+        let mut signals = Signals::new([Signal::USR1]).unwrap();
+        raise_once();
+        hears_once(&mut signals);
+        assert!(HAS_INFO.load(Ordering::SeqCst));
+    });
 }
 
 /// Whether a read that waits is cut short by a signal, which is sent to its thread for a while.
@@ -188,7 +181,7 @@ fn is_read_interrupted() -> bool {
 
 #[test]
 fn calls_are_interrupted_while_a_listener_is_there_as_they_were_before() {
-    let name = "calls_are_interrupted_while_a_listener_is_there_as_they_were_before";
+    let name = test_name!();
     alone(name, || {
         let _dog = watchdog();
         for (flags, interrupts) in [(SaFlags::empty(), true), (SaFlags::SA_RESTART, false)] {
@@ -211,8 +204,7 @@ fn calls_are_interrupted_while_a_listener_is_there_as_they_were_before() {
 
 #[test]
 fn while_a_listener_is_there_handlers_run_on_the_alternate_stack_and_calls_are_restarted() {
-    let name =
-        "while_a_listener_is_there_handlers_run_on_the_alternate_stack_and_calls_are_restarted";
+    let name = test_name!();
     alone(name, || {
         let _signals = Signals::new([Signal::USR1]).unwrap();
         let theirs = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
@@ -225,7 +217,7 @@ fn while_a_listener_is_there_handlers_run_on_the_alternate_stack_and_calls_are_r
 
 #[test]
 fn listeners_that_come_and_go_change_neither_the_handler_nor_the_flags_of_other_code() {
-    let name = "listeners_that_come_and_go_change_neither_the_handler_nor_the_flags_of_other_code";
+    let name = test_name!();
     alone(name, || {
         let flags = SaFlags::SA_NODEFER | SaFlags::SA_ONSTACK;
         let mut mask = SigSet::empty();
@@ -258,8 +250,7 @@ fn listeners_that_come_and_go_change_neither_the_handler_nor_the_flags_of_other_
 
 #[test]
 fn children_of_a_program_that_wants_no_zombies_leave_none_while_sigchld_is_listened_to() {
-    let name =
-        "children_of_a_program_that_wants_no_zombies_leave_none_while_sigchld_is_listened_to";
+    let name = test_name!();
     alone(name, || {
         for (handler, flags) in [
             (SigHandler::SigIgn, SaFlags::empty()),
@@ -308,24 +299,21 @@ fn as_if_by_vfork() {
 #[cfg(target_os = "linux")]
 #[test]
 fn a_signal_to_a_child_of_vfork_changes_nothing_in_the_parent() {
-    alone(
-        "a_signal_to_a_child_of_vfork_changes_nothing_in_the_parent",
-        || {
-            go(async {
-                let mut signals = Signals::new([Signal::USR1, Signal::TERM]).unwrap();
-                // For the parent, which has not looked yet.
-                raise(sys::Signal::SIGTERM).unwrap();
-                as_if_by_vfork();
-                let job = fahrenheit::spawn_blocking(|| 42).await;
-                assert_eq!(job.unwrap(), 42, "the process has not forked");
-                assert_eq!(signals.next().await, Some(Signal::TERM));
-                assert_eq!(signals.next().now_or_never(), None, "that was the child's");
-                // And it goes on hearing what it is sent itself.
-                raise_once();
-                assert_eq!(signals.next().await, Some(Signal::USR1));
-                let mut child = fahrenheit::process::AsyncCommand::new("true");
-                assert!(child.status().await.unwrap().success());
-            });
-        },
-    );
+    alone(test_name!(), || {
+        go(async {
+            let mut signals = Signals::new([Signal::USR1, Signal::TERM]).unwrap();
+            // For the parent, which has not looked yet.
+            raise(sys::Signal::SIGTERM).unwrap();
+            as_if_by_vfork();
+            let job = fahrenheit::spawn_blocking(|| 42).await;
+            assert_eq!(job.unwrap(), 42, "the process has not forked");
+            assert_eq!(signals.next().await, Some(Signal::TERM));
+            assert_eq!(signals.next().now_or_never(), None, "that was the child's");
+            // And it goes on hearing what it is sent itself.
+            raise_once();
+            assert_eq!(signals.next().await, Some(Signal::USR1));
+            let mut child = fahrenheit::process::AsyncCommand::new("true");
+            assert!(child.status().await.unwrap().success());
+        });
+    });
 }

@@ -1,17 +1,13 @@
 //! Signals and faults in the midst of system calls. Handlers belong to the process, and the faults
 //! are injected by strace into a process of their own.
-#![allow(clippy::unwrap_used, reason = "test code")]
 #![allow(
     unsafe_code,
     reason = "to install a signal handler, and to signal one thread"
 )]
 
-#[path = "it/net_util.rs"]
-mod net_util;
-
+use crate::util::{alone, connected_pair, go};
 use fahrenheit::prelude::*;
 use fahrenheit::time::sleep;
-use net_util::{alone, go, tcp_pair};
 use nix::libc;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 use std::os::unix::thread::JoinHandleExt;
@@ -70,11 +66,11 @@ fn under_fire(body: impl FnOnce() + Send + 'static) {
 
 #[test]
 fn a7_fifty_reads_and_sleeps_are_in_time_under_a_thousand_signals_a_second() {
-    let name = "a7_fifty_reads_and_sleeps_are_in_time_under_a_thousand_signals_a_second";
+    let name = test_name!();
     alone(name, || {
         under_fire(|| {
             go(async {
-                let (mut a, mut b) = tcp_pair().await;
+                let (mut a, mut b) = connected_pair().await;
                 let writer = fahrenheit::spawn(async move {
                     for number in 0..50_u8 {
                         let start = Instant::now();
@@ -97,7 +93,7 @@ fn a7_fifty_reads_and_sleeps_are_in_time_under_a_thousand_signals_a_second() {
 
 #[test]
 fn a7_a_wait_is_not_restarted_by_signals() {
-    alone("a7_a_wait_is_not_restarted_by_signals", || {
+    alone(test_name!(), || {
         under_fire(|| {
             let start = Instant::now();
             go(sleep(Duration::from_millis(400)));
@@ -111,7 +107,7 @@ fn a7_a_wait_is_not_restarted_by_signals() {
 
 #[cfg(target_os = "linux")]
 mod injected {
-    use super::net_util::{exchange, go, traced};
+    use crate::util::{exchange, go, traced};
     use fahrenheit::prelude::*;
     use futures_channel::mpsc;
 
@@ -135,10 +131,9 @@ mod injected {
     /// Runs `body` with `calls` failing as `fault` says, and checks that they did. A fault must not
     /// make it spin: `n_most` calls have to do.
     fn injecting(name: &str, calls: &str, fault: &str, n_most: usize, body: impl FnOnce()) {
-        let name = format!("injected::{name}");
         let trace = format!("trace={calls}");
         let inject = format!("inject={calls}:error={fault}");
-        let log = traced(&name, &["-e", &trace, "-e", &inject], body);
+        let log = traced(name, &["-e", &trace, "-e", &inject], body);
         let Some(log) = log else { return };
         let n = log.lines().filter(|line| line.contains("INJECTED")).count();
         assert!(n > 0, "nothing was injected");
@@ -157,7 +152,7 @@ mod injected {
         ($($name:ident $calls:expr, $fault:expr;)*) => {$(
             #[test]
             fn $name() {
-                injecting(stringify!($name), $calls, $fault, 5_000, echoes);
+                injecting(test_name!(), $calls, $fault, 5_000, echoes);
             }
         )*};
     }
@@ -194,23 +189,17 @@ mod injected {
 
     #[test]
     fn e2_an_accept_that_is_never_permitted_is_an_error() {
-        accept_says_always(
-            "e2_an_accept_that_is_never_permitted_is_an_error",
-            nix::Error::EPERM,
-        );
+        accept_says_always(test_name!(), nix::Error::EPERM);
     }
 
     #[test]
     fn e2_an_accept_whose_network_stays_down_is_an_error() {
-        accept_says_always(
-            "e2_an_accept_whose_network_stays_down_is_an_error",
-            nix::Error::ENETDOWN,
-        );
+        accept_says_always(test_name!(), nix::Error::ENETDOWN);
     }
 
     #[test]
     fn e4_eintr_on_every_second_connect_is_not_noticed() {
-        let name = "e4_eintr_on_every_second_connect_is_not_noticed";
+        let name = test_name!();
         injecting(name, "connect", "EINTR:when=2+2", 30, || {
             go(async {
                 let listener = fahrenheit::AsyncTcpListener::bind("127.0.0.1:0").unwrap();
@@ -246,24 +235,18 @@ mod injected {
 
     #[test]
     fn b4_a_wake_that_is_interrupted_is_repeated() {
-        injecting(
-            "b4_a_wake_that_is_interrupted_is_repeated",
-            "write",
-            "EINTR:when=500",
-            30_000,
-            ping_pong,
-        );
+        injecting(test_name!(), "write", "EINTR:when=500", 30_000, ping_pong);
     }
 
     #[test]
     fn b4_a_wake_through_a_pipe_that_says_it_is_full_is_not_lost() {
-        let name = "b4_a_wake_through_a_pipe_that_says_it_is_full_is_not_lost";
+        let name = test_name!();
         injecting(name, "write", "EAGAIN:when=500", 30_000, ping_pong);
     }
 
     #[test]
     fn b4_a_wake_that_fails_for_lack_of_space_is_not_lost() {
-        let name = "b4_a_wake_that_fails_for_lack_of_space_is_not_lost";
+        let name = test_name!();
         injecting(name, "write", "ENOSPC:when=500", 30_000, ping_pong);
     }
 }

@@ -1,18 +1,14 @@
 //! `SIGPIPE` at its default, as programs that embed the crate may have it: the disposition belongs
 //! to the process, and the default would end it.
 #![cfg(all(feature = "udp", feature = "unix"))]
-#![allow(clippy::unwrap_used, reason = "test code")]
 #![allow(
     unsafe_code,
     reason = "std ignores SIGPIPE, and has no safe way to stop that"
 )]
 
-#[path = "it/net_util.rs"]
-mod net_util;
-
+use crate::util::{alone, connected_pair, go};
 use fahrenheit::prelude::*;
 use fahrenheit::{AsyncTcpStream, AsyncUdpSocket, AsyncUnixDatagram, AsyncUnixStream};
-use net_util::{alone, go, tcp_pair};
 use nix::sys::signal::{SigHandler, Signal, signal};
 use std::io::{self, IoSlice};
 use std::net::Shutdown;
@@ -34,7 +30,7 @@ fn is_refusal(error: &io::Error) -> bool {
 
 /// A connection whose peer is gone, and that knows.
 async fn abandoned() -> AsyncTcpStream {
-    let (mut ours, theirs) = tcp_pair().await;
+    let (mut ours, theirs) = connected_pair().await;
     drop(theirs);
     // The first write goes out, and is answered by a reset.
     ours.write_all(b"x").await.unwrap();
@@ -45,22 +41,19 @@ async fn abandoned() -> AsyncTcpStream {
 
 #[test]
 fn e7_j7_a_write_to_a_closed_peer_is_an_error_and_no_signal() {
-    with_default_sigpipe(
-        "e7_j7_a_write_to_a_closed_peer_is_an_error_and_no_signal",
-        || {
-            go(async {
-                let mut stream = abandoned().await;
-                for _ in 0..5 {
-                    assert!(is_refusal(&stream.write(b"x").await.unwrap_err()));
-                }
-            });
-        },
-    );
+    with_default_sigpipe(test_name!(), || {
+        go(async {
+            let mut stream = abandoned().await;
+            for _ in 0..5 {
+                assert!(is_refusal(&stream.write(b"x").await.unwrap_err()));
+            }
+        });
+    });
 }
 
 #[test]
 fn e7_j7_a_vectored_write_to_a_closed_peer_is_an_error_and_no_signal() {
-    let name = "e7_j7_a_vectored_write_to_a_closed_peer_is_an_error_and_no_signal";
+    let name = test_name!();
     with_default_sigpipe(name, || {
         go(async {
             let mut stream = abandoned().await;
@@ -76,10 +69,10 @@ fn e7_j7_a_vectored_write_to_a_closed_peer_is_an_error_and_no_signal() {
 
 #[test]
 fn e7_j7_a_write_after_shutdown_and_through_a_half_is_an_error_and_no_signal() {
-    let name = "e7_j7_a_write_after_shutdown_and_through_a_half_is_an_error_and_no_signal";
+    let name = test_name!();
     with_default_sigpipe(name, || {
         go(async {
-            let (stream, _peer) = tcp_pair().await;
+            let (stream, _peer) = connected_pair().await;
             stream.shutdown(Shutdown::Write).unwrap();
             assert!(is_refusal(&(&stream).write(b"x").await.unwrap_err()));
             let (_read, mut write) = stream.into_split();
@@ -94,7 +87,7 @@ fn e7_j7_a_write_after_shutdown_and_through_a_half_is_an_error_and_no_signal() {
 
 #[test]
 fn e7_j7_a_write_to_a_unix_socket_without_a_peer_is_an_error_and_no_signal() {
-    let name = "e7_j7_a_write_to_a_unix_socket_without_a_peer_is_an_error_and_no_signal";
+    let name = test_name!();
     with_default_sigpipe(name, || {
         go(async {
             let (stream, peer) = AsyncUnixStream::pair().unwrap();
@@ -111,7 +104,7 @@ fn e7_j7_a_write_to_a_unix_socket_without_a_peer_is_an_error_and_no_signal() {
 
 #[test]
 fn e7_a_datagram_after_shutdown_is_an_error_and_no_signal() {
-    let name = "e7_a_datagram_after_shutdown_is_an_error_and_no_signal";
+    let name = test_name!();
     with_default_sigpipe(name, || {
         go(async {
             let (socket, _peer) = AsyncUnixDatagram::pair().unwrap();
@@ -135,23 +128,20 @@ fn e7_a_datagram_after_shutdown_is_an_error_and_no_signal() {
 
 #[test]
 fn e7_std_sockets_that_were_taken_over_are_protected_as_well() {
-    with_default_sigpipe(
-        "e7_std_sockets_that_were_taken_over_are_protected_as_well",
-        || {
-            let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-            let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-            client.shutdown(Shutdown::Write).unwrap();
-            let mut client = AsyncTcpStream::from_std(client).unwrap();
-            go(async {
-                assert!(is_refusal(&client.write(b"x").await.unwrap_err()));
-            });
-        },
-    );
+    with_default_sigpipe(test_name!(), || {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        client.shutdown(Shutdown::Write).unwrap();
+        let mut client = AsyncTcpStream::from_std(client).unwrap();
+        go(async {
+            assert!(is_refusal(&client.write(b"x").await.unwrap_err()));
+        });
+    });
 }
 
 #[test]
 fn e7_j7_every_write_to_a_closed_unix_socket_is_an_error_and_no_signal() {
-    let name = "e7_j7_every_write_to_a_closed_unix_socket_is_an_error_and_no_signal";
+    let name = test_name!();
     with_default_sigpipe(name, || {
         go(async {
             let (mut stream, peer) = AsyncUnixStream::pair().unwrap();

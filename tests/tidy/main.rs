@@ -3,11 +3,8 @@
 //! written. A binary of its own, because it looks at the sources and runs none of them.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-#[path = "tidy/pages.rs"]
 mod pages;
-#[path = "tidy/systems.rs"]
 mod systems;
-#[path = "tidy/unsafe_code.rs"]
 mod unsafe_code;
 
 use std::fs;
@@ -496,14 +493,26 @@ fn the_oldest_rust_is_the_same_wherever_it_is_named() {
     none(complaints);
 }
 
+/// The names of the test binaries: files of `tests`, and folders with a `main.rs`.
+fn test_binaries() -> Vec<String> {
+    let mut names: Vec<String> = files("tests", ".rs")
+        .iter()
+        .filter_map(|file| {
+            let name = file.path.strip_prefix("tests/")?;
+            let name = name.strip_suffix("/main.rs").or(name.strip_suffix(".rs"))?;
+            (!name.contains('/')).then(|| name.to_owned())
+        })
+        .collect();
+    names.sort();
+    names
+}
+
 #[test]
 fn the_report_of_skipped_tests_comes_last() {
-    let binaries = files("tests", ".rs");
-    let names = binaries.iter().map(|file| file.path.strip_prefix("tests/"));
-    let names: Vec<_> = names.flatten().filter(|name| !name.contains('/')).collect();
-    let last = names.iter().max().expect("there are tests");
+    let last = test_binaries().pop();
     assert_eq!(
-        *last, "untested.rs",
+        last.as_deref(),
+        Some("untested"),
         "cargo runs them in the order of names"
     );
 }
@@ -511,20 +520,26 @@ fn the_report_of_skipped_tests_comes_last() {
 #[test]
 fn every_source_file_is_part_of_the_build() {
     let mut all = files("src", ".rs");
-    all.extend(files("tests/it", ".rs"));
+    all.extend(files("tests", ".rs"));
+    // A workspace of its own, which includes sources of the library.
+    all.retain(|file| !file.path.starts_with("tests/loom/"));
+    let mut roots = vec!["src/lib.rs".to_owned()];
+    for name in test_binaries() {
+        roots.extend([format!("tests/{name}.rs"), format!("tests/{name}/main.rs")]);
+    }
     let mut complaints = Vec::new();
     for file in &all {
         let path = Path::new(&file.path);
         let name = path.file_stem().unwrap().to_str().unwrap();
         let folder = path.parent().unwrap().to_str().unwrap();
-        let roots = ["src/lib.rs", "tests/it/main.rs"];
-        if roots.contains(&file.path.as_str()) {
+        if roots.contains(&file.path) || name == "mod" {
             continue;
         }
         let parents = match folder {
             "src" => vec!["src/lib.rs".to_owned()],
-            "tests/it" => vec!["tests/it/main.rs".to_owned()],
-            _ => vec![format!("{folder}.rs"), format!("{folder}/mod.rs")],
+            _ => ["{}.rs", "{}/mod.rs", "{}/main.rs"]
+                .map(|end| end.replace("{}", folder))
+                .to_vec(),
         };
         let declared = all
             .iter()

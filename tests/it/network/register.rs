@@ -1,7 +1,7 @@
 //! The replicated register of `examples/register.rs`: a planted fault is found by few seeds, and
 //! the variant without it passes under all of them.
 
-#[path = "../../examples/shared/register.rs"]
+#[path = "../../../examples/shared/register.rs"]
 mod register;
 
 use fahrenheit::Builder;

@@ -1,6 +1,6 @@
 //! Hosts of a simulated network: connecting, partitions, resets, and what is said about a deadlock.
 
-use crate::{SECOND, virtually};
+use super::{SECOND, virtually};
 use fahrenheit::prelude::*;
 use fahrenheit::sim::{Net, Options, SimStream};
 use fahrenheit::{Builder, spawn, task, time};

@@ -1,10 +1,5 @@
 //! Looking into a loop over a Unix socket: what clients get, and that they can do no harm.
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
-#![allow(dead_code, reason = "not every helper of other tests is needed")]
 #![allow(unsafe_code)]
-
-#[path = "it/net_util.rs"]
-mod net_util;
 
 use fahrenheit::diagnostics::serve;
 use fahrenheit::prelude::*;
@@ -391,9 +386,9 @@ fn a_forked_child_serves_nothing_and_leaves_the_file_alone() {
 
 #[test]
 fn another_user_is_turned_away_whatever_the_mode_of_the_file() {
-    let name = "another_user_is_turned_away_whatever_the_mode_of_the_file";
+    let name = test_name!();
     if !Uid::effective().is_root() {
-        return net_util::skip(name, "only root can become another user");
+        return crate::util::skip(name, "only root can become another user");
     }
     let folder = Folder::new("user");
     let _server = serve(folder.socket()).unwrap();
