@@ -1,29 +1,30 @@
 //! The reactor: which task waits for which descriptor, to read or to write.
 //!
-//! Two maps from descriptor to waiting tasks, one for each direction, and a small third for
-//! exceptional conditions; the `fd_set`s are rebuilt from them for every wait. Knows no task, no
-//! timer and no log, and is told the time.
+//! Each registered descriptor has lists of waiting tasks, one for each direction. A set of all
+//! descriptors whose list is not empty is kept for each direction, and copied into the `fd_set` for
+//! every wait. Knows no task, no timer and no log, and is told the time.
 //!
 //! # Young and tenured
 //! `select` costs a fifth of a microsecond for every descriptor in its sets, whatever is ready; the
 //! kernel's own queue (epoll, kqueue) costs nothing for a descriptor that it watches, but a system
 //! call to have it watched. Most connections live briefly, a few live long and mostly idle. So
-//! every descriptor is born **young**: its waiters are in the maps. One that has taken part in a
-//! few selects has paid as much as the queue costs, and is **tenured**: the queue watches it,
-//! edge-triggered in both directions, and its waiters are parked with it. The queue's own
+//! every descriptor is born **young**: it is in the sets while a task waits for it. One that has
+//! taken part in a few selects has paid as much as the queue costs, and is **tenured**: the queue
+//! watches it, edge-triggered in both directions, and its waiters are parked. The queue's own
 //! descriptor is one more member of the read set; when no young descriptor is left, the loop waits
 //! in the queue directly.
 //!
 //! An edge says that something has changed, so only a task that has seen the state before may be
 //! parked: one whose call returned `WouldBlock`, or took less than was offered. A plain
-//! `readable()` goes into the maps, and so do reads after the peer has hung up, when one edge may
+//! `readable()` waits in `select`, and so do reads after the peer has hung up, when one edge may
 //! have stood for data and the end, and the first calls that find nothing although an edge came.
 //! Listeners are watched level-triggered, so that one `accept` per wait is enough.
 //!
 //! # What is in which file
 //! - [`source`]: what is known of one descriptor, with diagrams of its states
 //! - `table`: sources by number
-//! - `interests`: who waits for what, in the maps and parked with the sources
+//! - `interests`: who waits for what, in `select` and parked
+//! - `young`: which descriptors are in the sets of `select`
 //! - [`waiters`]: lists of waiting tasks, and how they are kept from growing
 //! - `wait`: one wait, and which tasks it wakes
 //! - `tenure`: the kernel's queue, and which descriptors are in it
@@ -55,6 +56,7 @@ mod tenure;
 mod tests;
 mod wait;
 mod waiters;
+mod young;
 
 pub use error::RegisterError;
 use kinds::Added;
@@ -78,15 +80,14 @@ use survey::Label;
 use table::Table;
 use tenure::QueueRetry;
 use waiters::Purges;
+use young::Young;
 
 /// All registrations and interests of one loop.
 #[derive(Debug)]
 pub(crate) struct Reactor {
-    /// Who waits in `select`, by descriptor. No list is empty.
-    reads: BTreeMap<RawFd, List>,
-    writes: BTreeMap<RawFd, List>,
-    excepts: BTreeMap<RawFd, List>,
-    /// The entries of all lists, here and in the sources.
+    /// The descriptors for which a task waits in `select`, by direction.
+    young: [Young; 3],
+    /// The entries of the lists in the sources.
     waiters: Arena,
     purges: Purges,
     /// What is known of each registered descriptor.
@@ -132,9 +133,7 @@ pub(crate) struct Reactor {
 impl Reactor {
     pub(crate) fn new() -> Reactor {
         Reactor {
-            reads: BTreeMap::new(),
-            writes: BTreeMap::new(),
-            excepts: BTreeMap::new(),
+            young: Default::default(),
             waiters: Arena::new(),
             purges: Purges::default(),
             sources: Table::default(),
@@ -219,7 +218,10 @@ impl Reactor {
         self.leave_host(token.fd);
         self.take_all(token.fd, wakers);
         self.purges.forget(token.fd);
-        self.resting.retain(|rest| rest.fd != token.fd);
+        // Nearly always empty.
+        if !self.resting.is_empty() {
+            self.resting.retain(|rest| rest.fd != token.fd);
+        }
         self.sources.remove(token.fd);
         if !self.labels.is_empty() {
             self.labels.remove(&token.fd);

@@ -5,7 +5,7 @@
 //! 2. **Done?** If the main future has ended, return before waiting.
 //! 3. **How long?** Mark the loop asleep, then look at the inbox: no wait if a wake is queued; else
 //!    until the next deadline; else without limit.
-//! 4. **Wait.** Rebuild the `fd_set`s from the two maps, add the wake-up pipe, call `select`.
+//! 4. **Wait.** Copy the reactor's sets into the `fd_set`s, add the wake-up pipe, call `select`.
 //! 5. **Collect.** Drain the pipe; take fired interests and due timers out of their tables.
 //! 6. **Wake** them, with nothing borrowed.
 //!
@@ -126,7 +126,8 @@ pub(crate) fn turn(
     if is_logged(log::Level::Trace) {
         trace_ready(pipe_ready);
     }
-    let (closed, is_idle) = with(|l| l.collect(waited, woken)).unwrap_or_default();
+    let mut closed = Vec::new();
+    let is_idle = with(|l| l.collect(waited, woken, &mut closed)) == Some(true);
     looks_wrong |= is_idle || (waited == Waited::BadFd && closed.is_empty());
     let is_repaired = looks_wrong && repair(inbox);
     if !is_repaired {
@@ -316,13 +317,17 @@ impl EventLoop {
         deadline.map(|deadline| deadline.saturating_duration_since(now))
     }
 
-    /// Step 5: takes out who is to be woken, and descriptors that other code has closed. The flag
-    /// says that the loop is idle, so that it is time to check also what is rarely wrong.
-    fn collect(&mut self, waited: Waited, woken: &mut Vec<Waker>) -> (Vec<ClosedFd>, bool) {
-        let mut closed = match waited {
-            Waited::BadFd => self.reactor.find_closed_fds(),
-            _ => Vec::new(),
-        };
+    /// Step 5: takes out who is to be woken, and descriptors that other code has closed. Returns
+    /// whether the loop is idle, so that it is time to check also what is rarely wrong.
+    fn collect(
+        &mut self,
+        waited: Waited,
+        woken: &mut Vec<Waker>,
+        closed: &mut Vec<ClosedFd>,
+    ) -> bool {
+        if waited == Waited::BadFd {
+            closed.extend(self.reactor.find_closed_fds());
+        }
         if shuffle::is_on() {
             self.reactor.shuffle_ready();
         }
@@ -333,7 +338,6 @@ impl EventLoop {
         if let Some(now) = now {
             self.collect_timers(now, woken);
         }
-        let is_idle = self.reactor.look_if_due(now, woken, &mut closed);
-        (closed, is_idle)
+        self.reactor.look_if_due(now, woken, closed)
     }
 }

@@ -46,15 +46,20 @@ impl FdSet {
     /// Empties the set and makes room for descriptors below `bound`.
     ///
     /// Gives memory back once it is four times what is needed.
+    #[inline]
     pub(crate) fn reset(&mut self, bound: usize) {
-        let n_words = bound.div_ceil(64) * WORDS_PER_8_BYTES;
+        let n_words = n_words(bound);
         // From turn to turn the size hardly ever changes.
-        if self.words.len() == n_words {
-            if mem::take(&mut self.may_have_members) {
-                self.words.fill(0);
-            }
-            return;
+        if self.words.len() != n_words {
+            self.resize(n_words);
+        } else if mem::take(&mut self.may_have_members) {
+            self.words.fill(0);
         }
+    }
+
+    /// Empties the set and changes its size.
+    #[cold]
+    fn resize(&mut self, n_words: usize) {
         self.may_have_members = false;
         self.words.clear();
         if self.words.capacity() > 4 * n_words.max(64) {
@@ -68,6 +73,71 @@ impl FdSet {
         let (word, bit) = position(fd);
         self.words[word] |= bit;
         self.may_have_members = true;
+    }
+
+    /// Adds `fd`, making room for it. Returns false if it was a member already.
+    ///
+    /// A set that is changed by this and by [`take`](FdSet::take) is only as long as its members
+    /// need, and is never reset.
+    pub(crate) fn add(&mut self, fd: RawFd) -> bool {
+        let (index, bit) = position(fd);
+        if self.words.len() <= index {
+            self.words.resize(n_words(fd as usize + 1), 0);
+        }
+        let word = &mut self.words[index];
+        let is_new = *word & bit == 0;
+        *word |= bit;
+        is_new
+    }
+
+    /// Removes `fd`, and gives up the room behind the highest member. Returns false if it was none.
+    pub(crate) fn take(&mut self, fd: RawFd) -> bool {
+        let (index, bit) = position(fd);
+        let Some(word) = self.words.get_mut(index).filter(|word| **word & bit != 0) else {
+            return false;
+        };
+        *word &= !bit;
+        // Otherwise one descriptor with a high number would make all later copies longer.
+        if *word == 0 && index + WORDS_PER_8_BYTES >= self.words.len() {
+            self.trim();
+        }
+        true
+    }
+
+    fn trim(&mut self) {
+        while self.words.ends_with(&[0; WORDS_PER_8_BYTES]) {
+            self.words.truncate(self.words.len() - WORDS_PER_8_BYTES);
+        }
+        if self.words.capacity() > 4 * self.words.len().max(64) {
+            self.words.shrink_to(self.words.len());
+        }
+    }
+
+    /// Returns the highest member.
+    pub(crate) fn highest(&self) -> Option<RawFd> {
+        let index = self.words.iter().rposition(|&word| word != 0)?;
+        let bit = self.words[index].ilog2();
+        Some((index * BITS) as RawFd + bit as RawFd)
+    }
+
+    /// Inserts the members of `other`, which must be below the bound of the last `reset`.
+    pub(crate) fn insert_all(&mut self, other: &FdSet) {
+        if !other.words.is_empty() {
+            let words = self.words.iter_mut().zip(&other.words);
+            words.for_each(|(word, &other)| *word |= other);
+            self.may_have_members = true;
+        }
+    }
+
+    /// Goes through all members, from the lowest.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = RawFd> {
+        let words = self.words.iter().enumerate();
+        words.flat_map(|(index, &word)| {
+            // Without the lowest bit, until there is none.
+            let less = |&word: &Word| Some(word & (word - 1)).filter(|&word| word != 0);
+            let rests = std::iter::successors(Some(word).filter(|&word| word != 0), less);
+            rests.map(move |word| (index * BITS) as RawFd + word.trailing_zeros() as RawFd)
+        })
     }
 
     /// Says that the bits may be anything: the system may have written to them.
@@ -117,8 +187,14 @@ impl FdSet {
         members(start, self.words[start] & low);
     }
 
-    /// The words, for `select` to read and write.
-    pub(crate) fn as_mut_ptr(&mut self) -> *mut nix::libc::fd_set {
+    /// The words, for `select` to read and write up to `bound`; null if the set is empty.
+    pub(crate) fn as_mut_ptr(&mut self, bound: usize) -> *mut nix::libc::fd_set {
+        // The set of writers and the exceptional one nearly always are empty. The system then need
+        // not copy them in and out.
+        if !self.may_have_members {
+            return std::ptr::null_mut();
+        }
+        assert!(bound <= self.capacity());
         self.words.as_mut_ptr().cast()
     }
 
@@ -126,6 +202,11 @@ impl FdSet {
     pub(crate) fn capacity(&self) -> usize {
         self.words.len() * BITS
     }
+}
+
+/// Number of words that have room for descriptors below `bound`.
+fn n_words(bound: usize) -> usize {
+    bound.div_ceil(64) * WORDS_PER_8_BYTES
 }
 
 fn position(fd: RawFd) -> (usize, Word) {

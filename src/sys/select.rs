@@ -51,12 +51,12 @@ impl Sets {
             .as_mut()
             .map_or(std::ptr::null_mut(), std::ptr::from_mut);
         let nfds = libc::c_int::try_from(self.bound).expect("descriptors are ints");
-        assert!(self.bound <= self.read.capacity());
-        let (read, write) = (self.read.as_mut_ptr(), self.write.as_mut_ptr());
-        let except = self.except.as_mut_ptr();
-        // SAFETY: each pointer is to at least `nfds` bits (all three were reset to the same bound,
-        // asserted above), rounded up to eight bytes, which nobody else reads or writes meanwhile;
-        // `limit` is null or a timeval of ours.
+        let read = self.read.as_mut_ptr(self.bound);
+        let write = self.write.as_mut_ptr(self.bound);
+        let except = self.except.as_mut_ptr(self.bound);
+        // SAFETY: each pointer is null or to at least `nfds` bits (as asserted where it was taken),
+        // rounded up to eight bytes, which nothing else reads or writes meanwhile; `limit` is null
+        // or a timeval of ours.
         let n_ready = unsafe { raw(nfds, read, write, except, limit) };
         match Errno::result(n_ready) {
             Ok(n_ready) => Waited::Ready(usize::try_from(n_ready).unwrap_or(0)),

@@ -34,20 +34,21 @@ pub(super) struct Rest {
     end: Option<Moment>,
 }
 
-impl Reactor {
-    /// Leaves `fd` out for a while. `n_before` such rests came directly before this one.
-    pub(super) fn rest(&mut self, fd: RawFd, direction: Direction, n_before: u8) {
-        let mut resting = self.resting.iter();
-        if !resting.any(|rest| (rest.fd, rest.direction) == (fd, direction)) {
-            self.resting.push(Rest {
-                fd,
-                direction,
-                length: FIRST_REST * (1 << n_before.min(MAX_DOUBLINGS)),
-                end: None,
-            });
-        }
+/// Leaves `fd` out for a while. `n_before` such rests came directly before this one.
+#[cold]
+pub(super) fn rest(resting: &mut Vec<Rest>, fd: RawFd, direction: Direction, n_before: u8) {
+    let is_known = |rest: &Rest| (rest.fd, rest.direction) == (fd, direction);
+    if !resting.iter().any(is_known) {
+        resting.push(Rest {
+            fd,
+            direction,
+            length: FIRST_REST * (1 << n_before.min(MAX_DOUBLINGS)),
+            end: None,
+        });
     }
+}
 
+impl Reactor {
     /// Notes that a caller is about to be told that a descriptor is ready, and acts on it by calls
     /// of its own. Returns false if the caller has to wait for it once more, because all that there
     /// is to have is an error that reading does not take away.

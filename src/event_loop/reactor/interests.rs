@@ -1,10 +1,11 @@
 //! Interests: which task waits for which registered descriptor, and where its entry is.
 
-use super::source::{MAX_FALSE, Tenure};
-use super::waiters::{List, WaitKey};
+use super::backoff::rest;
+use super::source::{MAX_FALSE, Source, Tenure};
+use super::waiters::{WaitKey, Waiting};
+use super::young::Young;
 use super::{Added, Direction, Owner, Reactor, Token};
 use crate::sys::Trigger;
-use std::collections::BTreeMap;
 use std::os::fd::RawFd;
 use std::task::Waker;
 
@@ -18,18 +19,8 @@ impl Reactor {
 
     /// Finds the entry without an owner that wakes what `waker` wakes.
     fn find(&self, token: Token, direction: Direction, waker: &Waker) -> Option<WaitKey> {
-        let way = self.source(token)?.ways.get(direction as usize);
-        let parked = way.and_then(|way| self.waiters.find_parked(&way.parked, waker));
-        let map = match direction {
-            Direction::Read => &self.reads,
-            Direction::Write => &self.writes,
-            Direction::Except => &self.excepts,
-        };
-        // Where connections live long, no descriptor is young, and there is nothing to search.
-        if parked.is_some() || map.is_empty() {
-            return parked;
-        }
-        self.waiters.find(map.get(&token.fd)?, waker)
+        let waiting = self.source(token)?.waiting(direction)?;
+        self.waiters.find_waiting(waiting, waker)
     }
 
     /// Registers interest: `waker` is woken once, when the descriptor is ready, closed, or no
@@ -44,8 +35,7 @@ impl Reactor {
         owner: Owner,
         waker: Waker,
     ) -> Added {
-        let has_young = !self.map(direction).is_empty();
-        let source = self.sources.get_mut(token.fd);
+        let source = self.sources.get(token.fd);
         let source = source.filter(|source| source.is_current(token) && !source.is_dead);
         let Some(source) = source else {
             // The task finds out when it is polled.
@@ -55,24 +45,13 @@ impl Reactor {
                 woken: vec![waker],
             };
         };
-        // The usual case: a connection that lives long, or the only young one, and no task waits
-        // for it. Then there is nothing to find, to replace or to purge.
-        let is_first = !has_young && !matches!(owner, Owner::Future(Some(_)));
-        let parks = source.parks(direction, needs_select);
-        let way = source.ways.get_mut(direction as usize);
-        if let Some(way) = way.filter(|way| is_first && way.parked.is_empty()) {
+        // The usual case: no task waits for it. Then there is nothing to find, to replace or to
+        // purge.
+        let is_first = !matches!(owner, Owner::Future(Some(_)));
+        let waiting = source.waiting(direction);
+        if is_first && waiting.is_none_or(Waiting::is_empty) {
             let is_owned = matches!(owner, Owner::Future(_));
-            let key = if parks {
-                self.n_parked += 1;
-                self.looks.has_guesses |= way.is_guess();
-                let key = self.waiters.park(&mut way.parked, waker, is_owned);
-                if direction == Direction::Write {
-                    self.report_room(token.fd);
-                }
-                key
-            } else {
-                self.push(token, direction, needs_select, is_owned, waker).0
-            };
+            let (key, _) = self.push(token, direction, needs_select, is_owned, waker);
             return Added {
                 key: Some(key),
                 unused: None,
@@ -100,11 +79,10 @@ impl Reactor {
         };
         let mut unused = None;
         if let Some(key) = old {
-            let way = self
-                .source(token)
-                .and_then(|s| s.ways.get(direction as usize));
-            let parked = way.map(|way| &way.parked);
-            if self.waiters.waits(parked, key, &waker, needs_select) {
+            let waiting = self.source(token).and_then(|s| s.waiting(direction));
+            let is_waiting = waiting
+                .is_some_and(|waiting| self.waiters.waits(waiting, key, &waker, needs_select));
+            if is_waiting {
                 return Added {
                     key: old,
                     unused: Some(waker),
@@ -128,6 +106,7 @@ impl Reactor {
     }
 
     /// Adds an entry. Returns also whether the list has doubled, and all of it is to be woken.
+    #[inline(always)]
     fn push(
         &mut self,
         token: Token,
@@ -136,39 +115,37 @@ impl Reactor {
         is_owned: bool,
         waker: Waker,
     ) -> (WaitKey, bool) {
-        let turn = self.turn;
         let number = direction as usize;
-        let mut n_false = 0;
-        if let Some(source) = self.sources.get_mut(token.fd) {
-            let parks = source.parks(direction, needs_select);
-            if let (true, Some(way)) = (parks, source.ways.get_mut(number)) {
-                self.n_parked += usize::from(way.parked.is_empty());
-                self.looks.has_guesses |= way.is_guess();
-                let key = self.waiters.park(&mut way.parked, waker, is_owned);
-                let is_due = self
-                    .purges
-                    .is_due(token.fd, number, way.parked.rest(), turn);
-                if direction == Direction::Write {
-                    self.report_room(token.fd);
-                }
-                return (key, is_due);
-            }
-            let way = source.ways.get(number);
-            if source.trigger == Trigger::Edge || source.tenure == Tenure::Refused {
-                n_false = way.map_or(0, |way| way.n_false);
+        let source = self.sources.get_mut(token.fd);
+        let source = source.expect("interests exist only for registered descriptors");
+        let is_parked = source.parks(direction, needs_select);
+        if is_parked {
+            let way = &source.ways[number];
+            self.n_parked += usize::from(!way.waiting.has_parked());
+            self.looks.has_guesses |= way.is_guess();
+        } else {
+            self.young[number].insert(token.fd);
+            let may_rest = source.trigger == Trigger::Edge || source.tenure == Tenure::Refused;
+            let way = source.ways.get(number).filter(|_| may_rest);
+            if let Some(way) = way.filter(|way| way.n_false >= MAX_FALSE) {
+                rest(
+                    &mut self.resting,
+                    token.fd,
+                    direction,
+                    way.n_false - MAX_FALSE,
+                );
             }
         }
-        if n_false >= MAX_FALSE {
-            self.rest(token.fd, direction, n_false - MAX_FALSE);
+        let waiting = source.waiting_mut(direction);
+        let key = self
+            .waiters
+            .wait(waiting, waker, is_owned, needs_select, is_parked);
+        let list = waiting.lists()[usize::from(is_parked)];
+        let is_due = self.purges.is_due(token.fd, number, list, self.turn);
+        if is_parked && direction == Direction::Write {
+            self.report_room(token.fd);
         }
-        let map = match direction {
-            Direction::Read => &mut self.reads,
-            Direction::Write => &mut self.writes,
-            Direction::Except => &mut self.excepts,
-        };
-        let list = map.entry(token.fd).or_insert(List::EMPTY);
-        let key = self.waiters.push(list, waker, is_owned, needs_select);
-        (key, self.purges.is_due(token.fd, number, list, turn))
+        (key, is_due)
     }
 
     /// Removes the entry of a future that no longer waits. Returns its waker, unless it was woken.
@@ -179,23 +156,13 @@ impl Reactor {
         key: WaitKey,
     ) -> Option<Waker> {
         let source = self.sources.get_mut(token.fd)?;
-        if let Some(way) = source.ways.get_mut(direction as usize) {
-            let waker = self.waiters.remove_parked(&mut way.parked, key);
-            if waker.is_some() {
-                self.n_parked -= usize::from(way.parked.is_empty());
-                return waker;
-            }
+        let waiting = source.waiting_mut(direction);
+        let before = (waiting.has_young(), waiting.has_parked());
+        let waker = self.waiters.leave(waiting, key);
+        if before.0 && !waiting.has_young() {
+            self.young[direction as usize].remove(token.fd);
         }
-        let map = match direction {
-            Direction::Read => &mut self.reads,
-            Direction::Write => &mut self.writes,
-            Direction::Except => &mut self.excepts,
-        };
-        let list = map.get_mut(&token.fd)?;
-        let waker = self.waiters.remove(list, key);
-        if list.is_empty() {
-            map.remove(&token.fd);
-        }
+        self.n_parked -= usize::from(before.1 && !waiting.has_parked());
         waker
     }
 
@@ -206,29 +173,27 @@ impl Reactor {
         direction: Direction,
         wakers: &mut Vec<Waker>,
     ) {
-        self.take_young(fd, direction, wakers);
         let source = self.sources.get_mut(fd);
-        let way = source.and_then(|source| source.ways.get_mut(direction as usize));
-        if let Some(way) = way.filter(|way| !way.parked.is_empty()) {
-            self.n_parked -= 1;
-            self.waiters.take_parked(&mut way.parked, wakers);
-        }
-    }
-
-    /// Takes all who wait for `fd` in `select`, in one direction.
-    pub(super) fn take_young(&mut self, fd: RawFd, direction: Direction, wakers: &mut Vec<Waker>) {
-        let map = self.map(direction);
-        // Most connections are closed while no task waits for anything but the end.
-        if map.is_empty() {
+        let Some(source) = source.filter(|source| source.waiting(direction).is_some()) else {
             return;
+        };
+        let waiting = source.waiting_mut(direction);
+        if waiting.has_young() {
+            self.young[direction as usize].remove(fd);
+            self.waiters.take_young(waiting, wakers);
         }
-        if let Some(mut list) = map.remove(&fd) {
-            self.waiters.take_all(&mut list, wakers);
+        if waiting.has_parked() {
+            self.n_parked -= 1;
+            self.waiters.take_parked(waiting, wakers);
         }
     }
 
     /// Takes all who wait for `fd`.
     pub(super) fn take_all(&mut self, fd: RawFd, wakers: &mut Vec<Waker>) {
+        // Most connections are closed while no task waits for anything.
+        if !self.sources.get(fd).is_some_and(Source::is_awaited) {
+            return;
+        }
         for direction in Direction::ALL {
             self.take_direction(fd, direction, wakers);
         }
@@ -246,20 +211,11 @@ impl Reactor {
     /// Returns how many descriptors are waited for in `select`, by direction, and how many
     /// directions of descriptors in the queue.
     pub(crate) fn n_interests(&self) -> ([usize; 3], usize) {
-        let n_young = [self.reads.len(), self.writes.len(), self.excepts.len()];
-        (n_young, self.n_parked)
+        (self.young.each_ref().map(Young::len), self.n_parked)
     }
 
     /// Returns true if no task is waiting for a descriptor in `select`.
     pub(super) fn has_no_young(&self) -> bool {
-        self.reads.is_empty() && self.writes.is_empty() && self.excepts.is_empty()
-    }
-
-    pub(super) fn map(&mut self, direction: Direction) -> &mut BTreeMap<RawFd, List> {
-        match direction {
-            Direction::Read => &mut self.reads,
-            Direction::Write => &mut self.writes,
-            Direction::Except => &mut self.excepts,
-        }
+        self.young.iter().all(Young::is_empty)
     }
 }

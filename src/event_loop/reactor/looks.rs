@@ -185,10 +185,23 @@ impl Reactor {
         is_due
     }
 
-    /// Looks at the parked descriptors if it is time. Wakes those who wait on a wrong guess, and
-    /// adds the descriptors that were closed to `closed`. Returns whether the loop was idle, so
-    /// that it can afford to check also what costs more.
+    /// Looks at the parked descriptors if it is time, which it hardly ever is. Wakes those who wait
+    /// on a wrong guess, and adds the descriptors that were closed to `closed`. Returns whether the
+    /// loop was idle, so that it can afford to check also what costs more.
+    #[inline]
     pub(crate) fn look_if_due(
+        &mut self,
+        now: Option<Moment>,
+        woken: &mut Vec<Waker>,
+        closed: &mut Vec<ClosedFd>,
+    ) -> bool {
+        if now.is_none() && !self.looks.is_due {
+            return false;
+        }
+        self.look_now(now, woken, closed)
+    }
+
+    fn look_now(
         &mut self,
         now: Option<Moment>,
         woken: &mut Vec<Waker>,
@@ -301,7 +314,7 @@ impl Reactor {
             let is_ready = [sets.read.contains(fd), sets.write.contains(fd)];
             for (direction, is_ready) in is_ready.into_iter().enumerate() {
                 let way = &source.ways[direction];
-                if way.parked.is_empty() {
+                if !way.waiting.has_parked() {
                     continue;
                 }
                 if !way.is_guess() {
@@ -313,7 +326,7 @@ impl Reactor {
                 if is_ready {
                     source.note_ready(direction);
                     *n_parked -= 1;
-                    waiters.take_parked(&mut source.ways[direction].parked, woken);
+                    waiters.take_parked(&mut source.ways[direction].waiting, woken);
                 } else if all_guesses || way.belief == Belief::Doubted {
                     source.ways[direction].confirm_guess();
                 } else {
@@ -355,10 +368,10 @@ impl Reactor {
         sets.reset(highest);
         for (fd, source) in self.sources.iter() {
             let [reads, writes] = &source.ways;
-            if !reads.parked.is_empty() {
+            if reads.waiting.has_parked() {
                 sets.read.insert(fd);
             }
-            if !writes.parked.is_empty() {
+            if writes.waiting.has_parked() {
                 sets.write.insert(fd);
             }
         }
@@ -373,10 +386,10 @@ impl Reactor {
     /// After EBADF: finds the descriptors in `select` that are no longer open, marks their
     /// registrations dead, and takes their waiters.
     pub(crate) fn find_closed_fds(&mut self) -> Vec<ClosedFd> {
-        // A copy, since ending a registration changes the maps. Each number once, though it may be
-        // in several maps, or it would be reported several times.
-        let mut fds: Vec<RawFd> = self.reads.keys().copied().collect();
-        fds.extend(self.writes.keys().chain(self.excepts.keys()));
+        // A copy, since ending a registration changes the sets. Each number once, though it may be
+        // in several sets, or it would be reported several times.
+        let fds = self.young.iter().flat_map(|young| young.fds().iter());
+        let mut fds: Vec<RawFd> = fds.collect();
         fds.sort_unstable();
         fds.dedup();
         fds.into_iter()

@@ -1,6 +1,6 @@
 //! What the reactor knows of one registered descriptor.
 
-use super::waiters::Parked;
+use super::waiters::Waiting;
 use super::{Direction, Token};
 use crate::sys::Trigger;
 use std::panic::Location;
@@ -35,11 +35,11 @@ pub(super) const MAX_FALSE_EDGES: u8 = 24;
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Tenure {
-    /// In the maps, and so in the sets of `select`, of which it has been a member this many times.
+    /// In the sets of `select`, of which it has been a member this many times.
     Young(u8),
-    /// With the source itself: the kernel's queue watches the descriptor.
+    /// Parked: the kernel's queue watches the descriptor.
     Tenured,
-    /// In the maps for good: the queue does not accept it, or must not have it.
+    /// In `select` for good: the queue does not accept it, or must not have it.
     Refused,
 }
 
@@ -91,8 +91,7 @@ pub(super) struct Way {
     n_doubts: u8,
     /// What `n_doubts` began with; doubles with each look in vain.
     last_doubts: u8,
-    /// Who waits, while the descriptor is tenured.
-    pub(super) parked: Parked,
+    pub(super) waiting: Waiting,
 }
 
 impl Way {
@@ -104,7 +103,7 @@ impl Way {
         n_reports: 0,
         n_doubts: 0,
         last_doubts: 0,
-        parked: Parked::EMPTY,
+        waiting: Waiting::EMPTY,
     };
 
     /// Assumes that the next call would block, unless such guesses have cost more than they saved.
@@ -164,6 +163,8 @@ pub(super) struct Source {
     pub(super) is_urgent: bool,
     /// To read and to write.
     pub(super) ways: [Way; 2],
+    /// Who waits for an exceptional condition. Hardly any program does, so it takes no room.
+    excepting: Option<Box<Waiting>>,
     /// By direction: how often it has been ready.
     pub(super) n_ready: [u32; 3],
 }
@@ -187,6 +188,7 @@ impl Source {
             hung_up: false,
             is_urgent: false,
             ways: [Way::NEW, Way::NEW],
+            excepting: None,
             n_ready: [0; 3],
         }
     }
@@ -203,9 +205,41 @@ impl Source {
         self.tenure == Tenure::Tenured && !needs_select && !end_may_follow
     }
 
+    /// Who waits in `direction`; `None` if no task ever did.
+    pub(super) fn waiting(&self, direction: Direction) -> Option<&Waiting> {
+        match self.ways.get(direction as usize) {
+            Some(way) => Some(&way.waiting),
+            None => self.excepting.as_deref(),
+        }
+    }
+
+    /// Who waits in `direction`, to be changed.
+    #[inline]
+    pub(super) fn waiting_mut(&mut self, direction: Direction) -> &mut Waiting {
+        match self.ways.get_mut(direction as usize) {
+            Some(way) => &mut way.waiting,
+            None => self
+                .excepting
+                .get_or_insert_with(|| Box::new(Waiting::EMPTY)),
+        }
+    }
+
+    /// Returns whether a task that waits to read or to write may have missed an edge, so that the
+    /// descriptor must stay in `select`.
+    pub(super) fn needs_select(&self) -> bool {
+        self.ways.iter().any(|way| way.waiting.needs_select())
+    }
+
+    /// Returns whether a task waits for it, in `select` or in the kernel's queue.
+    pub(super) fn is_awaited(&self) -> bool {
+        let excepting = self.excepting.as_ref();
+        self.ways.iter().any(|way| !way.waiting.is_empty())
+            || excepting.is_some_and(|waiting| !waiting.is_empty())
+    }
+
     /// Returns whether a task waits for it in the kernel's queue.
     pub(super) fn has_parked(&self) -> bool {
-        self.ways.iter().any(|way| !way.parked.is_empty())
+        self.ways.iter().any(|way| way.waiting.has_parked())
     }
 
     /// Notes that it is ready in the direction of this number.

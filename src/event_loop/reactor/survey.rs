@@ -1,7 +1,6 @@
 //! Who waits for what, for dumps and metrics. Nothing here is part of a turn.
 
 use super::source::Tenure;
-use super::waiters::Parked;
 use super::{Direction, Reactor};
 use crate::event_loop::signallers::Signallers;
 #[cfg(feature = "signal")]
@@ -103,14 +102,14 @@ impl Reactor {
 
     /// Calls `f` with each waker that waits for a descriptor. `f` must not run foreign code.
     pub(crate) fn each_waiter(&self, mut f: impl FnMut(RawFd, Direction, &Waker)) {
-        let maps = [&self.reads, &self.writes, &self.excepts];
         for (fd, source) in self.sources.iter() {
-            for (direction, map) in Direction::ALL.into_iter().zip(maps) {
-                let parked = source.ways.get(direction as usize).map(|way| &way.parked);
-                let first = parked.and_then(Parked::first_waker);
-                let lists = map.get(&fd).into_iter().chain(parked.map(Parked::rest));
+            for direction in Direction::ALL {
+                let Some(waiting) = source.waiting(direction) else {
+                    continue;
+                };
+                let lists = waiting.lists().into_iter();
                 let others = lists.flat_map(|list| self.waiters.wakers(list));
-                let wakers = first.into_iter().chain(others);
+                let wakers = waiting.first_waker().into_iter().chain(others);
                 wakers.for_each(|waker| f(fd, direction, waker));
             }
         }

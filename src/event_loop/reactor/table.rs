@@ -40,6 +40,7 @@ impl Table {
     }
 
     /// Puts `source` in the place of `fd`, which must not be negative.
+    #[inline]
     pub(super) fn insert(&mut self, fd: RawFd, source: Source) {
         // Only the vector of pointers grows with the number: 8 bytes for each 32 descriptors.
         let (page, place) = position(fd);
@@ -56,9 +57,8 @@ impl Table {
             })
         });
         // A leftover registration of the number may still be there; it has been counted.
-        if page.sources[place].replace(source).is_none() {
-            page.n_used += 1;
-        }
+        page.n_used += usize::from(page.sources[place].is_none());
+        page.sources[place] = Some(source);
     }
 
     /// Drops the source of `fd`, if there is one.

@@ -1,11 +1,11 @@
 //! The kernel's queue, and which descriptors are given to it.
 
 use super::source::{Belief, Source, Tenure};
-use super::waiters::{Arena, List};
+use super::waiters::Arena;
+use super::young::Young;
 use super::{Direction, Poller, Reactor};
 use crate::sys::queue::Queue;
 use crate::sys::{Errno, Trigger, fork};
-use std::collections::BTreeMap;
 use std::os::fd::RawFd;
 
 /// Number of selects that a descriptor takes part in before it is tenured.
@@ -44,13 +44,15 @@ impl Reactor {
         // A host that waits for one descriptor pays a system call for every young one.
         let max_selects = if self.host.is_some() { 0 } else { MAX_SELECTS };
         let mut candidates = std::mem::take(&mut self.candidates);
-        for (&fd, list) in self.reads.iter().chain(&self.writes) {
+        let reads = self.young[Direction::Read as usize].fds();
+        let writes = self.young[Direction::Write as usize].fds();
+        for fd in reads.iter().chain(writes.iter()) {
             let Some(source) = self.sources.get_mut(fd) else {
                 continue;
             };
             if let Tenure::Young(n_selects) = &mut source.tenure {
                 *n_selects = n_selects.saturating_add(1);
-                if *n_selects > max_selects && !list.needs_select() {
+                if *n_selects > max_selects {
                     candidates.push(fd);
                 }
             }
@@ -63,8 +65,7 @@ impl Reactor {
 
     /// Gives `fd` to the queue, unless a task waits for it that must stay in `select`.
     fn tenure(&mut self, fd: RawFd, pipe: RawFd) {
-        let stays = |map: &BTreeMap<RawFd, List>| map.get(&fd).is_some_and(List::needs_select);
-        if stays(&self.reads) || stays(&self.writes) {
+        if self.sources.get(fd).is_some_and(Source::needs_select) {
             return;
         }
         if self.queue.is_none() {
@@ -87,11 +88,11 @@ impl Reactor {
         if source.tenure != Tenure::Tenured {
             return;
         }
-        let lists = [self.reads.remove(&fd), self.writes.remove(&fd)];
-        let writes = lists[Direction::Write as usize].is_some();
-        for (way, list) in source.ways.iter_mut().zip(lists) {
-            if let Some(list) = list {
-                way.parked = self.waiters.park_all(list);
+        let writes = source.ways[Direction::Write as usize].waiting.has_young();
+        for (way, young) in source.ways.iter_mut().zip(&mut self.young) {
+            if way.waiting.has_young() {
+                young.remove(fd);
+                self.waiters.park_all(&mut way.waiting);
                 self.n_parked += 1;
             }
             if way.is_guess() {
@@ -128,8 +129,7 @@ impl Reactor {
         // OpenBSD. `select` takes the descriptor all the same.
         self.unwatch(fd);
         if let Some(source) = self.sources.get_mut(fd) {
-            let maps = [&mut self.reads, &mut self.writes];
-            self.n_parked -= unpark(fd, source, maps, &mut self.waiters);
+            self.n_parked -= unpark(fd, source, &mut self.young, &mut self.waiters);
         }
     }
 
@@ -209,11 +209,10 @@ impl Reactor {
 
     /// Moves all waiters back into `select`, and returns the queue, to be closed or forgotten.
     fn dissolve_queue(&mut self) -> Option<Queue> {
-        let (reads, writes) = (&mut self.reads, &mut self.writes);
-        let waiters = &mut self.waiters;
+        let (young, waiters) = (&mut self.young, &mut self.waiters);
         self.sources.for_each_mut(|fd, source| {
             if source.tenure == Tenure::Tenured {
-                unpark(fd, source, [&mut *reads, &mut *writes], waiters);
+                unpark(fd, source, young, waiters);
             }
         });
         self.n_parked = 0;
@@ -224,20 +223,15 @@ impl Reactor {
     }
 }
 
-/// Makes the descriptor of `source` a young one, and moves its waiters to the maps, by direction.
-/// Returns in how many directions a task waits for it.
-fn unpark(
-    fd: RawFd,
-    source: &mut Source,
-    maps: [&mut BTreeMap<RawFd, List>; 2],
-    waiters: &mut Arena,
-) -> usize {
+/// Makes the descriptor of `source` a young one, and has its waiters wait in `select`. Returns in
+/// how many directions a task waits for it.
+fn unpark(fd: RawFd, source: &mut Source, young: &mut [Young; 3], waiters: &mut Arena) -> usize {
     source.tenure = Tenure::Young(0);
     let mut n_parked = 0;
-    for (map, way) in maps.into_iter().zip(&mut source.ways) {
-        if !way.parked.is_empty() {
-            let list = map.entry(fd).or_insert(List::EMPTY);
-            waiters.unpark_all(&mut way.parked, list);
+    for (young, way) in young.iter_mut().zip(&mut source.ways) {
+        if way.waiting.has_parked() {
+            young.insert(fd);
+            waiters.unpark_all(&mut way.waiting);
             n_parked += 1;
         }
     }

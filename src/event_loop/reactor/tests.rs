@@ -294,7 +294,7 @@ fn rests_double_up_to_32_ms() {
     let fd = bench.token.fd;
     let now = crate::event_loop::clock::Moment::now();
     for (n_before, ms) in [(0, 1), (1, 2), (4, 16), (5, 32), (200, 32)] {
-        bench.reactor.rest(fd, Direction::Read, n_before);
+        backoff::rest(&mut bench.reactor.resting, fd, Direction::Read, n_before);
         let end = bench.reactor.next_rest(now);
         let length = Duration::from_millis(ms);
         assert_eq!(end, Some(now.saturating_add(length)), "after {n_before}");

@@ -1,7 +1,8 @@
-//! One wait: the sets are rebuilt from the maps, the thread sleeps, and what became ready leaves
+//! One wait: the sets are rebuilt, the thread sleeps, and what became ready leaves
 //! its place.
 
 use super::source::Tenure;
+use super::young::Young;
 use super::{Direction, Poller, Reactor};
 use crate::sys::fd::is_open;
 use crate::sys::queue::Queue;
@@ -63,19 +64,19 @@ impl Reactor {
         }
     }
 
-    /// Rebuilds the sets from the maps, adds `wake_fd`, and waits. Also returns whether `wake_fd`
+    /// Rebuilds the sets, adds `wake_fd`, and waits. Also returns whether `wake_fd`
     /// is readable.
     fn wait_in_select(&mut self, wake_fd: RawFd, timeout: Option<Duration>) -> (Waited, bool) {
-        let maps = [&self.reads, &self.writes, &self.excepts];
-        let highest = maps.map(|map| map.last_key_value().map(|(&fd, _)| fd));
-        let highest = highest.into_iter().flatten().fold(wake_fd, RawFd::max);
+        let [reads, writes, excepts] = self.young.each_ref().map(Young::fds);
+        let highest = self.young.iter().filter_map(Young::highest);
+        let highest = highest.fold(wake_fd, RawFd::max);
         let sets = &mut self.sets;
         sets.reset(highest);
+        sets.read.insert_all(reads);
         sets.read.insert(wake_fd);
-        self.reads.keys().for_each(|&fd| sets.read.insert(fd));
-        self.writes.keys().for_each(|&fd| sets.write.insert(fd));
-        self.excepts.keys().for_each(|&fd| sets.except.insert(fd));
-        // They stay in the maps, so that closing one still finds its waiters.
+        sets.write.insert_all(writes);
+        sets.except.insert_all(excepts);
+        // They stay in their lists, so that closing one still finds its waiters.
         for rest in &self.resting {
             match rest.direction {
                 Direction::Read => sets.read.remove(rest.fd),
@@ -147,27 +148,28 @@ impl Reactor {
 
     /// Returns the descriptors that a task waits for in `select`, but for those that are left out.
     pub(super) fn young_interests(&self, direction: Direction) -> impl Iterator<Item = RawFd> {
-        let map = match direction {
-            Direction::Read => &self.reads,
-            Direction::Write => &self.writes,
-            Direction::Except => &self.excepts,
-        };
-        let is_resting = move |&fd: &RawFd| {
+        let is_resting = move |fd: RawFd| {
             let mut resting = self.resting.iter();
             resting.any(|rest| (rest.fd, rest.direction) == (fd, direction))
         };
-        map.keys().copied().filter(move |fd| !is_resting(fd))
+        let fds = self.young[direction as usize].fds().iter();
+        fds.filter(move |&fd| !is_resting(fd))
     }
 
     /// Takes the fired interests out of their places and moves their wakers to `woken`.
     pub(crate) fn collect(&mut self, woken: &mut Vec<Waker>) {
         for index in 0..self.ready.len() {
             let (fd, direction) = self.ready[index];
+            let Some(source) = self.sources.get_mut(fd) else {
+                continue;
+            };
             // Noted even if no task waits: the next operation then makes its call at once.
-            if let Some(source) = self.sources.get_mut(fd) {
-                source.note_ready(direction as usize);
+            source.note_ready(direction as usize);
+            let waiting = source.waiting_mut(direction);
+            if waiting.has_young() {
+                self.young[direction as usize].remove(fd);
+                self.waiters.take_young(waiting, woken);
             }
-            self.take_young(fd, direction, woken);
         }
         let mut has_stale = false;
         for index in 0..self.events.len() {
@@ -196,10 +198,10 @@ impl Reactor {
                 continue;
             }
             source.note_ready(direction);
-            let parked = &mut source.ways[direction].parked;
-            if !parked.is_empty() {
+            let waiting = &mut source.ways[direction].waiting;
+            if waiting.has_parked() {
                 self.n_parked -= 1;
-                self.waiters.take_parked(parked, woken);
+                self.waiters.take_parked(waiting, woken);
             } else if source.trigger == Trigger::Level {
                 // A listener that no task accepts from would be reported again and again.
                 source.tenure = Tenure::Young(0);

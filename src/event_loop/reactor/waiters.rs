@@ -12,13 +12,12 @@
 //! **Invariants.** No foreign code runs here: wakers are moved, never cloned, woken or dropped. A
 //! key names one entry, ever: serial numbers are not used again.
 
-mod parked;
 mod purges;
+mod waiting;
 
-pub(crate) use parked::Parked;
 pub(crate) use purges::Purges;
+pub(crate) use waiting::Waiting;
 
-use parked::{FIRST, First};
 use std::task::Waker;
 
 /// No entry: an index beyond the last one.
@@ -43,7 +42,7 @@ struct Entry {
     is_owned: bool,
     /// An edge may already have passed, so only level-triggered `select` can wake it.
     needs_select: bool,
-    /// The entry is in the list of a tenured descriptor, not in a map of young ones.
+    /// The task is parked, and does not wait in `select`.
     is_parked: bool,
 }
 
@@ -68,11 +67,6 @@ impl List {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.first == NONE
-    }
-
-    /// True if a waiter may have missed an edge, so that the descriptor must stay in `select`.
-    pub(super) fn needs_select(&self) -> bool {
-        self.n_select > 0
     }
 }
 
@@ -110,20 +104,9 @@ impl Arena {
         needs_select: bool,
     ) -> WaitKey {
         let serial = self.take_serial();
-        let first = First {
-            waker,
-            serial,
-            is_owned,
-        };
-        let index = self.push_entry(list, first, needs_select);
-        WaitKey { index, serial }
-    }
-
-    fn push_entry(&mut self, list: &mut List, first: First, needs_select: bool) -> u32 {
-        let is_owned = first.is_owned;
         let entry = Entry {
-            waker: Some(first.waker),
-            serial: first.serial,
+            waker: Some(waker),
+            serial,
             previous: list.last,
             next: NONE,
             is_owned,
@@ -151,21 +134,7 @@ impl Arena {
         list.n_loose += u32::from(!is_owned);
         list.n_select += u32::from(needs_select);
         self.n_used += 1;
-        index
-    }
-
-    /// Returns the key of the entry that `key` names in `list`: the first waiter of a parked
-    /// descriptor got an entry if the kernel's queue was given up.
-    fn locate(&self, list: &List, key: WaitKey) -> Option<WaitKey> {
-        let mut index = if key.index == FIRST { list.first } else { NONE };
-        while index != NONE {
-            let entry = &self.entries[index as usize];
-            if entry.serial == key.serial {
-                return Some(WaitKey { index, ..key });
-            }
-            index = entry.next;
-        }
-        (key.index != FIRST).then_some(key)
+        WaitKey { index, serial }
     }
 
     /// Returns the entry of `key`, unless it has left its list.
@@ -206,7 +175,6 @@ impl Arena {
 
     /// Removes the entry of `key` from `list`, which must be the list that it is in.
     pub(crate) fn remove(&mut self, list: &mut List, key: WaitKey) -> Option<Waker> {
-        let key = self.locate(list, key)?;
         // Woken and removed meanwhile, perhaps with the place in use again: the serial tells.
         let entry = self.get(key)?;
         let (previous, next) = (entry.previous, entry.next);
@@ -351,7 +319,7 @@ mod tests {
         arena.push(&mut first, all[2].clone(), false, false);
         let last = arena.push(&mut second, all[3].clone(), false, false);
         arena.append(&mut first, &mut second);
-        assert!(second.is_empty() && first.needs_select());
+        assert!(second.is_empty() && first.n_select == 1);
         assert_eq!(first.n_loose, 3);
         assert_eq!(arena.find(&first, &all[3]), Some(last));
         assert_eq!(arena.find(&first, &all[1]), None, "it has an owner");

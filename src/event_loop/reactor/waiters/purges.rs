@@ -33,10 +33,13 @@ struct Limit {
 
 impl Purges {
     /// Returns whether `list` is to be purged, in turn number `turn`, now that an entry was added.
+    #[inline]
     pub(crate) fn is_due(&mut self, fd: RawFd, direction: usize, list: &List, turn: u32) -> bool {
-        if list.n_loose < MIN_PURGE {
-            return false;
-        }
+        list.n_loose >= MIN_PURGE && self.is_long_due(fd, direction, list, turn)
+    }
+
+    /// [`is_due`](Purges::is_due) for a long list.
+    fn is_long_due(&mut self, fd: RawFd, direction: usize, list: &List, turn: u32) -> bool {
         let limit = self.limits.entry((fd, direction)).or_insert(Limit {
             n_loose: MIN_PURGE,
             turn: turn.wrapping_sub(PURGE_TURNS + 1),
