@@ -127,7 +127,8 @@ fn run(options: &Options) -> io::Result<()> {
     if options.footprint {
         let asked = |server: &&str| {
             let mut names = options.runtimes.iter().map(|runtime| runtime.name);
-            *server == "std" || names.any(|name| name.starts_with(server))
+            let server = server.trim_end_matches("-minimal");
+            server == "std" || names.any(|name| name.starts_with(server))
         };
         for runtime in footprint::runtimes().filter(asked) {
             eprintln!("footprint: {runtime}");

@@ -17,13 +17,23 @@ struct Server {
     main: &'static str,
 }
 
-const SERVERS: [Server; 7] = [
+const SERVERS: [Server; 8] = [
     Server {
         runtime: "fahrenheit",
         dependencies: concat!(
             "fahrenheit = { path = \"",
             env!("CARGO_MANIFEST_DIR"),
             "/..\" }"
+        ),
+        main: include_str!("footprint/fahrenheit.txt"),
+    },
+    // Without what the others do not have in this program either.
+    Server {
+        runtime: "fahrenheit-minimal",
+        dependencies: concat!(
+            "fahrenheit = { path = \"",
+            env!("CARGO_MANIFEST_DIR"),
+            "/..\", default-features = false }"
         ),
         main: include_str!("footprint/fahrenheit.txt"),
     },
