@@ -12,6 +12,15 @@ pub(crate) fn args() -> Vec<String> {
     args.map(|arg| arg.to_string_lossy().into_owned()).collect()
 }
 
+/// Returns the numeric address with a port that is the only argument, or `default`.
+pub(crate) fn address(name: &str, default: &str) -> SocketAddr {
+    let mut args = args();
+    args.extend(args.is_empty().then(|| default.to_owned()));
+    let addr = args.pop().and_then(|addr| addr.parse().ok());
+    addr.filter(|_| args.is_empty())
+        .unwrap_or_else(|| fail(2, &format!("usage: {name} [ADDRESS:PORT]")))
+}
+
 /// Listens on the address that is the only argument, or on `default`.
 pub(crate) fn listen(name: &str, default: &str) -> AsyncTcpListener {
     let mut args = args();

@@ -24,8 +24,8 @@ impl Reactor {
 
 /// Sorts `items` by a key, and leaves those with equal keys in their order.
 ///
-/// Not by `sort_by_key`, which is 10 kB of code for each type of items, in every program. Here it is
-/// the keys that are sorted, so that one such function is enough.
+/// Not by `sort_by_key`, which is 10 kB of code for each type of items in every program. Here only
+/// keys are sorted, so one such function is enough.
 fn sort_by<T: Copy>(items: &mut [T], key: impl Fn(&T) -> (Reverse<Option<u64>>, usize)) {
     let keys = items
         .iter()
