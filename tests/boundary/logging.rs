@@ -374,3 +374,34 @@ fn a_future_that_waits_without_a_running_loop_says_so_once_per_thread() {
         assert_eq!(n_lines(), 3);
     });
 }
+
+/// Panics when it is dropped.
+struct BadDrop;
+
+impl Drop for BadDrop {
+    fn drop(&mut self) {
+        panic!("a bad destructor");
+    }
+}
+
+#[test]
+fn a_panic_at_the_end_of_a_thread_is_logged_with_the_name_of_its_task() {
+    alone(test_name!(), || {
+        record(LevelFilter::Error);
+        let thread = std::thread::spawn(|| {
+            let bad = BadDrop;
+            let named = fahrenheit::task::Builder::new().name("left over");
+            // The handle is dropped, so no other code learns of the panic.
+            drop(named.spawn(async move {
+                let _bad = bad;
+                std::future::pending::<()>().await;
+            }));
+            fahrenheit::block_on(fahrenheit::yield_now());
+        });
+        thread.join().unwrap();
+        let lines = lines(log::Level::Error);
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        let end = "panicked: a bad destructor (its name is \"left over\")";
+        assert!(lines[0].ends_with(end), "{lines:?}");
+    });
+}
