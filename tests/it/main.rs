@@ -35,6 +35,8 @@ mod hyper;
 mod interest_fd;
 mod io;
 mod join_set;
+#[cfg(target_os = "linux")]
+mod listen_queue;
 mod local;
 #[cfg(feature = "macros")]
 mod macros;

@@ -23,21 +23,43 @@ fn each_promise_of_the_readme_has_defects_that_its_tests_notice() {
     let first = |rows: &[Vec<String>]| rows.iter().map(|row| row[0].clone()).collect::<Vec<_>>();
     assert!(promises.len() > 10);
     assert_eq!(first(&promises), first(&defects));
-    let (mut missing, mut n_named) = (Vec::new(), 0);
-    for row in defects.iter().filter(|row| !row[1].starts_with("none: ")) {
-        for name in row[1].split(", ") {
-            let (folder, name) = match name.starts_with('*') {
-                true => ("ci/models.d", name.trim_matches('*')),
-                false => ("ci/mutants.d", name.trim_matches('`')),
-            };
-            n_named += 1;
-            if read(&format!("{folder}/{name}.patch")).is_none() {
-                missing.push(format!("{folder}/{name}.patch"));
-            }
-        }
-    }
-    assert!(n_named > 20);
-    none(missing);
+    none(missing_patches(&defects));
+}
+
+/// The patches that do not exist among those that the second column of a table names.
+fn missing_patches(rows: &[Vec<String>]) -> Vec<String> {
+    let names = rows.iter().filter(|row| !row[1].starts_with("none: "));
+    let names: Vec<_> = names.flat_map(|row| row[1].split(", ")).collect();
+    assert!(names.len() > 10, "{names:?}");
+    let paths = names.iter().map(|name| match name.starts_with('*') {
+        true => format!("ci/models.d/{}.patch", name.trim_matches('*')),
+        false => format!("ci/mutants.d/{}.patch", name.trim_matches('`')),
+    });
+    paths.filter(|path| read(path).is_none()).collect()
+}
+
+/// The words in bold with which a paragraph of this section begins.
+fn bold_beginnings(path: &str, heading: &str) -> Vec<String> {
+    let text = read(path).unwrap_or_else(|| panic!("{path} is not there"));
+    let section = text.lines().skip_while(|line| *line != heading).skip(1);
+    let section = section.take_while(|line| !line.starts_with("## "));
+    let bold = section.filter_map(|line| line.strip_prefix("**")?.split_once(".**"));
+    bold.map(|(words, _)| words.to_owned()).collect()
+}
+
+#[test]
+fn each_promise_about_security_and_platforms_has_defects_that_its_tests_notice() {
+    let first = |rows: &[Vec<String>]| rows.iter().map(|row| row[0].clone()).collect::<Vec<_>>();
+    let heading = "## What is promised against a hostile peer";
+    let promises = first(&table("SECURITY.md", heading));
+    let defects = table("tests/PROMISES.md", "## Security");
+    assert_eq!(promises, first(&defects));
+    none(missing_patches(&defects));
+
+    let promises = bold_beginnings("PLATFORMS.md", "## What differs for a user");
+    let defects = table("tests/PROMISES.md", "## Platforms");
+    assert_eq!(promises, first(&defects));
+    none(missing_patches(&defects));
 }
 
 /// Those of `names` that no test has.
