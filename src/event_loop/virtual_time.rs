@@ -14,6 +14,10 @@ use std::time::Duration;
 /// How often descriptors are looked at before time jumps.
 const N_LOOKS: usize = 2;
 
+/// How often if no task waits for a descriptor, so that only the wake-up pipe is looked at. Each
+/// further look would let other processes run first, which takes milliseconds on a busy machine.
+const N_LOOKS_AT_PIPE: usize = 1;
+
 /// How long the loop waits for a blocking job before it looks again. A job says when it has ended,
 /// but not when its thread is free, which is slightly later.
 const JOB_WAIT: Duration = Duration::from_millis(1);
@@ -22,12 +26,16 @@ const JOB_WAIT: Duration = Duration::from_millis(1);
 /// can happen. Returns what `Reactor::wait` does.
 pub(super) fn wait(pipe: RawFd, limit: Option<Duration>) -> Option<(Waited, bool)> {
     let look = |limit| with(|l: &mut EventLoop| l.reactor.wait(pipe, limit));
-    for n in 0..N_LOOKS {
+    let n_looks = match with(|l| l.reactor.is_idle())? {
+        true => N_LOOKS_AT_PIPE,
+        false => N_LOOKS,
+    };
+    for n in 0..n_looks {
         let found = look(Some(Duration::ZERO))?;
         if found != (Waited::Ready(0), false) {
             return Some(found);
         }
-        if n == 0 {
+        if n + 1 < n_looks {
             // Whatever is to deliver something may need the processor for it.
             std::thread::yield_now();
         }

@@ -58,7 +58,7 @@ fn an_hour_of_heartbeats_over_loopback_takes_a_moment() {
     });
     assert_eq!((n_beats, passed), (3_601, HOUR));
     println!("one virtual hour took {:?}", real.elapsed());
-    assert!(real.elapsed() < HOUR / 60, "{:?}", real.elapsed());
+    assert!(real.elapsed() < HOUR / 4, "{:?}", real.elapsed());
 }
 
 #[test]

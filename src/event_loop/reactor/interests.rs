@@ -214,6 +214,11 @@ impl Reactor {
         (self.young.each_ref().map(Young::len), self.n_parked)
     }
 
+    /// Returns true if no task is waiting for a descriptor.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.has_no_young() && self.n_parked == 0
+    }
+
     /// Returns true if no task is waiting for a descriptor in `select`.
     pub(super) fn has_no_young(&self) -> bool {
         self.young.iter().all(Young::is_empty)
