@@ -142,14 +142,14 @@ fn the_report_of_a_seed_names_the_test_and_shows_the_main_future() {
         assert!(!output.status.success());
         String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap()
     };
-    let text = run("inside::planted_deadlock");
-    let command = "FAHRENHEIT_SEED=0 cargo test inside::planted_deadlock\n";
+    let text = run("macros::inside::planted_deadlock");
+    let command = "FAHRENHEIT_SEED=0 cargo test macros::inside::planted_deadlock\n";
     assert!(text.contains(command), "{text}");
     assert!(text.contains("the loop waits for ever: "), "{text}");
     assert!(text.contains("main future: waiting"), "{text}");
     assert!(text.contains("    waits for the end of task "), "{text}");
-    let text = run("inside::planted_error");
-    let command = "FAHRENHEIT_SEED=0 cargo test inside::planted_error\n";
+    let text = run("macros::inside::planted_error");
+    let command = "FAHRENHEIT_SEED=0 cargo test macros::inside::planted_error\n";
     assert!(text.contains(command), "{text}");
     assert!(text.contains("main future: running"), "{text}");
     assert!(text.contains("has no waker"), "{text}");
