@@ -3,7 +3,7 @@
 //! Terminal 1: `cargo run --example chat` (or `cargo run --example chat 127.0.0.1:7000`)
 //! Terminals 2, 3 and more: `nc 127.0.0.1 7878`; type a name, then lines.
 //!
-//! No client waits for a slow reader: when its short queue is full, it is cut off. Shows SF2, SF16.
+//! No client waits for a slow reader: when its short queue is full, it is cut off.
 
 mod shared;
 

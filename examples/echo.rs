@@ -4,7 +4,7 @@
 //! Terminal 2: `nc 127.0.0.1 7878`, or `socat - TCP:127.0.0.1:7878`; type a line, and it comes
 //! back.
 //!
-//! Shows SE19, SF1, SF4, SF5 and SF16. `echo_spawn` is the same server with a task per connection.
+//! `echo_spawn` is the same server with a task per connection.
 
 mod shared;
 

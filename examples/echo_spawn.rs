@@ -3,7 +3,7 @@
 //! Terminal 1: `cargo run --example echo_spawn` (or `… --example echo_spawn 127.0.0.1:7000`)
 //! Terminal 2: `nc 127.0.0.1 7878`; type a line, and it comes back. Terminal 3: the same, at once.
 //!
-//! Shows SE19, SF2, SF4, SF5 and SF16. `echo` is the same server made of combinators.
+//! `echo` is the same server made of combinators.
 
 mod shared;
 

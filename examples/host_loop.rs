@@ -5,7 +5,7 @@
 //! Enter to hear how it goes, Ctrl-D to end
 //! Terminal 2: `nc 127.0.0.1 7878`; type a line, and it comes back.
 //!
-//! Shows SE14, SE15, SE17 and SN14. The contract is in the documentation of `fahrenheit::turn`.
+//! The contract is in the documentation of `fahrenheit::turn`.
 #![allow(unsafe_code)]
 
 mod shared;

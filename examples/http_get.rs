@@ -3,7 +3,7 @@
 //! Terminal 1: `python3 -m http.server 8000 --bind 127.0.0.1`
 //! Terminal 2: `cargo run --example http_get http://localhost:8000/ 127.0.0.1:8000/Cargo.toml`
 //!
-//! Names are looked up off the loop; addresses need no thread. Shows SF3, SF5, SF16, SH11 and SH12.
+//! Names are looked up off the loop; addresses need no thread.
 
 mod shared;
 

@@ -3,7 +3,7 @@
 //! Terminal 1: `python3 -m http.server 8000 --bind 127.0.0.1`
 //! Terminal 2: `cargo run --example http_hand_written localhost:8000 /Cargo.toml`
 //!
-//! The answer goes to stdout, head included; the steps go to stderr. Shows SH1, SH2, SH3 and SH12.
+//! The answer goes to stdout, head included; the steps go to stderr.
 
 mod shared;
 

@@ -3,7 +3,7 @@
 //! Terminal 1: `cargo run --release --example http_server` (or `… http_server 127.0.0.1:8000`)
 //! Terminal 2: `curl -v http://127.0.0.1:8080/`, or `wrk -t1 -c50 -d5 http://127.0.0.1:8080/`
 //!
-//! Every page is the same, and there is no `Date`, as of a server without a clock. Shows SF2, SF16.
+//! Every page is the same, and there is no `Date`, as of a server without a clock.
 
 mod shared;
 

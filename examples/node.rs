@@ -4,7 +4,6 @@
 //! comes after them, and the server is as slow as the last timer says.
 //!
 //! `cargo run --example node` (or `… --example node FILE`)
-//! Shows SN1, SN2, SN3, SN4, SN5, SN8, SN9, SN12, SN16, SN17 and SN19.
 
 mod shared;
 #[path = "shared/slow_page.rs"]

@@ -4,7 +4,7 @@
 //! Terminal 2: `cargo run --example proxy 127.0.0.1:7000 localhost:7878`
 //! Terminal 3: `echo hello | nc -N 127.0.0.1 7000`
 //!
-//! The target may be a name; it is looked up once, at the start. Shows SF3, SF5 and SF16.
+//! The target may be a name; it is looked up once, at the start.
 
 mod shared;
 

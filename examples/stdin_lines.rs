@@ -1,7 +1,6 @@
 //! Numbers the lines that come from stdin, as they come, and says every ten seconds how many there
 //! were. No thread reads, and no flag of the terminal or the pipe is changed: so a slow writer or a
 //! slow reader holds up nothing, and the shell is not surprised afterwards.
-//! Shows SE10, SE11, SE12 and SE13.
 //!
 //! Terminal: `cargo run --example stdin_lines`; type lines, and end with Ctrl-D.
 //! In a pipeline: `cat README.md | cargo run -q --example stdin_lines | head -1`

@@ -1,6 +1,6 @@
 //! Prints the end of a file, and then what is added to it, as `tail -f` does. Files cannot be
 //! waited for, so it looks again every tenth of a second; reading is done by another thread, and
-//! Ctrl-C, the timer and a slow terminal hold up nothing. Shows SN4.
+//! Ctrl-C, the timer and a slow terminal hold up nothing.
 //!
 //! Terminal 1: `cargo run --example tail /tmp/log` (after `touch /tmp/log`)
 //! Terminal 2: `echo a line >>/tmp/log`; end terminal 1 with Ctrl-C.

@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn f3_timers_with_one_deadline_all_fire_in_the_order_they_were_armed() {
+    fn timers_with_one_deadline_all_fire_in_the_order_they_were_armed() {
         let now = Moment::now();
         let mut timers = Timers::new();
         let keys: Vec<_> = (0..1_000).map(|_| arm(&mut timers, now)).collect();
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn f8_a_timer_knows_its_waker_and_takes_another_until_it_has_fired() {
+    fn a_timer_knows_its_waker_and_takes_another_until_it_has_fired() {
         struct NoTask;
         impl std::task::Wake for NoTask {
             fn wake(self: std::sync::Arc<Self>) {}
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn a10_a_timer_that_is_due_exactly_now_fires() {
+    fn a_timer_that_is_due_exactly_now_fires() {
         let now = Moment::now();
         let mut timers = Timers::new();
         let at = arm(&mut timers, now);
@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn f9_deadlines_in_the_past_and_after_centuries_have_their_order() {
+    fn deadlines_in_the_past_and_after_centuries_have_their_order() {
         let now = Moment::now();
         let mut timers = Timers::new();
         let century = Duration::from_secs(100 * 365 * 86_400);

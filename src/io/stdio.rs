@@ -314,7 +314,7 @@ mod tests {
 
     /// As on macOS, where a pipe has no name, and on Linux if it is another user's.
     #[test]
-    fn pipes_that_cannot_be_reopened_do_not_block_the_loop_i2() {
+    fn pipes_that_cannot_be_reopened_do_not_block_the_loop() {
         let ends = [nix::unistd::pipe().unwrap(), nix::unistd::pipe().unwrap()];
         crate::run(async move {
             let [(read, write), (silent, _open)] = ends;

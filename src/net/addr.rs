@@ -193,7 +193,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn h5_numeric_hosts_are_never_looked_up() {
+    fn numeric_hosts_are_never_looked_up() {
         for host in ["127.0.0.1:80", "[::1]:80"] {
             assert_eq!(
                 host.target().unwrap(),

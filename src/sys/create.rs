@@ -91,7 +91,7 @@ if_atomic_flags! {
     pub(super) fn pipe() -> nix::Result<(OwnedFd, OwnedFd)> {
         use nix::fcntl::OFlag;
         match nix::unistd::pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK) {
-            // Old kernels and translation layers know the symbol and not the call (SE5).
+            // Old kernels and translation layers know the symbol and not the call.
             Err(Errno::ENOSYS) => plain::pipe(),
             Ok((read, write)) => Ok((above_stdio(read)?, above_stdio(write)?)),
             Err(errno) => Err(errno),
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn d4_se5_every_descriptor_has_both_flags_with_and_without_the_calls_that_give_them() {
+    fn every_descriptor_has_both_flags_with_and_without_the_calls_that_give_them() {
         for pair in [pipe().unwrap(), plain::pipe().unwrap()] {
             assert!(has_both_flags(&pair.0) && has_both_flags(&pair.1));
         }

@@ -220,7 +220,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     #[test]
-    fn a1_every_bit_is_where_fd_set_puts_it() {
+    fn every_bit_is_where_fd_set_puts_it() {
         for fd in 0..nix::libc::FD_SETSIZE as RawFd {
             let mut ours = FdSet::default();
             ours.reset(nix::libc::FD_SETSIZE);
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn a2_rooms_are_multiples_of_eight_bytes_and_never_too_small() {
+    fn rooms_are_multiples_of_eight_bytes_and_never_too_small() {
         let mut set = FdSet::default();
         for bound in 0..300 {
             set.reset(bound);
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn a17_a_scan_starts_anywhere_and_finds_everything_once() {
+    fn a_scan_starts_anywhere_and_finds_everything_once() {
         let members = [0, 1, 31, 32, 63, 64, 65, 127, 128, 500, 1_499];
         let mut set = FdSet::default();
         set.reset(1_500);
@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn a18_a_set_gives_its_memory_back() {
+    fn a_set_gives_its_memory_back() {
         let mut set = FdSet::default();
         set.reset(1_000_000);
         set.reset(10);
@@ -299,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn a18_up_to_four_times_what_is_needed_is_kept() {
+    fn up_to_four_times_what_is_needed_is_kept() {
         let mut set = FdSet::default();
         let room = 4 * 64;
         set.reset(room * BITS);

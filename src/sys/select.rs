@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn a9_a10_waits_are_rounded_up_clamped_and_in_range() {
+    fn waits_are_rounded_up_clamped_and_in_range() {
         assert_eq!(parts(Duration::ZERO), (0, 0));
         assert_eq!(parts(Duration::from_nanos(1)), (0, 1));
         assert_eq!(parts(Duration::from_nanos(999)), (0, 1));
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn a9_ten_thousand_waits_are_monotone_and_never_short() {
+    fn ten_thousand_waits_are_monotone_and_never_short() {
         let mut last = (0, 0);
         for step in 0..10_000_u32 {
             let wait = Duration::from_nanos((1.005_f64.powi(step as i32).min(1e18)) as u64);

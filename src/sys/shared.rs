@@ -226,7 +226,7 @@ mod tests {
     type Make = fn(BorrowedFd<'_>) -> io::Result<Shared>;
 
     #[test]
-    fn a_pipe_does_not_block_and_keeps_its_flags_reopened_or_not_i1() {
+    fn a_pipe_does_not_block_and_keeps_its_flags_reopened_or_not() {
         let makes: [[Make; 2]; 2] = [
             [Shared::to_read, Shared::to_write],
             [Shared::checked_first, Shared::checked_first],
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn the_slower_of_two_readers_of_a_terminal_does_not_block_i2() {
+    fn the_slower_of_two_readers_of_a_terminal_does_not_block() {
         let ends = nix::pty::openpty(None, None).unwrap();
         let read = || Shared::to_read(ends.slave.as_fd()).unwrap();
         let (first, second) = (read(), read());
@@ -274,7 +274,7 @@ mod tests {
 
     #[test]
     #[cfg(target_os = "linux")]
-    fn terminals_and_pipes_are_reopened_and_other_files_are_not_i2() {
+    fn terminals_and_pipes_are_reopened_and_other_files_are_not() {
         let (read, _write) = pipe();
         assert_eq!(Shared::to_read(read.as_fd()).unwrap().kind, Kind::Reopened);
         let ends = nix::pty::openpty(None, None).unwrap();

@@ -340,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn e4_a_socket_that_is_neither_connected_nor_connecting_has_failed() {
+    fn a_socket_that_is_neither_connected_nor_connecting_has_failed() {
         // It is writable, says SO_ERROR 0 and has no peer: what a lost error looks like.
         let socket = tcp(&"127.0.0.1:0".parse().unwrap()).unwrap();
         let error = connect_outcome(&socket).unwrap_err();
@@ -348,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn e4_a_connection_whose_error_was_lost_reads_as_ended_or_unconnected_and_has_failed() {
+    fn a_connection_whose_error_was_lost_reads_as_ended_or_unconnected_and_has_failed() {
         // macOS and the BSDs; Linux.
         for read in [Ok(0), Err(Errno::ENOTCONN)] {
             assert_eq!(connected_by_read(read), Err(Errno::ENOTCONN));
@@ -399,7 +399,7 @@ mod tests {
     }
 
     #[test]
-    fn e4_a_connection_is_there_or_refused() {
+    fn connecting_returns_a_connection_or_connection_refused() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let addr = listener.local_addr().unwrap();
         let (socket, _) = connect(&addr).unwrap();
@@ -419,7 +419,7 @@ mod tests {
     /// Linux lets a connection wait in SYN-SENT while the listener's queue is full.
     #[cfg(target_os = "linux")]
     #[test]
-    fn e4_a_connection_that_is_under_way_is_asked_about_again() {
+    fn a_connection_that_is_under_way_is_asked_about_again() {
         let listener = tcp(&"127.0.0.1:0".parse().unwrap()).unwrap();
         socket::bind(
             listener.as_raw_fd(),
@@ -439,7 +439,7 @@ mod tests {
     }
 
     #[test]
-    fn e15_a_connection_without_address_counts_as_lost() {
+    fn a_connection_without_address_counts_as_lost() {
         let nowhere = create::room_for_addr();
         let error = io::Error::from(peer(&nowhere, 0).unwrap_err());
         assert_eq!(AcceptError::of(&error), AcceptError::LostConnection);

@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn e4_e5_einval_of_connect_is_a_refusal_on_openbsd_and_macos_only() {
+    fn einval_of_connect_is_a_refusal_on_openbsd_and_macos_only() {
         let refused = Errno::ECONNREFUSED;
         assert_eq!(
             changes(Unix::connect_error, Errno::EINVAL),
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn e15_eprototype_of_send_is_a_reset_on_macos_only() {
+    fn eprototype_of_send_is_a_reset_on_macos_only() {
         assert_eq!(
             changes(Unix::write_error, Errno::EPROTOTYPE),
             [(Unix::Apple, Errno::ECONNRESET)]
@@ -239,14 +239,14 @@ mod tests {
     }
 
     #[test]
-    fn e15_enobufs_of_a_datagram_is_a_full_receiver_on_macos_and_the_bsds_only() {
+    fn enobufs_of_a_datagram_is_a_full_receiver_on_macos_and_the_bsds_only() {
         let full = ALL.map(|unix| unix.receiver_is_full(Errno::ENOBUFS));
         assert_eq!(full, [false, true, true, true, true, false]);
         assert!(!ALL.iter().any(|unix| unix.receiver_is_full(Errno::ENOMEM)));
     }
 
     #[test]
-    fn e4_a_connection_is_under_way_after_four_errnos_and_no_other() {
+    fn a_connection_is_under_way_after_four_errnos_and_no_other() {
         let under_way: Vec<Errno> = (1..200)
             .map(Errno::from_raw)
             .filter(|&errno| is_connecting(errno))
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn a1_only_systems_that_size_the_set_by_nfds_are_without_limit() {
+    fn only_systems_that_size_the_set_by_nfds_are_without_limit() {
         let capped = ALL.map(|unix| (unix, unix.select_limit(32)));
         let capped = capped.into_iter().filter(|(_, limit)| limit.is_some());
         assert_eq!(capped.collect::<Vec<_>>(), [(Unix::Other, Some(256))]);

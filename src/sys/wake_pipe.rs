@@ -356,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_pipe_ends_the_next_wait_and_is_emptied_b3() {
+    fn a_full_pipe_ends_the_next_wait_and_is_emptied() {
         let pipe = WakePipe::new().unwrap();
         for _ in 0..70_000 {
             pipe.notify().unwrap();
@@ -413,13 +413,13 @@ mod tests {
     }
 
     #[test]
-    fn a1_a_pipe_is_refused_from_the_limit_of_select_on() {
+    fn a_pipe_is_refused_from_the_limit_of_select_on() {
         assert!(is_selectable(255, Some(256)) && !is_selectable(256, Some(256)));
         assert!(is_selectable(RawFd::MAX, None));
     }
 
     #[test]
-    fn se3_se4_a_creation_error_says_what_failed_and_why() {
+    fn a_creation_error_says_what_failed_and_why() {
         let error = CreateError::from_errno(Errno::EMFILE);
         assert_eq!(error, CreateError::TooManyOpenFiles);
         let text = error.to_string();

@@ -125,7 +125,7 @@ async fn rounds(near: &mut AsyncTcpStream, far: &mut AsyncTcpStream, event: &Eve
 }
 
 #[test]
-fn sn21_turns_for_sockets_events_and_timers_allocate_nothing_either_way() {
+fn turns_for_sockets_events_and_timers_allocate_nothing_either_way() {
     for poller in [Poller::Select, Poller::Auto] {
         let n = Builder::new().poller(poller).block_on(async {
             let listener = AsyncTcpListener::bind("127.0.0.1:0").unwrap();

@@ -62,7 +62,7 @@ fn pair() -> (AsyncFd<UnixStream>, UnixStream) {
 }
 
 #[test]
-fn sf10_sf14_sf15_sh8_sh9_the_life_of_one_read_is_in_the_log() {
+fn the_life_of_one_read_is_in_the_log() {
     let name = test_name!();
     alone(name, || {
         record(LevelFilter::Trace);
@@ -98,7 +98,7 @@ fn sf10_sf14_sf15_sh8_sh9_the_life_of_one_read_is_in_the_log() {
 }
 
 #[test]
-fn se7_nothing_is_logged_when_the_level_is_off() {
+fn nothing_is_logged_when_the_level_is_off() {
     alone(test_name!(), || {
         record(LevelFilter::Off);
         go(crate::util::exchange(2, 2)).unwrap();
@@ -111,7 +111,7 @@ fn se7_nothing_is_logged_when_the_level_is_off() {
 }
 
 #[test]
-fn sf14_orderly_work_logs_nothing_above_debug() {
+fn orderly_work_logs_nothing_above_debug() {
     alone(test_name!(), || {
         record(LevelFilter::Trace);
         go(crate::util::exchange(5, 5)).unwrap();
@@ -122,7 +122,7 @@ fn sf14_orderly_work_logs_nothing_above_debug() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a3_sf10_a_descriptor_closed_behind_the_loop_concerns_its_owner_only() {
+fn a_descriptor_closed_behind_the_loop_concerns_its_owner_only() {
     use fahrenheit::time::sleep;
     use std::time::Duration;
 
@@ -187,7 +187,7 @@ fn a3_sf10_a_descriptor_closed_behind_the_loop_concerns_its_owner_only() {
 /// without a word.
 #[cfg(target_os = "linux")]
 #[test]
-fn a3_a_tenured_descriptor_closed_behind_the_loop_is_found_as_well() {
+fn a_tenured_descriptor_closed_behind_the_loop_is_found_as_well() {
     use fahrenheit::time::{interval, sleep};
     use std::time::Duration;
 
@@ -239,7 +239,7 @@ fn a3_a_tenured_descriptor_closed_behind_the_loop_is_found_as_well() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn se6_a_wake_up_pipe_closed_behind_the_loop_is_warned_about_with_fd_and_errno() {
+fn a_wake_up_pipe_closed_behind_the_loop_is_warned_about_with_fd_and_errno() {
     let name = test_name!();
     alone(name, || {
         record(LevelFilter::Warn);
@@ -268,7 +268,7 @@ fn se6_a_wake_up_pipe_closed_behind_the_loop_is_warned_about_with_fd_and_errno()
 }
 
 #[test]
-fn se6_a_loop_that_ends_in_order_warns_of_nothing() {
+fn a_loop_that_ends_in_order_warns_of_nothing() {
     alone(test_name!(), || {
         record(LevelFilter::Warn);
         let thread = std::thread::spawn(|| go(crate::util::exchange(2, 2)));

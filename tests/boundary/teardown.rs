@@ -80,7 +80,7 @@ fn child(case: &str) {
 }
 
 #[test]
-fn d1_exit_with_live_tasks_sockets_timers_and_jobs_is_an_orderly_exit() {
+fn exit_with_live_tasks_sockets_timers_and_jobs_is_an_orderly_exit() {
     let cases = [
         "exit outside",
         "exit in main",

@@ -68,7 +68,7 @@ fn sleeps_through(name: &str, body: impl Fn() -> c_long) {
 }
 
 #[test]
-fn sf9_sh8_500_silent_connections_cost_nothing() {
+fn five_hundred_silent_connections_cost_nothing() {
     sleeps_through(test_name!(), || {
         let n = raise_fd_limit().saturating_sub(64).min(1_000) / 2;
         // Without a watchdog, which is a thread; the process that waits for this one has a limit.
@@ -89,6 +89,6 @@ fn sf9_sh8_500_silent_connections_cost_nothing() {
 }
 
 #[test]
-fn sf9_an_empty_loop_sleeps_until_its_timer() {
+fn an_empty_loop_sleeps_until_its_timer() {
     sleeps_through(test_name!(), || fahrenheit::block_on(idle("being idle")));
 }

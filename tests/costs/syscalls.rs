@@ -229,7 +229,7 @@ fn a_wake_on_the_loops_own_thread_makes_no_call() {
 }
 
 #[test]
-fn sf5_vectored_reads_and_writes_are_one_call_each() {
+fn vectored_reads_and_writes_are_one_call_each() {
     let name = test_name!();
     let calls = "trace=readv,recvmsg,?recv,recvfrom,writev,sendmsg,?send,sendto";
     let log = traced(name, &["-e", calls], || {
@@ -285,7 +285,7 @@ fn two_thousand_datagrams_in_turn_take_at_most_two_receives_each() {
 }
 
 #[test]
-fn e7_every_write_to_a_socket_forbids_the_signal() {
+fn every_write_to_a_socket_forbids_the_signal() {
     let name = test_name!();
     let log = traced(name, &["-e", "trace=?send,sendto,sendmsg,writev"], || {
         go(async {
@@ -331,7 +331,7 @@ fn addresses_are_passed_with_exactly_the_length_of_their_family() {
 }
 
 #[test]
-fn d5_no_descriptor_is_closed_twice() {
+fn no_descriptor_is_closed_twice() {
     let name = test_name!();
     let log = traced(name, &["-e", "trace=close"], || {
         let session = || {
@@ -357,7 +357,7 @@ fn d5_no_descriptor_is_closed_twice() {
 /// Where that can be had.
 #[cfg(not(fahrenheit_plain_flags))]
 #[test]
-fn d4_every_descriptor_is_made_close_on_exec_at_once() {
+fn every_descriptor_is_made_close_on_exec_at_once() {
     let name = test_name!();
     let calls = "trace=socket,accept,accept4,?pipe,pipe2,eventfd2,?epoll_create,epoll_create1";
     let log = traced(name, &["-e", calls], || {
@@ -374,7 +374,7 @@ fn d4_every_descriptor_is_made_close_on_exec_at_once() {
 }
 
 #[test]
-fn sf9_waiting_for_a_timer_is_one_wait() {
+fn waiting_for_a_timer_is_one_wait() {
     let name = test_name!();
     let calls = "trace=?select,pselect6,?epoll_wait,?epoll_pwait,?epoll_pwait2";
     let log = traced(name, &["-e", calls], || {

@@ -56,7 +56,7 @@ fn no_thread_stays() {
 }
 
 #[test]
-fn sh10_sn3_sn6_threads_come_when_asked_for_and_leave_with_their_loop() {
+fn threads_come_when_asked_for_and_leave_with_their_loop() {
     alone(test_name!(), || {
         within(60, || {
             no_hidden_thread();

@@ -39,7 +39,7 @@ fn check(path: &Path, n_mib: u64) {
 /// For a large file, say how large:
 /// `COPY_MIB=1024 cargo test --test files memory:: -- --nocapture`.
 #[test]
-fn sn4_copying_a_file_takes_the_same_memory_however_long_it_is() {
+fn copying_a_file_takes_the_same_memory_however_long_it_is() {
     if let Some(text) = alone(test_name!(), copy) {
         print!("{text}");
     }

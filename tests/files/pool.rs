@@ -37,7 +37,7 @@ fn without_room_for_a_thread<R>(f: impl FnOnce() -> R) -> R {
 }
 
 #[test]
-fn h1_a_job_for_which_no_thread_can_be_started_is_an_error_and_the_next_works() {
+fn a_job_for_which_no_thread_can_be_started_is_an_error_and_the_next_works() {
     let name = test_name!();
     alone(name, || {
         run(async {
@@ -92,7 +92,7 @@ fn readers_and_writers_never_say_would_block_when_no_thread_can_be_started() {
 }
 
 #[test]
-fn sn6_a_thread_ends_after_five_idle_seconds_and_the_process_has_none_left() {
+fn a_thread_ends_after_five_idle_seconds_and_the_process_has_none_left() {
     let name = test_name!();
     /// Longer than any thread has to wait for a processor.
     const SLOW: Duration = Duration::from_secs(60);
@@ -115,7 +115,7 @@ fn sn6_a_thread_ends_after_five_idle_seconds_and_the_process_has_none_left() {
 }
 
 #[test]
-fn h1_a_job_waits_for_a_thread_that_is_there_if_another_cannot_be_started() {
+fn a_job_waits_for_a_thread_that_is_there_if_another_cannot_be_started() {
     let name = test_name!();
     alone(name, || {
         run(async {
@@ -139,7 +139,7 @@ fn h1_a_job_waits_for_a_thread_that_is_there_if_another_cannot_be_started() {
 }
 
 #[test]
-fn sn3_h1_with_no_blocking_threads_the_loop_has_one_thread_whatever_is_asked_for() {
+fn without_blocking_threads_the_loop_has_one_thread_whatever_is_asked_for() {
     let name = test_name!();
     alone(name, || {
         // One, and what an emulator adds.
@@ -175,7 +175,7 @@ fn sn3_h1_with_no_blocking_threads_the_loop_has_one_thread_whatever_is_asked_for
 }
 
 #[test]
-fn d3_a_file_that_is_being_written_when_the_process_forks_goes_on_in_both() {
+fn a_file_that_is_being_written_when_the_process_forks_goes_on_in_both() {
     let file = format!("pool-{}", std::process::id());
     let path = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(file);
     alone(test_name!(), || {

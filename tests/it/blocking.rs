@@ -16,7 +16,7 @@ fn thread_name() -> String {
 }
 
 #[test]
-fn sn3_sn8_a_job_runs_on_a_named_thread_and_returns_any_value() {
+fn a_job_runs_on_a_named_thread_and_returns_any_value() {
     within(20, || {
         run(async {
             let (name, id) = spawn_blocking(|| (thread_name(), thread::current().id()))
@@ -31,7 +31,7 @@ fn sn3_sn8_a_job_runs_on_a_named_thread_and_returns_any_value() {
 }
 
 #[test]
-fn sn3_a_thread_that_is_idle_is_used_again() {
+fn a_thread_that_is_idle_is_used_again() {
     within(20, || {
         let names: BTreeSet<_> = run(async {
             let mut names = BTreeSet::new();
@@ -47,7 +47,7 @@ fn sn3_a_thread_that_is_idle_is_used_again() {
 }
 
 #[test]
-fn sn3_jobs_run_at_the_same_time() {
+fn jobs_run_at_the_same_time() {
     within(20, || {
         let barrier = Arc::new(Barrier::new(4));
         run(async {
@@ -64,7 +64,7 @@ fn sn3_jobs_run_at_the_same_time() {
 }
 
 #[test]
-fn sn7_more_jobs_than_threads_wait_for_their_turn() {
+fn more_jobs_than_threads_wait_for_their_turn() {
     within(30, || {
         let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         let outputs = Builder::new().blocking_threads(3).run(async {
@@ -109,7 +109,7 @@ async fn n_at_the_same_time(n_jobs: usize) -> usize {
 const GIVE_UP: Duration = Duration::from_millis(250);
 
 #[test]
-fn sn3_the_limit_of_threads_of_each_run_counts_from_then_on() {
+fn the_limit_of_threads_of_each_run_counts_from_then_on() {
     within(60, || {
         let most = |n_threads, n_jobs| {
             let builder = Builder::new().blocking_threads(n_threads);
@@ -123,7 +123,7 @@ fn sn3_the_limit_of_threads_of_each_run_counts_from_then_on() {
 }
 
 #[test]
-fn sn3_at_most_31_jobs_run_at_the_same_time_by_default() {
+fn at_most_31_jobs_run_at_the_same_time_by_default() {
     within(60, || {
         let run = || run(n_at_the_same_time(31));
         assert!((0..20).any(|_| run() == 31), "fewer than documented");
@@ -132,7 +132,7 @@ fn sn3_at_most_31_jobs_run_at_the_same_time_by_default() {
 }
 
 #[test]
-fn sn5_the_loop_goes_on_while_a_job_computes() {
+fn the_loop_goes_on_while_a_job_computes() {
     within(30, || {
         run(async {
             let stop = Arc::new(AtomicBool::new(false));
@@ -153,7 +153,7 @@ fn sn5_the_loop_goes_on_while_a_job_computes() {
 }
 
 #[test]
-fn h1_with_no_threads_a_job_is_an_error_that_says_why() {
+fn with_no_threads_a_job_is_an_error_that_says_why() {
     within(20, || {
         let dropped = Arc::new(AtomicUsize::new(0));
         let guard = counted(&dropped);
@@ -186,7 +186,7 @@ fn h1_with_no_threads_a_job_is_an_error_that_says_why() {
 }
 
 #[test]
-fn h2_run_returns_while_a_job_is_still_busy() {
+fn run_returns_while_a_job_is_still_busy() {
     let start = Instant::now();
     within(20, || {
         let (release, busy) = channel::<()>();
@@ -209,7 +209,7 @@ fn h2_run_returns_while_a_job_is_still_busy() {
 }
 
 #[test]
-fn h2_the_output_of_a_job_that_was_given_up_is_dropped_on_its_own_thread() {
+fn the_output_of_a_job_that_was_given_up_is_dropped_on_its_own_thread() {
     within(20, || {
         let (send, receive) = channel();
         let (go, wait) = channel::<()>();
@@ -230,7 +230,7 @@ fn h2_the_output_of_a_job_that_was_given_up_is_dropped_on_its_own_thread() {
 }
 
 #[test]
-fn c10_an_aborted_job_that_has_not_begun_never_runs() {
+fn an_aborted_job_that_has_not_begun_never_runs() {
     within(20, || {
         let ran = Arc::new(AtomicBool::new(false));
         let theirs = Arc::clone(&ran);
@@ -256,7 +256,7 @@ fn c10_an_aborted_job_that_has_not_begun_never_runs() {
 }
 
 #[test]
-fn h3_a_panic_of_a_job_comes_out_and_its_thread_goes_on() {
+fn a_panic_of_a_job_comes_out_and_its_thread_goes_on() {
     within(20, || {
         let one = Builder::new().blocking_threads(1);
         one.run(async {
@@ -271,7 +271,7 @@ fn h3_a_panic_of_a_job_comes_out_and_its_thread_goes_on() {
 }
 
 #[test]
-fn h3_a_panic_of_a_job_whose_handle_is_gone_is_logged() {
+fn a_panic_of_a_job_whose_handle_is_gone_is_logged() {
     within(20, || {
         let ((), lines) = record(|| {
             run(async {
@@ -288,7 +288,7 @@ fn h3_a_panic_of_a_job_whose_handle_is_gone_is_logged() {
 }
 
 #[test]
-fn h5_stuck_jobs_below_the_limit_hold_up_no_other_job() {
+fn stuck_jobs_below_the_limit_hold_up_no_other_job() {
     within(30, || {
         let released = Arc::new(Mutex::new(()));
         let guard = released.lock().unwrap();

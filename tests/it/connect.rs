@@ -8,7 +8,7 @@ use std::pin::pin;
 use std::time::{Duration, Instant};
 
 #[test]
-fn sf3_sh2_nothing_happens_before_the_first_poll() {
+fn nothing_happens_before_the_first_poll() {
     let listener = AsyncTcpListener::bind("127.0.0.1:0").unwrap();
     let addr = listener.local_addr().unwrap();
     go(async {
@@ -21,7 +21,7 @@ fn sf3_sh2_nothing_happens_before_the_first_poll() {
 }
 
 #[test]
-fn e4_sf3_connecting_waits_without_blocking_the_loop() {
+fn connecting_waits_without_blocking_the_loop() {
     go(async {
         let (listener, _queue) = silent().await;
         let mut connect = pin!(AsyncTcpStream::connect(listener.local_addr().unwrap()));
@@ -32,7 +32,7 @@ fn e4_sf3_connecting_waits_without_blocking_the_loop() {
 }
 
 #[test]
-fn sf3_the_first_address_refuses_and_the_second_answers() {
+fn the_first_address_refuses_and_the_second_answers() {
     let refusing = Refusing::new();
     let listener = AsyncTcpListener::bind("127.0.0.1:0").unwrap();
     let addrs = [refusing.addr, listener.local_addr().unwrap()];
@@ -61,7 +61,7 @@ async fn best_time(addrs: &[SocketAddr], enough: Duration) -> Duration {
 }
 
 #[test]
-fn h5_an_address_that_does_not_answer_delays_the_next_by_250_ms_and_one_that_refuses_by_nothing() {
+fn an_address_that_does_not_answer_delays_the_next_by_250_ms_and_one_that_refuses_does_not() {
     let refusing = Refusing::new();
     go(async {
         let good = AsyncTcpListener::bind("127.0.0.1:0").unwrap();
@@ -89,7 +89,7 @@ fn h5_an_address_that_does_not_answer_delays_the_next_by_250_ms_and_one_that_ref
 }
 
 #[test]
-fn sf3_if_every_address_refuses_the_error_is_theirs() {
+fn if_every_address_refuses_the_error_is_theirs() {
     let refusing = [Refusing::new(), Refusing::new()];
     let addrs = [refusing[0].addr, refusing[1].addr];
     go(async {
@@ -102,7 +102,7 @@ fn sf3_if_every_address_refuses_the_error_is_theirs() {
 }
 
 #[test]
-fn e4_the_outcome_of_a_refusal_is_told_once_and_leaves_no_error_behind() {
+fn the_outcome_of_a_refusal_is_told_once_and_leaves_no_error_behind() {
     let refusing = Refusing::new();
     go(async {
         for _ in 0..20 {
@@ -117,7 +117,7 @@ fn e4_the_outcome_of_a_refusal_is_told_once_and_leaves_no_error_behind() {
 }
 
 #[test]
-fn h5_a_name_is_looked_up_and_an_unknown_one_is_an_error() {
+fn a_name_is_looked_up_and_an_unknown_one_is_an_error() {
     let listener = AsyncTcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     go(async {
@@ -133,7 +133,7 @@ fn h5_a_name_is_looked_up_and_an_unknown_one_is_an_error() {
 }
 
 #[test]
-fn sf3_ipv6_addresses_connect_where_there_are_any() {
+fn ipv6_addresses_connect_where_there_are_any() {
     let Ok(listener) = AsyncTcpListener::bind("[::1]:0") else {
         let name = test_name!();
         return crate::util::skip(name, "this machine has no IPv6");
@@ -153,7 +153,7 @@ fn sf3_ipv6_addresses_connect_where_there_are_any() {
 /// to happen; the documented check tells.
 #[cfg(target_os = "linux")]
 #[test]
-fn e5_a_connection_to_itself_is_told_by_its_addresses() {
+fn a_connection_to_itself_is_told_by_its_addresses() {
     use fahrenheit::prelude::*;
     use nix::sys::socket::*;
     let (family, kind) = (AddressFamily::Inet, SockType::Stream);
@@ -177,7 +177,7 @@ fn e5_a_connection_to_itself_is_told_by_its_addresses() {
 }
 
 #[test]
-fn sf4_binding_tries_every_address_and_reports_the_last_error() {
+fn binding_tries_every_address_and_reports_the_last_error() {
     let taken = AsyncTcpListener::bind("127.0.0.1:0").unwrap();
     let addr = taken.local_addr().unwrap();
     let error = AsyncTcpListener::bind(addr).unwrap_err();

@@ -117,7 +117,7 @@ fn ticks_after_a_stall(missed: MissedTickBehavior) -> Option<Vec<f64>> {
 }
 
 #[test]
-fn f6_after_a_stall_delay_ticks_one_period_later_and_skip_at_the_next_planned_time() {
+fn after_a_stall_delay_ticks_one_period_later_and_skip_at_the_next_planned_time() {
     let is_near = |value: f64, wanted: f64| (value - wanted).abs() < 1e-9;
     within(60, || {
         until_true("delay", || {
@@ -190,7 +190,7 @@ fn self_waker() -> Rc<Cell<usize>> {
 const MAX_POLLS_OF_OTHERS: usize = 1_500;
 
 #[test]
-fn c1_a_round_trip_beside_tasks_that_wake_themselves_waits_for_a_few_hundred_polls() {
+fn a_round_trip_beside_tasks_that_wake_themselves_waits_for_a_few_hundred_polls() {
     for n_tasks in [1, 100] {
         let n_polls = within(60, || {
             let counts: Vec<_> = (0..n_tasks).map(|_| self_waker()).collect();
@@ -212,7 +212,7 @@ fn c1_a_round_trip_beside_tasks_that_wake_themselves_waits_for_a_few_hundred_pol
 }
 
 #[test]
-fn c2_beside_a_task_that_is_always_ready_another_is_polled_after_a_budget_of_operations() {
+fn beside_a_task_that_is_always_ready_another_is_polled_after_a_budget_of_operations() {
     within(60, || {
         let (mut near, mut far) = tcp_pair();
         run(async move {
@@ -239,7 +239,7 @@ fn c2_beside_a_task_that_is_always_ready_another_is_polled_after_a_budget_of_ope
 }
 
 #[test]
-fn c1_a_timer_beside_a_task_that_wakes_itself_fires_within_a_few_hundred_polls() {
+fn a_timer_beside_a_task_that_wakes_itself_fires_within_a_few_hundred_polls() {
     within(60, || {
         let start = Instant::now();
         let deadline = start + 20 * MS;

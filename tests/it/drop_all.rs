@@ -100,7 +100,7 @@ fn spawn_again(n_drops: Rc<Cell<usize>>) {
 }
 
 #[test]
-fn destructors_that_keep_spawning_are_given_up_with_a_warning_c5() {
+fn destructors_that_keep_spawning_are_given_up_with_a_warning() {
     within(10, || {
         let n_drops = Rc::new(Cell::new(0));
         spawn_again(Rc::clone(&n_drops));
@@ -118,7 +118,7 @@ fn destructors_that_keep_spawning_are_given_up_with_a_warning_c5() {
 }
 
 #[test]
-fn a_destructor_that_panics_takes_no_other_task_with_it_c4() {
+fn a_destructor_that_panics_takes_no_other_task_with_it() {
     let n_drops = Arc::new(AtomicUsize::new(0));
     for i in 0..10 {
         let guard = counted(&n_drops);

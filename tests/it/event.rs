@@ -24,7 +24,7 @@ async fn is_quiet(event: &Event) -> bool {
 }
 
 #[test]
-fn se18_b1_of_10_000_signals_between_two_threads_none_is_lost() {
+fn none_of_10_000_signals_between_two_threads_is_lost() {
     within(60, || {
         let (send, receive) = channel::<Notifier>();
         let there = Event::new().unwrap();
@@ -52,7 +52,7 @@ fn se18_b1_of_10_000_signals_between_two_threads_none_is_lost() {
 }
 
 #[test]
-fn se18_signals_that_come_before_a_wait_are_one() {
+fn signals_that_come_before_a_wait_are_one() {
     within(60, || {
         run(async {
             let event = Event::new().unwrap();
@@ -70,7 +70,7 @@ fn se18_signals_that_come_before_a_wait_are_one() {
 }
 
 #[test]
-fn se18_any_byte_from_c_code_or_from_another_program_signals() {
+fn any_byte_from_c_code_or_from_another_program_signals() {
     within(30, || {
         run(async {
             let event = Event::new().unwrap();
@@ -93,7 +93,7 @@ fn se18_any_byte_from_c_code_or_from_another_program_signals() {
 }
 
 #[test]
-fn se18_a_wait_that_was_given_up_loses_no_signal() {
+fn a_wait_that_was_given_up_loses_no_signal() {
     within(30, || {
         run(async {
             let event = Event::new().unwrap();
@@ -111,7 +111,7 @@ fn se18_a_wait_that_was_given_up_loses_no_signal() {
 }
 
 #[test]
-fn se18_a_signal_lets_one_of_several_waiting_tasks_go_on() {
+fn a_signal_lets_one_of_several_waiting_tasks_go_on() {
     within(30, || {
         let n_gone_on = Rc::new(Cell::new(0));
         run(async {
@@ -139,7 +139,7 @@ fn se18_a_signal_lets_one_of_several_waiting_tasks_go_on() {
 }
 
 #[test]
-fn se16_only_the_task_whose_event_was_signalled_is_polled() {
+fn only_the_task_whose_event_was_signalled_is_polled() {
     within(30, || {
         run(async {
             let events: Vec<_> = (0..50).map(|_| Event::new().unwrap()).collect();
@@ -162,7 +162,7 @@ fn se16_only_the_task_whose_event_was_signalled_is_polled() {
 }
 
 #[test]
-fn se18_code_outside_waits_for_what_a_task_signals() {
+fn code_outside_waits_for_what_a_task_signals() {
     within(30, || {
         let event = Event::new().unwrap();
         let outside = event.as_fd().try_clone_to_owned().unwrap();
@@ -189,7 +189,7 @@ fn se18_code_outside_waits_for_what_a_task_signals() {
 }
 
 #[test]
-fn se14_se17_turn_returns_that_one_waiter_was_woken_and_is_not_called_again_for_it() {
+fn turn_returns_that_one_waiter_was_woken_and_is_not_called_again_for_it() {
     within(30, || {
         let event = Event::new().unwrap();
         let notifier = event.notifier();
@@ -206,7 +206,7 @@ fn se14_se17_turn_returns_that_one_waiter_was_woken_and_is_not_called_again_for_
 }
 
 #[test]
-fn b7_notifiers_that_outlive_their_event_and_its_thread_are_harmless() {
+fn notifiers_that_outlive_their_event_and_its_thread_are_harmless() {
     within(30, || {
         let notifier = thread::spawn(|| {
             let event = Event::new().unwrap();
@@ -227,7 +227,7 @@ fn b7_notifiers_that_outlive_their_event_and_its_thread_are_harmless() {
 }
 
 #[test]
-fn se2_the_last_owner_closes_both_ends() {
+fn the_last_owner_closes_both_ends() {
     within(30, || {
         let event = Event::new().unwrap();
         let notifier = event.notifier();
@@ -253,7 +253,7 @@ fn se2_the_last_owner_closes_both_ends() {
 }
 
 #[test]
-fn sn14_sn15_an_event_stops_a_loop_that_waits_for_ever_and_may_stop_it_again() {
+fn an_event_stops_a_loop_that_waits_for_ever_and_may_stop_it_again() {
     within(30, || {
         for _ in 0..20 {
             let stop = Event::new().unwrap();
@@ -272,7 +272,7 @@ fn sn14_sn15_an_event_stops_a_loop_that_waits_for_ever_and_may_stop_it_again() {
 }
 
 #[test]
-fn c14_a_notifier_may_cross_threads_and_both_may_be_shown() {
+fn a_notifier_may_cross_threads_and_both_may_be_shown() {
     fn crosses<T: Send + Sync + Clone + 'static>(_: &T) {}
     within(30, || {
         let event = Event::new().unwrap();
@@ -286,7 +286,7 @@ fn c14_a_notifier_may_cross_threads_and_both_may_be_shown() {
 }
 
 #[test]
-fn c2_an_event_that_is_always_signalled_keeps_nobody_waiting() {
+fn an_event_that_is_always_signalled_does_not_starve_other_tasks() {
     within(30, || {
         run(async {
             let event = Event::new().unwrap();

@@ -28,7 +28,7 @@ fn echoes_beside<F: Future + 'static>(n_tasks: usize, body: fn() -> F) -> usize 
 }
 
 #[test]
-fn c1_sf11_sn22_echoes_go_on_beside_one_and_a_hundred_tasks_that_always_wake_themselves() {
+fn echoes_go_on_beside_one_and_a_hundred_tasks_that_always_wake_themselves() {
     for (n_tasks, goal) in [(1, 2_000), (100, 500)] {
         let n_trips = echoes_beside(n_tasks, yield_now);
         println!("beside {n_tasks} self-wakers: {n_trips} round trips in 500 ms (goal {goal})");
@@ -37,7 +37,7 @@ fn c1_sf11_sn22_echoes_go_on_beside_one_and_a_hundred_tasks_that_always_wake_the
 }
 
 #[test]
-fn f2_echoes_go_on_beside_ten_tasks_that_sleep_for_no_time_at_all() {
+fn echoes_go_on_beside_ten_tasks_that_sleep_for_no_time_at_all() {
     let n_trips = echoes_beside(10, || sleep(Duration::ZERO));
     println!("beside 10 tasks in sleep(0): {n_trips} round trips in 500 ms (goal 2,000)");
     assert!(n_trips >= LEAST_TRIPS, "{n_trips}");
@@ -49,7 +49,7 @@ fn f2_echoes_go_on_beside_ten_tasks_that_sleep_for_no_time_at_all() {
 }
 
 #[test]
-fn c1_a_timer_fires_beside_tasks_that_always_wake_themselves() {
+fn a_timer_fires_beside_tasks_that_always_wake_themselves() {
     within(30, || {
         for _ in 0..100 {
             drop(task::Builder::new().daemon(true).spawn(async {
@@ -63,7 +63,7 @@ fn c1_a_timer_fires_beside_tasks_that_always_wake_themselves() {
 }
 
 #[test]
-fn c2_a_socket_that_is_always_ready_leaves_the_ticker_its_ticks() {
+fn a_socket_that_is_always_ready_leaves_the_ticker_its_ticks() {
     within(30, || {
         let (mut near, mut far) = tcp_pair();
         drop(task::Builder::new().daemon(true).spawn(async move {
@@ -88,7 +88,7 @@ fn c2_a_socket_that_is_always_ready_leaves_the_ticker_its_ticks() {
 }
 
 #[test]
-fn c2_operations_that_are_always_ready_yield_after_a_budget() {
+fn operations_that_are_always_ready_yield_after_a_budget() {
     within(30, || {
         let (mut near, mut far) = tcp_pair();
         run(async move {
@@ -112,7 +112,7 @@ fn c2_operations_that_are_always_ready_yield_after_a_budget() {
 }
 
 #[test]
-fn c2_without_the_budget_nobody_else_gets_a_turn() {
+fn without_the_budget_no_other_task_gets_a_turn() {
     within(30, || {
         let (mut near, mut far) = tcp_pair();
         run(async move {
@@ -139,7 +139,7 @@ fn c2_without_the_budget_nobody_else_gets_a_turn() {
 }
 
 #[test]
-fn c2_a_limit_holds_though_its_future_uses_up_the_budget() {
+fn a_limit_holds_though_its_future_uses_up_the_budget() {
     within(30, || {
         let start = Instant::now();
         let endless = async {
@@ -154,7 +154,7 @@ fn c2_a_limit_holds_though_its_future_uses_up_the_budget() {
 }
 
 #[test]
-fn e18_one_task_that_waits_for_ever_does_not_hold_up_another() {
+fn one_task_that_waits_for_ever_does_not_hold_up_another() {
     within(30, || {
         let ((mut stuck, _silent), (mut near, far)) = (tcp_pair(), tcp_pair());
         run(async move {

@@ -68,7 +68,7 @@ impl Drop for Counting {
 }
 
 #[test]
-fn a4_dropping_a_descriptor_wakes_all_who_wait_for_it() {
+fn dropping_a_descriptor_wakes_every_task_that_waits_for_it() {
     let (fd, _theirs) = pair();
     let slot = Rc::new(RefCell::new(Some(fd)));
     go(async {
@@ -90,7 +90,7 @@ fn a4_dropping_a_descriptor_wakes_all_who_wait_for_it() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a12_se12_unread_data_does_not_spin_the_loop() {
+fn unread_data_does_not_spin_the_loop() {
     let (mut fd, mut theirs) = pair();
     go(async {
         // The data comes while somebody waits for it, so that there is an interest to leave behind.
@@ -109,7 +109,7 @@ fn a12_se12_unread_data_does_not_spin_the_loop() {
 }
 
 #[test]
-fn a15_sf6_the_newest_waker_is_woken() {
+fn the_newest_waker_is_woken() {
     let (fd, mut theirs) = pair();
     let n_alive = Arc::new(AtomicUsize::new(0));
     let (a, b) = (Counting::new(&n_alive), Counting::new(&n_alive));
@@ -130,7 +130,7 @@ fn a15_sf6_the_newest_waker_is_woken() {
 }
 
 #[test]
-fn a15_a_hundred_thousand_wakers_on_one_descriptor_do_not_pile_up() {
+fn a_hundred_thousand_wakers_on_one_descriptor_do_not_pile_up() {
     let (fd, mut theirs) = pair();
     let n_alive = Arc::new(AtomicUsize::new(0));
     let mut last = Counting::new(&n_alive);
@@ -149,7 +149,7 @@ fn a15_a_hundred_thousand_wakers_on_one_descriptor_do_not_pile_up() {
 }
 
 #[test]
-fn a17_always_readable_descriptors_are_served_alike_and_take_turns_at_being_first() {
+fn always_readable_descriptors_are_served_alike_and_take_turns_at_being_first() {
     const N: usize = 64;
     const ROUNDS: usize = 160;
     let served = Rc::new(RefCell::new(Vec::new()));
@@ -187,7 +187,7 @@ fn a17_always_readable_descriptors_are_served_alike_and_take_turns_at_being_firs
 }
 
 #[test]
-fn a19_se9_a_regular_file_never_waits() {
+fn a_regular_file_never_waits() {
     let path = std::env::temp_dir().join(format!("fahrenheit-a19-{}", std::process::id()));
     std::fs::write(&path, b"on disk").unwrap();
     let mut file = AsyncFd::new(File::open(&path).unwrap()).unwrap();
@@ -206,7 +206,7 @@ fn a19_se9_a_regular_file_never_waits() {
 }
 
 #[test]
-fn i3_se11_a_blocking_descriptor_is_waited_for_and_keeps_its_flags() {
+fn a_blocking_descriptor_is_waited_for_and_keeps_its_flags() {
     let (read, mut write) = blocking_pipe();
     let before = flags(&read);
     assert!(!before.contains(OFlag::O_NONBLOCK));
@@ -229,7 +229,7 @@ fn i3_se11_a_blocking_descriptor_is_waited_for_and_keeps_its_flags() {
 }
 
 #[test]
-fn i2_two_tasks_that_read_one_blocking_pipe_never_block_the_loop() {
+fn two_tasks_that_read_one_blocking_pipe_never_block_the_loop() {
     let (read, mut write) = blocking_pipe();
     let read = Rc::new(AsyncFd::new(read).unwrap());
     go(async {
@@ -259,7 +259,7 @@ fn i2_two_tasks_that_read_one_blocking_pipe_never_block_the_loop() {
 }
 
 #[test]
-fn i4_se8_se9_a_second_owner_is_refused_and_many_waiters_are_not() {
+fn a_second_owner_is_refused_and_many_waiters_are_not() {
     let (fd, mut theirs) = pair();
     let number = fd.as_raw_fd();
     let error = AsyncFd::new(fd.as_fd()).unwrap_err();
@@ -281,7 +281,7 @@ fn i4_se8_se9_a_second_owner_is_refused_and_many_waiters_are_not() {
 }
 
 #[test]
-fn se9_try_new_gives_the_descriptor_back() {
+fn try_new_gives_the_descriptor_back() {
     let (fd, _theirs) = pair();
     let (given, error) = AsyncFd::try_new(fd.as_fd()).unwrap_err();
     assert_eq!(given.as_raw_fd(), fd.as_raw_fd());
@@ -289,7 +289,7 @@ fn se9_try_new_gives_the_descriptor_back() {
 }
 
 #[test]
-fn sf13_a_dropped_descriptor_leaves_no_interest() {
+fn a_dropped_descriptor_leaves_no_interest() {
     let (fd, _theirs) = pair();
     let number = fd.as_raw_fd();
     {
@@ -303,7 +303,7 @@ fn sf13_a_dropped_descriptor_leaves_no_interest() {
 }
 
 #[test]
-fn sf7_the_directions_are_waited_for_apart() {
+fn the_directions_are_waited_for_apart() {
     let (fd, mut theirs) = pair();
     let number = fd.as_raw_fd();
     // Fill it, so that neither direction is ready.
@@ -332,7 +332,7 @@ fn pty() -> (File, File) {
 }
 
 #[test]
-fn se10_se13_i1_typing_a_line_wakes_once_and_control_d_is_the_end() {
+fn typing_a_line_wakes_once_and_control_d_is_the_end() {
     let (mut keyboard, terminal) = pty();
     let before = flags(&terminal);
     let mut stdin = AsyncFd::new(terminal).unwrap();
@@ -372,7 +372,7 @@ fn se10_se13_i1_typing_a_line_wakes_once_and_control_d_is_the_end() {
 }
 
 #[test]
-fn se13_the_end_of_a_pipe_is_not_an_empty_pipe() {
+fn the_end_of_a_pipe_is_not_an_empty_pipe() {
     let (read, write) = blocking_pipe();
     let mut read = AsyncFd::new(read).unwrap();
     go(async {
@@ -385,7 +385,7 @@ fn se13_the_end_of_a_pipe_is_not_an_empty_pipe() {
 }
 
 #[test]
-fn a14_a_hint_that_was_wrong_is_waited_out() {
+fn a_wrong_hint_is_waited_out() {
     let (fd, mut theirs) = pair();
     go(async {
         // The second time, it has waited so often that the kernel's queue watches it.
@@ -423,7 +423,7 @@ fn a14_a_hint_that_was_wrong_is_waited_out() {
 }
 
 #[test]
-fn e8_an_interrupted_call_is_repeated_and_other_errors_are_returned() {
+fn an_interrupted_call_is_repeated_and_other_errors_are_returned() {
     let (fd, _theirs) = pair();
     go(async {
         let mut n_calls = 0;
@@ -441,7 +441,7 @@ fn e8_an_interrupted_call_is_repeated_and_other_errors_are_returned() {
 }
 
 #[test]
-fn sf5_slices_are_read_and_written_in_one_call() {
+fn slices_are_read_and_written_in_one_call() {
     let (mut fd, mut theirs) = pair();
     go(async {
         let slices = [io::IoSlice::new(b"ab"), io::IoSlice::new(b"cde")];
@@ -459,7 +459,7 @@ fn sf5_slices_are_read_and_written_in_one_call() {
 }
 
 #[test]
-fn a6_a_descriptor_that_was_taken_back_no_longer_wakes_the_loop() {
+fn a_descriptor_that_was_taken_back_no_longer_wakes_the_loop() {
     crate::util::within(10, || {
         let turn = |limit| fahrenheit::turn(Some(limit)).unwrap();
         let (near, mut far) = UnixStream::pair().unwrap();

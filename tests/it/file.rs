@@ -212,7 +212,7 @@ async fn release(fifo: &Path) {
 }
 
 #[test]
-fn sn5_the_loop_goes_on_while_opening_and_reading_a_file_wait() {
+fn the_loop_goes_on_while_opening_and_reading_a_file_wait() {
     within(20, || {
         let fifo = Scratch::new("fifo");
         nix::unistd::mkfifo(&fifo.0, nix::sys::stat::Mode::S_IRWXU).unwrap();
@@ -238,7 +238,7 @@ fn sn5_the_loop_goes_on_while_opening_and_reading_a_file_wait() {
 }
 
 #[test]
-fn sn5_the_loop_goes_on_while_writing_to_a_file_waits() {
+fn the_loop_goes_on_while_writing_to_a_file_waits() {
     within(20, || {
         let (mut file, far) = file_without_position();
         far.set_nonblocking(true).unwrap();

@@ -43,7 +43,7 @@ fn scratch<R: Send>(test: impl AsyncFnOnce(&Scratch) -> R + Send) -> R {
 }
 
 #[test]
-fn sn4_a_file_is_written_read_copied_renamed_and_removed() {
+fn a_file_is_written_read_copied_renamed_and_removed() {
     scratch(async |scratch| {
         let (a, b, c) = (scratch.path("a"), scratch.path("b"), scratch.path("c"));
         fs::write(&a, "some text").await.unwrap();
@@ -319,7 +319,7 @@ fn options_say_how_a_file_is_opened() {
 }
 
 #[test]
-fn sn5_the_loop_goes_on_while_a_file_is_copied() {
+fn the_loop_goes_on_while_a_file_is_copied() {
     scratch(async |scratch| {
         std::fs::write(scratch.path("a"), vec![1; 8 << 20]).unwrap();
         let copy = async {
@@ -339,7 +339,7 @@ fn sn5_the_loop_goes_on_while_a_file_is_copied() {
 }
 
 #[test]
-fn h1_without_threads_everything_here_is_an_error_that_says_so() {
+fn without_threads_every_function_of_fs_is_an_error_that_says_so() {
     within(20, || {
         let scratch = Scratch::new();
         std::fs::write(scratch.path("a"), "text").unwrap();

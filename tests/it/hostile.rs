@@ -105,7 +105,7 @@ fn twelve_cases<F: Future<Output = ()>>(n_expected: usize, target: impl Fn() -> 
 }
 
 #[test]
-fn a16_a_read_of_tcp_with_hostile_wakers_in_12_cases() {
+fn a_read_of_tcp_with_hostile_wakers_in_12_cases() {
     within(30, || {
         twelve_cases(12, || async {
             let (mut near, far) = tcp_pair();
@@ -123,14 +123,14 @@ fn a16_a_read_of_tcp_with_hostile_wakers_in_12_cases() {
 }
 
 #[test]
-fn a16_a_sleep_with_hostile_wakers_in_12_cases() {
+fn a_sleep_with_hostile_wakers_in_12_cases() {
     within(30, || {
         twelve_cases(12, || with_hostile_waker(sleep(Duration::from_millis(30))));
     });
 }
 
 #[test]
-fn a16_a_join_with_hostile_wakers_in_12_cases() {
+fn a_join_with_hostile_wakers_in_12_cases() {
     within(30, || {
         twelve_cases(12, || async {
             let task = spawn(sleep(Duration::from_millis(30)));
@@ -140,7 +140,7 @@ fn a16_a_join_with_hostile_wakers_in_12_cases() {
 }
 
 #[test]
-fn a16_a_blocking_job_with_hostile_wakers_in_12_cases() {
+fn a_blocking_job_with_hostile_wakers_in_12_cases() {
     within(30, || {
         twelve_cases(12, || async {
             let (go, wait) = std::sync::mpsc::channel::<()>();
@@ -169,7 +169,7 @@ async fn dropped_while_it_waits<F: Future>(future: F) {
 }
 
 #[test]
-fn a16_futures_dropped_while_they_wait_with_hostile_wakers() {
+fn futures_dropped_while_they_wait_with_hostile_wakers() {
     within(30, || {
         // Clone and drop: nobody is woken by a timer that is taken back.
         twelve_cases(8, || {
@@ -192,7 +192,7 @@ fn a16_futures_dropped_while_they_wait_with_hostile_wakers() {
 }
 
 #[test]
-fn a16_a_sleep_that_is_moved_to_another_waker_with_hostile_wakers() {
+fn a_sleep_that_is_moved_to_another_waker_with_hostile_wakers() {
     within(30, || {
         // The first waker is cloned, displaced and dropped; it is never woken.
         twelve_cases(8, || async {

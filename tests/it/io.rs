@@ -57,7 +57,7 @@ fn a_pipe_carries_8_mib_in_order_and_ends_with_its_writer() {
 }
 
 #[test]
-fn a14_a_reader_that_came_first_is_woken_by_each_write() {
+fn a_reader_that_came_first_is_woken_by_each_write() {
     within(20, || {
         run(async {
             let (mut there, mut near) = pipe().unwrap();
@@ -79,7 +79,7 @@ fn a14_a_reader_that_came_first_is_woken_by_each_write() {
 }
 
 #[test]
-fn e7_writing_to_a_pipe_without_reader_is_broken_pipe_also_for_one_who_waits() {
+fn writing_to_a_pipe_without_reader_is_broken_pipe_also_for_a_task_that_waits() {
     within(20, || {
         run(async {
             let (reader, mut writer) = pipe().unwrap();
@@ -166,7 +166,7 @@ impl Drop for Fifo {
 }
 
 #[test]
-fn i5_a_fifo_is_waited_for_through_async_fd() {
+fn a_fifo_is_waited_for_through_async_fd() {
     let name = format!("fifo-{}", std::process::id());
     let fifo = Fifo(std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(name));
     nix::unistd::mkfifo(&fifo.0, nix::sys::stat::Mode::S_IRWXU).unwrap();
@@ -231,7 +231,7 @@ impl AsyncWrite for Duplex {
 }
 
 #[test]
-fn a13_copy_bidirectional_moves_4_mib_both_ways_at_once_between_kinds() {
+fn copy_bidirectional_moves_4_mib_both_ways_at_once_between_kinds() {
     let (asked, answered) = (noise(4 << 20), noise((4 << 20) + 1));
     within(60, || {
         run(async {
@@ -323,7 +323,7 @@ fn copy_bidirectional_returns_the_first_error_of_either_way() {
 }
 
 #[test]
-fn c2_copying_between_streams_that_never_wait_lets_other_tasks_run() {
+fn copying_between_streams_that_never_wait_lets_other_tasks_run() {
     struct Endless;
     impl Read for Endless {
         fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
@@ -366,7 +366,7 @@ fn copy_bidirectional_says_write_zero_when_a_side_takes_nothing() {
 
 /// A terminal gives one line to a read, however much more there is, and no edge tells of the rest.
 #[test]
-fn a14_lines_that_came_at_once_are_read_one_by_one_also_by_a_tenured_descriptor() {
+fn lines_that_came_at_once_are_read_one_by_one_also_by_a_tenured_descriptor() {
     use nix::fcntl::{FcntlArg, OFlag, fcntl};
     within(20, || {
         run(async {

@@ -1,6 +1,5 @@
-//! The behaviour of the crate, seen from outside. What a test's name claims, it proves; the ids in
-//! front are explained in `tests/ids.md`. Tests of what belongs to the whole process are in the
-//! other folders.
+//! The behaviour of the crate, seen from outside. What a test's name claims, it proves. Tests of
+//! what belongs to the whole process are in the other folders.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 #[macro_use]

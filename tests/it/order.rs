@@ -24,7 +24,7 @@ fn on_a_thread(test: impl FnOnce() + Send + 'static) {
 }
 
 #[test]
-fn c5_a_ring_of_destructors_that_wake_each_other_ends() {
+fn a_ring_of_destructors_that_wake_each_other_ends() {
     within(30, || {
         for at_thread_end in [false, true] {
             let dropped = Arc::new(AtomicUsize::new(0));
@@ -57,7 +57,7 @@ fn c5_a_ring_of_destructors_that_wake_each_other_ends() {
 }
 
 #[test]
-fn c5_c8_a_destructor_may_spawn_and_its_task_runs() {
+fn a_destructor_may_spawn_and_its_task_runs() {
     within(30, || {
         let done = Rc::new(Cell::new(0));
         let inner = Rc::clone(&done);
@@ -78,7 +78,7 @@ fn c5_c8_a_destructor_may_spawn_and_its_task_runs() {
 }
 
 #[test]
-fn c5_c8_what_a_destructor_spawns_at_the_end_of_the_thread_is_dropped_and_cancelled() {
+fn what_a_destructor_spawns_at_the_end_of_the_thread_is_dropped_and_cancelled() {
     within(30, || {
         let dropped = Arc::new(AtomicUsize::new(0));
         let (outer, cancelled) = (Arc::clone(&dropped), Arc::new(AtomicUsize::new(0)));
@@ -147,7 +147,7 @@ fn drop_a_chain(all_at_once: bool) -> usize {
 }
 
 #[test]
-fn c6_a_chain_of_100_000_tasks_is_dropped_on_a_stack_of_128_kib() {
+fn a_chain_of_100_000_tasks_is_dropped_on_a_stack_of_128_kib() {
     within(60, || {
         let begun = std::time::Instant::now();
         assert_eq!(drop_a_chain(true), 100_000);
@@ -157,7 +157,7 @@ fn c6_a_chain_of_100_000_tasks_is_dropped_on_a_stack_of_128_kib() {
 }
 
 #[test]
-fn c7_tasks_that_await_each_other_are_dropped_with_their_thread() {
+fn tasks_that_await_each_other_are_dropped_with_their_thread() {
     within(30, || {
         let dropped = Arc::new(AtomicUsize::new(0));
         let guards: [_; 2] = std::array::from_fn(|_| counted(&dropped));
@@ -185,7 +185,7 @@ fn c7_tasks_that_await_each_other_are_dropped_with_their_thread() {
 }
 
 #[test]
-fn c7_a_joiner_is_let_go_when_the_task_has_ended_and_when_its_handle_is_dropped() {
+fn a_joiner_is_let_go_when_the_task_has_ended_and_when_its_handle_is_dropped() {
     within(30, || {
         run(async {
             let (count, waker) = Count::waker();
@@ -208,7 +208,7 @@ fn c7_a_joiner_is_let_go_when_the_task_has_ended_and_when_its_handle_is_dropped(
 }
 
 #[test]
-fn d7_sockets_and_waiting_tasks_outlive_a_run() {
+fn sockets_and_waiting_tasks_outlive_a_run() {
     within(30, || {
         let (mut near, far) = tcp_pair();
         let echo = task::Builder::new().daemon(true).spawn(echo(far));
@@ -300,7 +300,7 @@ fn fill(dropped: &Arc<Mutex<Vec<&'static str>>>) {
 }
 
 #[test]
-fn d1_what_is_kept_in_thread_locals_is_dropped_before_or_after_the_loop_on_100_threads() {
+fn what_is_kept_in_thread_locals_is_dropped_before_or_after_the_loop_on_100_threads() {
     within(60, || {
         for i in 0..100 {
             let dropped = Arc::new(Mutex::new(Vec::new()));
@@ -324,7 +324,7 @@ fn d1_what_is_kept_in_thread_locals_is_dropped_before_or_after_the_loop_on_100_t
 }
 
 #[test]
-fn d1_run_in_a_destructor_at_the_end_of_the_thread_is_an_error() {
+fn run_in_a_destructor_at_the_end_of_the_thread_is_an_error() {
     within(30, || {
         let said = Arc::new(Mutex::new(String::new()));
         let theirs = Arc::clone(&said);

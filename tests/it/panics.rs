@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Poll, Wake, Waker};
 
 #[test]
-fn c3_siblings_of_a_task_that_panics_finish_and_the_payload_is_readable() {
+fn siblings_of_a_task_that_panics_finish_and_the_payload_is_readable() {
     within(10, || {
         let finished = Arc::new(AtomicUsize::new(0));
         run(async {
@@ -40,7 +40,7 @@ fn c3_siblings_of_a_task_that_panics_finish_and_the_payload_is_readable() {
 }
 
 #[test]
-fn c3_a_panic_whose_handle_is_gone_is_logged_once_as_an_error() {
+fn a_panic_whose_handle_is_gone_is_logged_once_as_an_error() {
     within(10, || {
         let named = fahrenheit::task::Builder::new().name("the bad one");
         let (id, lines) = record(|| {
@@ -69,7 +69,7 @@ fn c3_a_panic_whose_handle_is_gone_is_logged_once_as_an_error() {
 }
 
 #[test]
-fn c4_ten_tasks_are_dropped_though_the_destructor_of_the_fifth_panics() {
+fn ten_tasks_are_dropped_though_the_destructor_of_the_fifth_panics() {
     for how in ["aborted", "ended", "left to the end of the thread"] {
         let dropped = Arc::new(AtomicUsize::new(0));
         let theirs = Arc::clone(&dropped);
@@ -112,7 +112,7 @@ fn c4_ten_tasks_are_dropped_though_the_destructor_of_the_fifth_panics() {
 }
 
 #[test]
-fn c4_an_output_that_nobody_reads_may_panic_when_it_is_dropped() {
+fn an_output_that_is_never_read_may_panic_when_it_is_dropped() {
     within(10, || {
         let ((), lines) = record(|| {
             run(async {
@@ -133,7 +133,7 @@ fn c4_an_output_that_nobody_reads_may_panic_when_it_is_dropped() {
 }
 
 #[test]
-fn c12_after_a_panic_of_main_tasks_and_descriptors_go_on_in_the_next_run() {
+fn after_a_panic_of_main_tasks_and_descriptors_go_on_in_the_next_run() {
     within(10, || {
         let (mut near, far) = tcp_pair();
         let echo = spawn(echo(far));
@@ -156,7 +156,7 @@ fn c12_after_a_panic_of_main_tasks_and_descriptors_go_on_in_the_next_run() {
 }
 
 #[test]
-fn c12_a_destructor_of_main_that_panics_is_a_panic_of_run_and_no_more() {
+fn a_destructor_of_main_that_panics_is_a_panic_of_run_and_no_more() {
     within(10, || {
         let dropped = Arc::new(AtomicUsize::new(0));
         let count = counted(&dropped);
@@ -174,7 +174,7 @@ fn c12_a_destructor_of_main_that_panics_is_a_panic_of_run_and_no_more() {
 }
 
 #[test]
-fn b10_a_waker_that_panics_takes_no_other_wake_with_it() {
+fn a_waker_that_panics_takes_no_other_wake_with_it() {
     struct Bad;
     impl Wake for Bad {
         fn wake(self: Arc<Self>) {
@@ -231,7 +231,7 @@ fn a_handle_that_is_polled_after_it_was_ready_panics_and_says_so() {
 }
 
 #[test]
-fn c3_into_panic_of_a_task_that_did_not_panic_gives_the_error_back() {
+fn into_panic_of_a_task_that_did_not_panic_gives_the_error_back() {
     within(10, || {
         run(async {
             let task = spawn(poll_fn(|_| Poll::<()>::Pending));

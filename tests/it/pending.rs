@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 const NO_WAIT: Option<Duration> = Some(Duration::ZERO);
 
 #[test]
-fn sn18_what_is_pending_is_visible_by_kind_and_gone_when_nobody_waits() {
+fn what_is_pending_is_visible_by_kind_and_gone_when_no_task_waits() {
     within(30, || {
         // With a queue of the kernel's, what has moved there is one descriptor, however many wait.
         let select = Builder::new().poller(Poller::Select);
@@ -66,7 +66,7 @@ fn sn18_what_is_pending_is_visible_by_kind_and_gone_when_nobody_waits() {
 }
 
 #[test]
-fn sn14_a_thread_adds_a_descriptor_to_a_loop_that_sleeps_without_limit() {
+fn a_thread_adds_a_descriptor_to_a_loop_that_sleeps_without_limit() {
     within(30, || {
         let (send, mut sockets) = mpsc::unbounded::<TcpStream>();
         let thread = thread::spawn(move || {
@@ -95,7 +95,7 @@ fn sn14_a_thread_adds_a_descriptor_to_a_loop_that_sleeps_without_limit() {
 }
 
 #[test]
-fn sn17_a_turn_takes_the_queue_first_and_then_descriptors_before_timers() {
+fn a_turn_takes_the_queue_first_and_then_descriptors_before_timers() {
     within(30, || {
         let trace = Trace::default();
         let says = |what: &'static str| {
@@ -135,7 +135,7 @@ fn sn17_a_turn_takes_the_queue_first_and_then_descriptors_before_timers() {
 }
 
 #[test]
-fn sn13_of_20_000_tasks_no_two_have_the_same_id_although_their_places_are_used_again() {
+fn no_two_of_20_000_tasks_have_the_same_id() {
     within(60, || {
         block_on(async {
             let mut ids = HashSet::new();

@@ -32,7 +32,7 @@ fn a_handle_is_a_future_for_every_type_so_wrappers_need_no_static() {
 }
 
 #[test]
-fn sf1_run_returns_the_value_of_a_main_that_borrows_and_is_not_send() {
+fn run_returns_the_value_of_a_main_that_borrows_and_is_not_send() {
     within(10, || {
         let text = String::from("borrowed");
         let shared = Rc::new(Cell::new(1));
@@ -46,7 +46,7 @@ fn sf1_run_returns_the_value_of_a_main_that_borrows_and_is_not_send() {
 }
 
 #[test]
-fn sf2_spawn_before_run_starts_with_run_and_is_never_polled_inline() {
+fn spawn_before_run_starts_with_run_and_is_never_polled_inline() {
     within(10, || {
         let trace = Trace::default();
         let add = |what: &'static str| {
@@ -65,7 +65,7 @@ fn sf2_spawn_before_run_starts_with_run_and_is_never_polled_inline() {
 }
 
 #[test]
-fn sf12_sh9_run_ends_when_main_and_all_tasks_have_ended() {
+fn run_ends_when_main_and_all_tasks_have_ended() {
     within(10, || {
         let trace = Trace::default();
         run(async {
@@ -84,7 +84,7 @@ fn sf12_sh9_run_ends_when_main_and_all_tasks_have_ended() {
 }
 
 #[test]
-fn sf1_block_on_returns_at_once_and_the_others_go_on_in_the_next_run() {
+fn block_on_returns_at_once_and_the_others_go_on_in_the_next_run() {
     within(10, || {
         let done = Rc::new(Cell::new(0));
         let theirs = Rc::clone(&done);
@@ -140,7 +140,7 @@ fn b_daemons_are_not_waited_for_and_go_on_in_the_next_run() {
 }
 
 #[test]
-fn sh4_sh5_tasks_run_in_the_order_they_were_woken_and_late_wakes_find_nobody() {
+fn tasks_run_in_the_order_they_were_woken_and_late_wakes_are_ignored() {
     within(10, || {
         let kept = Rc::new(RefCell::new(None));
         let theirs = Rc::clone(&kept);
@@ -166,7 +166,7 @@ fn sh4_sh5_tasks_run_in_the_order_they_were_woken_and_late_wakes_find_nobody() {
 }
 
 #[test]
-fn sh11_several_futures_progress_at_once() {
+fn several_futures_progress_at_once() {
     within(10, || {
         let (n_waiting, n_at_once) = (Cell::new(0), Cell::new(0));
         let (mut trips, start) = (Vec::new(), Instant::now());
@@ -191,7 +191,7 @@ fn sh11_several_futures_progress_at_once() {
 }
 
 #[test]
-fn sh1_sf18_a_hand_written_std_future_runs() {
+fn a_hand_written_std_future_runs() {
     struct Countdown(u32);
     impl Future for Countdown {
         type Output = String;
@@ -211,7 +211,7 @@ fn sh1_sf18_a_hand_written_std_future_runs() {
 }
 
 #[test]
-fn sf17_sn20_every_thread_has_a_loop_of_its_own() {
+fn every_thread_has_a_loop_of_its_own() {
     let outputs = within(10, || {
         let threads: Vec<_> = (0..4)
             .map(|i| {
@@ -282,7 +282,7 @@ fn endless(dropped: &Arc<Mutex<Vec<ThreadId>>>) -> JoinHandle<()> {
 }
 
 #[test]
-fn c10_abort_from_here_from_another_thread_twice_and_before_the_first_poll() {
+fn abort_from_here_from_another_thread_twice_and_before_the_first_poll() {
     within(10, || {
         let dropped = Arc::default();
         run(async {
@@ -315,7 +315,7 @@ fn c10_abort_from_here_from_another_thread_twice_and_before_the_first_poll() {
 }
 
 #[test]
-fn c10_a_task_that_has_ended_keeps_its_output_when_it_is_aborted() {
+fn a_task_that_has_ended_keeps_its_output_when_it_is_aborted() {
     within(10, || {
         run(async {
             let task = spawn(async { 5 });
@@ -331,7 +331,7 @@ fn c10_a_task_that_has_ended_keeps_its_output_when_it_is_aborted() {
 }
 
 #[test]
-fn c10_a_task_may_abort_itself_and_is_dropped_at_its_next_turn() {
+fn a_task_may_abort_itself_and_is_dropped_at_its_next_turn() {
     within(10, || {
         run(async {
             let own: Rc<RefCell<Option<AbortHandle>>> = Rc::default();
@@ -359,7 +359,7 @@ fn c10_a_task_may_abort_itself_and_is_dropped_at_its_next_turn() {
 }
 
 #[test]
-fn c10_aborts_that_race_with_the_end_of_the_task_are_harmless() {
+fn aborts_that_race_with_the_end_of_the_task_are_harmless() {
     within(60, || {
         let dropped = Arc::new(AtomicUsize::new(0));
         let (send, receive) = std::sync::mpsc::channel::<AbortHandle>();
@@ -389,7 +389,7 @@ fn c10_aborts_that_race_with_the_end_of_the_task_are_harmless() {
 }
 
 #[test]
-fn c10_an_aborted_task_whose_handle_is_gone_is_dropped_and_not_waited_for() {
+fn an_aborted_task_whose_handle_is_gone_is_dropped_and_not_waited_for() {
     within(10, || {
         let dropped = Arc::default();
         run(async {
@@ -404,7 +404,7 @@ fn c10_an_aborted_task_whose_handle_is_gone_is_dropped_and_not_waited_for() {
 }
 
 #[test]
-fn c11_a_task_is_polled_once_at_first_and_once_for_every_wake() {
+fn a_task_is_polled_once_at_first_and_once_for_every_wake() {
     within(10, || {
         let polls = Rc::new(Cell::new(0));
         let theirs = Rc::clone(&polls);
@@ -440,7 +440,7 @@ fn c11_a_task_is_polled_once_at_first_and_once_for_every_wake() {
 }
 
 #[test]
-fn c11_main_is_not_polled_while_only_others_are_woken() {
+fn main_is_not_polled_while_only_others_are_woken() {
     within(10, || {
         let polls = Cell::new(0);
         let mut task = spawn(async {
@@ -476,7 +476,7 @@ fn a_handle_may_be_awaited_by_reference_and_by_one_task_after_another() {
 }
 
 #[test]
-fn c13_a_future_of_512_kib_is_spawned_from_a_thread_of_1_mib() {
+fn a_future_of_512_kib_is_spawned_from_a_thread_of_1_mib() {
     struct Large([u8; 512 * 1024]);
     impl Future for Large {
         type Output = u8;
@@ -497,7 +497,7 @@ fn c13_a_future_of_512_kib_is_spawned_from_a_thread_of_1_mib() {
 }
 
 #[test]
-fn c14_what_may_cross_threads_may_and_handles_are_unwind_safe() {
+fn what_may_cross_threads_may_and_handles_are_unwind_safe() {
     fn crosses<T: Send + Sync + Unpin + 'static>() {}
     fn unwinds<T: std::panic::UnwindSafe + std::panic::RefUnwindSafe>() {}
     crosses::<std::task::Waker>();
@@ -530,7 +530,7 @@ macro_rules! stays {
 }
 
 #[test]
-fn c14_d2_what_is_known_to_one_loop_is_neither_send_nor_sync() {
+fn what_is_known_to_one_loop_is_neither_send_nor_sync() {
     stays!(
         JoinHandle<()>,
         fahrenheit::AsyncFd<std::fs::File>,
@@ -545,7 +545,7 @@ fn c14_d2_what_is_known_to_one_loop_is_neither_send_nor_sync() {
 }
 
 #[test]
-fn c1_100_000_tasks_yield_and_end() {
+fn a_hundred_thousand_tasks_yield_and_end() {
     within(60, || {
         let begun = Instant::now();
         let sum: u64 = run(async {

@@ -52,7 +52,7 @@ async fn consume(mut stream: &AsyncTcpStream) -> usize {
 }
 
 #[test]
-fn a13_both_directions_move_64_mib_at_once() {
+fn both_directions_move_64_mib_at_once() {
     const N: usize = 64 << 20;
     go(async {
         let (a, b) = connected_pair().await;
@@ -63,7 +63,7 @@ fn a13_both_directions_move_64_mib_at_once() {
 }
 
 #[test]
-fn a15_two_tasks_that_read_one_socket_both_progress() {
+fn two_tasks_that_read_one_socket_both_progress() {
     go(async {
         let (a, mut b) = connected_pair().await;
         let a = Rc::new(a);
@@ -87,7 +87,7 @@ fn a15_two_tasks_that_read_one_socket_both_progress() {
 }
 
 #[test]
-fn a4_a_shutdown_ends_every_read_that_waits() {
+fn a_shutdown_ends_every_read_that_waits() {
     go(async {
         let (a, _b) = connected_pair().await;
         let a = Rc::new(a);
@@ -105,7 +105,7 @@ fn a4_a_shutdown_ends_every_read_that_waits() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a20_an_urgent_byte_neither_spins_nor_hides_the_data() {
+fn an_urgent_byte_neither_spins_the_loop_nor_hides_the_data() {
     go(async {
         let (mut a, mut b) = connected_pair().await;
         send(b.as_raw_fd(), b"!", MsgFlags::MSG_OOB).unwrap();
@@ -121,7 +121,7 @@ fn a20_an_urgent_byte_neither_spins_nor_hides_the_data() {
 }
 
 #[test]
-fn a20_sf8_urgent_data_is_an_exceptional_condition() {
+fn urgent_data_is_an_exceptional_condition() {
     go(async {
         let (a, b) = connected_pair().await;
         let urgent = fahrenheit::spawn(async move { a.exceptional().await });
@@ -133,7 +133,7 @@ fn a20_sf8_urgent_data_is_an_exceptional_condition() {
 }
 
 #[test]
-fn e10_j4_a_write_that_waits_has_buffered_nothing() {
+fn a_write_that_waits_has_buffered_nothing() {
     go(async {
         let (a, b) = connected_pair().await;
         let pattern = pattern();
@@ -155,7 +155,7 @@ fn e10_j4_a_write_that_waits_has_buffered_nothing() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn e10_a_stopped_reader_costs_nothing_and_then_gets_all() {
+fn a_stopped_reader_costs_nothing_and_then_gets_all() {
     const N: usize = 24 << 20;
     go(async {
         let (a, b) = connected_pair().await;
@@ -172,7 +172,7 @@ fn e10_a_stopped_reader_costs_nothing_and_then_gets_all() {
 
 #[cfg(all(target_pointer_width = "64", feature = "unix"))]
 #[test]
-fn e11_a_huge_slice_is_taken_in_parts() {
+fn a_huge_slice_is_taken_in_parts() {
     const N: usize = 3 << 30;
     if Vec::<u8>::new().try_reserve_exact(N).is_err() {
         let name = test_name!();
@@ -205,7 +205,7 @@ fn e11_a_huge_slice_is_taken_in_parts() {
 }
 
 #[test]
-fn e11_five_thousand_slices_are_taken_in_parts() {
+fn five_thousand_slices_are_taken_in_parts() {
     go(async {
         let (a, b) = connected_pair().await;
         let pattern = pattern();
@@ -234,7 +234,7 @@ fn e11_five_thousand_slices_are_taken_in_parts() {
 }
 
 #[test]
-fn e11_slices_of_five_gib_in_all_are_taken_in_parts() {
+fn slices_of_five_gib_in_all_are_taken_in_parts() {
     go(async {
         let (mut a, _b) = connected_pair().await;
         let block = vec![0; 1 << 20];
@@ -249,7 +249,7 @@ fn e11_slices_of_five_gib_in_all_are_taken_in_parts() {
 /// What callers such as `write_all_vectored` take for a failure to write.
 #[cfg(all(target_pointer_width = "64", feature = "unix"))]
 #[test]
-fn e11_a_huge_slice_behind_an_empty_one_is_written_and_not_taken_for_the_end() {
+fn a_huge_slice_behind_an_empty_one_is_written_and_not_taken_for_the_end() {
     const N: usize = (1 << 30) + 4096;
     if Vec::<u8>::new().try_reserve_exact(N).is_err() {
         let name = test_name!();
@@ -274,7 +274,7 @@ fn e11_a_huge_slice_behind_an_empty_one_is_written_and_not_taken_for_the_end() {
 /// macOS refuses slices of more than `INT_MAX` bytes in all, so a read is offered fewer.
 #[cfg(target_pointer_width = "64")]
 #[test]
-fn e11_slices_of_three_gib_in_all_are_read_into_in_parts() {
+fn slices_of_three_gib_in_all_are_read_into_in_parts() {
     const N: usize = 1 << 30;
     if Vec::<u8>::new().try_reserve_exact(3 * N).is_err() {
         let name = test_name!();
@@ -302,7 +302,7 @@ fn e11_slices_of_three_gib_in_all_are_read_into_in_parts() {
 /// There is always room for nothing, also where nothing else fits.
 #[cfg(feature = "unix")]
 #[test]
-fn e11_writing_nothing_to_a_full_stream_succeeds_at_once() {
+fn writing_nothing_to_a_full_stream_succeeds_at_once() {
     go(async {
         let (a, _b) = connected_pair().await;
         let (c, _d) = fahrenheit::AsyncUnixStream::pair().unwrap();
@@ -327,7 +327,7 @@ fn e11_writing_nothing_to_a_full_stream_succeeds_at_once() {
 }
 
 #[test]
-fn e14_peeking_takes_nothing_and_waits_like_a_read() {
+fn peeking_takes_nothing_and_waits_like_a_read() {
     go(async {
         let (a, mut b) = connected_pair().await;
         let mut bytes = [0; 8];
@@ -347,7 +347,7 @@ fn e14_peeking_takes_nothing_and_waits_like_a_read() {
 }
 
 #[test]
-fn sf4_incoming_is_a_stream_of_connections() {
+fn incoming_is_a_stream_of_connections() {
     let listener = AsyncTcpListener::bind("127.0.0.1:0").unwrap();
     let addr = listener.local_addr().unwrap();
     go(async {
@@ -371,7 +371,7 @@ fn sf4_incoming_is_a_stream_of_connections() {
 }
 
 #[test]
-fn sf3_se11_std_sockets_come_and_go_and_keep_their_other_flags() {
+fn std_sockets_come_and_go_and_keep_their_other_flags() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let flags =
@@ -399,7 +399,7 @@ fn sf3_se11_std_sockets_come_and_go_and_keep_their_other_flags() {
 }
 
 #[test]
-fn sf5_vectored_reads_and_writes_move_all_slices() {
+fn vectored_reads_and_writes_move_all_slices() {
     go(async {
         let (mut a, mut b) = connected_pair().await;
         let slices = [
@@ -417,7 +417,7 @@ fn sf5_vectored_reads_and_writes_move_all_slices() {
 }
 
 #[test]
-fn sf5_halves_read_and_write_apart_and_reunite() {
+fn halves_read_and_write_apart_and_reunite() {
     go(async {
         let (a, b) = connected_pair().await;
         let serve = fahrenheit::spawn(echo(b));
@@ -452,7 +452,7 @@ fn sf5_halves_read_and_write_apart_and_reunite() {
 }
 
 #[test]
-fn sf3_options_are_what_they_were_set_to() {
+fn options_are_what_they_were_set_to() {
     go(async {
         let (a, _b) = connected_pair().await;
         for on in [true, false] {
@@ -479,6 +479,6 @@ fn sf3_options_are_what_they_were_set_to() {
 }
 
 #[test]
-fn sf16_many_clients_are_served_at_once_on_one_loop() {
+fn many_clients_are_served_at_once_on_one_loop() {
     go(crate::util::exchange(50, 40)).unwrap();
 }

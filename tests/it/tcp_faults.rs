@@ -28,7 +28,7 @@ fn is_gone(error: &io::Error) -> bool {
 }
 
 #[test]
-fn e3_j1_a_reset_before_accept_harms_nobody() {
+fn a_reset_before_accept_harms_no_other_connection() {
     go(async {
         let listener = AsyncTcpListener::bind("127.0.0.1:0").unwrap();
         let addr = listener.local_addr().unwrap();
@@ -50,7 +50,7 @@ fn e3_j1_a_reset_before_accept_harms_nobody() {
 }
 
 #[test]
-fn e3_j1_a_reset_after_accept_and_during_a_read_is_an_error_of_that_read() {
+fn a_reset_after_accept_and_during_a_read_is_an_error_of_that_read() {
     go(async {
         let (mut a, b) = connected_pair().await;
         reset(b);
@@ -64,7 +64,7 @@ fn e3_j1_a_reset_after_accept_and_during_a_read_is_an_error_of_that_read() {
 }
 
 #[test]
-fn e3_j1_a_reset_during_a_write_is_an_error_of_that_write() {
+fn a_reset_during_a_write_is_an_error_of_that_write() {
     go(async {
         let (mut a, b) = connected_pair().await;
         let write = fahrenheit::spawn(async move {
@@ -83,7 +83,7 @@ fn e3_j1_a_reset_during_a_write_is_an_error_of_that_write() {
 }
 
 #[test]
-fn e9_sf5_closing_ends_the_request_and_the_reply_still_comes() {
+fn closing_ends_the_request_and_the_reply_still_comes() {
     go(async {
         let (mut client, mut server) = connected_pair().await;
         let serve = fahrenheit::spawn(async move {
@@ -107,7 +107,7 @@ fn e9_sf5_closing_ends_the_request_and_the_reply_still_comes() {
 }
 
 #[test]
-fn e9_closing_after_a_reset_is_no_error() {
+fn closing_after_a_reset_is_no_error() {
     go(async {
         let (mut a, b) = connected_pair().await;
         reset(b);
@@ -118,7 +118,7 @@ fn e9_closing_after_a_reset_is_no_error() {
 }
 
 #[test]
-fn e16_ten_thousand_cancelled_reads_lose_no_byte() {
+fn ten_thousand_cancelled_reads_lose_no_byte() {
     const READS: usize = 10_000;
     go(async {
         let (a, b) = connected_pair().await;
@@ -175,7 +175,7 @@ fn e16_ten_thousand_cancelled_reads_lose_no_byte() {
 }
 
 #[test]
-fn e16_a_cancelled_accept_loses_no_connection() {
+fn a_cancelled_accept_loses_no_connection() {
     go(async {
         let listener = AsyncTcpListener::bind("127.0.0.1:0").unwrap();
         let addr = listener.local_addr().unwrap();
@@ -190,7 +190,7 @@ fn e16_a_cancelled_accept_loses_no_connection() {
 }
 
 #[test]
-fn e17_sf13_a_listener_dropped_while_a_task_waits_wakes_it() {
+fn a_listener_dropped_while_a_task_waits_wakes_it() {
     let listener = AsyncTcpListener::bind("127.0.0.1:0").unwrap();
     let addr = listener.local_addr().unwrap();
     let number = listener.as_raw_fd();
@@ -215,7 +215,7 @@ fn e17_sf13_a_listener_dropped_while_a_task_waits_wakes_it() {
 }
 
 #[test]
-fn sf13_dropping_streams_and_incoming_removes_their_interests() {
+fn dropping_streams_and_incoming_removes_their_interests() {
     go(async {
         let (mut a, _b) = connected_pair().await;
         let listener = AsyncTcpListener::bind("127.0.0.1:0").unwrap();
@@ -234,7 +234,7 @@ fn sf13_dropping_streams_and_incoming_removes_their_interests() {
 }
 
 #[test]
-fn e18_one_stuck_connection_of_a_hundred_changes_nothing_for_the_others() {
+fn one_stuck_connection_of_a_hundred_does_not_slow_the_others() {
     go(async {
         let (stuck, _silent_peer) = connected_pair().await;
         let stuck = fahrenheit::spawn(async move {

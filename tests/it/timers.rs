@@ -124,7 +124,7 @@ fn every_setting(duration: Duration) {
 }
 
 #[test]
-fn g14_f1_10_000_durations_through_every_entry_point_neither_panic_nor_stop_the_loop() {
+fn ten_thousand_durations_through_every_entry_point_neither_panic_nor_stop_the_loop() {
     within(60, || {
         let (_, waker) = Count::waker();
         let mut cx = Context::from_waker(&waker);
@@ -142,12 +142,12 @@ fn g14_f1_10_000_durations_through_every_entry_point_neither_panic_nor_stop_the_
 }
 
 #[test]
-fn g14_10_000_durations_as_settings_of_the_loop_neither_panic_nor_stop_it() {
+fn ten_thousand_durations_as_settings_of_the_loop_neither_panic_nor_stop_it() {
     within(60, || durations(10_000).for_each(every_setting));
 }
 
 #[test]
-fn f1_a_timer_beyond_representable_time_never_fires() {
+fn a_timer_beyond_representable_time_never_fires() {
     within(10, || {
         let mut never = sleep(Duration::MAX);
         assert_eq!(never.deadline(), None);
@@ -165,7 +165,7 @@ fn f1_a_timer_beyond_representable_time_never_fires() {
 }
 
 #[test]
-fn f3_sn10_a_thousand_timers_of_one_instant_fire_in_the_order_they_were_armed() {
+fn a_thousand_timers_of_one_instant_fire_in_the_order_they_were_armed() {
     within(10, || {
         let order = Rc::new(RefCell::new(Vec::new()));
         // Long enough for the slowest machine to arm all of them.
@@ -207,7 +207,7 @@ fn ticks_after_a_stall(missed: MissedTickBehavior) -> Vec<u128> {
 }
 
 #[test]
-fn f6_missed_ticks_come_at_once_by_default() {
+fn missed_ticks_come_at_once_by_default() {
     assert_eq!(MissedTickBehavior::default(), MissedTickBehavior::Burst);
     assert_eq!(ticks_after_a_stall(MissedTickBehavior::Burst), [10, 20, 30]);
 }
@@ -226,7 +226,7 @@ thread_local! {
 }
 
 #[test]
-fn f7_timers_may_be_dropped_and_reset_from_inside_a_wake() {
+fn timers_may_be_dropped_and_reset_from_inside_a_wake() {
     let deeds: [fn(); 3] = [
         || drop(MEDDLED.take()),
         || MEDDLED.with_borrow_mut(|s| s.as_mut().unwrap().reset_after(MS)),
@@ -259,7 +259,7 @@ fn f7_timers_may_be_dropped_and_reset_from_inside_a_wake() {
 }
 
 #[test]
-fn f7_a_sleep_may_be_reset_again_and_again() {
+fn a_sleep_may_be_reset_again_and_again() {
     within(10, || {
         run(async {
             let mut sleep = sleep(Duration::from_secs(3_600));
@@ -285,7 +285,7 @@ fn f7_a_sleep_may_be_reset_again_and_again() {
 }
 
 #[test]
-fn f8_a_sleep_may_be_polled_by_one_task_and_awaited_by_another() {
+fn a_sleep_may_be_polled_by_one_task_and_awaited_by_another() {
     within(10, || {
         let (count, waker) = Count::waker();
         run(async {
@@ -308,7 +308,7 @@ fn f8_a_sleep_may_be_polled_by_one_task_and_awaited_by_another() {
 }
 
 #[test]
-fn f9_a10_of_a_thousand_sleeps_none_is_early() {
+fn none_of_a_thousand_sleeps_is_early() {
     within(60, || {
         let mut late: Vec<Duration> = run(async {
             let sleeps = (0..1_000_u64).map(|i| async move {
@@ -333,7 +333,7 @@ fn f9_a10_of_a_thousand_sleeps_none_is_early() {
 }
 
 #[test]
-fn sn11_waits_of_microseconds_are_not_rounded_up_to_milliseconds() {
+fn waits_of_microseconds_are_not_rounded_up_to_milliseconds() {
     within(60, || {
         run(async {
             // A loop that counts in milliseconds needs a second for this.
@@ -354,7 +354,7 @@ fn sn11_waits_of_microseconds_are_not_rounded_up_to_milliseconds() {
 }
 
 #[test]
-fn f10_a_loop_with_100_000_armed_timers_works() {
+fn a_loop_with_100_000_armed_timers_works() {
     within(60, || {
         fn ticks(n: u32) -> Duration {
             let start = Instant::now();
@@ -380,7 +380,7 @@ fn f10_a_loop_with_100_000_armed_timers_works() {
 }
 
 #[test]
-fn sn12_sleeps_of_no_time_and_sleeps_inside_sleeps_come_in_order() {
+fn sleeps_of_no_time_and_sleeps_inside_sleeps_come_in_order() {
     within(60, || {
         let expected = ["at once", "main", "outer", "inner", "last"];
         // A thread that gets no processor for the difference between two sleeps finds both due, and

@@ -43,7 +43,7 @@ fn wait_outside(fds: &[(BorrowedFd<'_>, RawFd)]) {
 }
 
 #[test]
-fn se14_se15_se17_sf9_a_poll_loop_outside_drives_echoes_through_turn() {
+fn a_poll_loop_outside_drives_echoes_through_turn() {
     within(30, || {
         let (mut near, far) = tcp_pair();
         // Duplicates, so that the loop outside can name them while the tasks own the sockets.
@@ -80,7 +80,7 @@ fn se14_se15_se17_sf9_a_poll_loop_outside_drives_echoes_through_turn() {
 }
 
 #[test]
-fn se14_a_turn_waits_no_longer_than_it_may_and_counts_the_wakers() {
+fn a_turn_waits_no_longer_than_it_may_and_counts_the_wakers() {
     within(30, || {
         let start = Instant::now();
         assert_eq!(turn(Some(Duration::from_millis(20))).unwrap(), 0);
@@ -96,7 +96,7 @@ fn se14_a_turn_waits_no_longer_than_it_may_and_counts_the_wakers() {
 }
 
 #[test]
-fn se17_interest_says_what_is_waited_for() {
+fn interest_says_what_is_waited_for() {
     within(30, || {
         assert!(!interest().queued);
         let (mut near, _far) = tcp_pair();
@@ -126,7 +126,7 @@ fn se17_interest_says_what_is_waited_for() {
 }
 
 #[test]
-fn se17_a_wake_from_another_thread_ends_a_turn_and_a_poll_outside() {
+fn a_wake_from_another_thread_ends_a_turn_and_a_poll_outside() {
     within(30, || {
         turn(Some(Duration::ZERO)).unwrap();
         let (send, receive) = futures_channel::oneshot::channel();
@@ -145,7 +145,7 @@ fn se17_a_wake_from_another_thread_ends_a_turn_and_a_poll_outside() {
 }
 
 #[test]
-fn c9_turn_run_and_block_on_inside_a_task_are_refused_and_nothing_has_happened() {
+fn turn_run_and_block_on_inside_a_task_are_refused_and_nothing_has_happened() {
     within(30, || {
         let touched = Rc::new(Cell::new(false));
         run(async {
@@ -176,7 +176,7 @@ fn c9_turn_run_and_block_on_inside_a_task_are_refused_and_nothing_has_happened()
 }
 
 #[test]
-fn c9_a_nested_run_in_a_task_is_a_panic_of_that_task_only() {
+fn a_nested_run_in_a_task_is_a_panic_of_that_task_only() {
     within(30, || {
         run(async {
             let task = spawn(async { run(async { 1 }) });
@@ -219,7 +219,7 @@ fn drive_by_interest(task: &fahrenheit::task::JoinHandle<impl Sized + 'static>) 
 }
 
 #[test]
-fn se17_se18_a_wake_from_another_thread_ends_a_poll_outside_that_has_no_limit() {
+fn a_wake_from_another_thread_ends_a_poll_outside_that_has_no_limit() {
     within(30, || {
         for round in 0..200 {
             let (send, receive) = futures_channel::oneshot::channel();
@@ -245,7 +245,7 @@ fn se17_se18_a_wake_from_another_thread_ends_a_poll_outside_that_has_no_limit() 
 }
 
 #[test]
-fn se17_the_first_interest_of_a_thread_already_names_what_other_threads_ring() {
+fn the_first_interest_of_a_thread_already_names_the_wake_up_pipe() {
     within(30, || {
         let now = interest();
         assert_eq!((now.read.len(), now.queued), (1, false));

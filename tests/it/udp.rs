@@ -34,7 +34,7 @@ async fn waits(future: impl Future) -> bool {
 }
 
 #[test]
-fn e13_an_empty_datagram_is_received_as_such_and_is_no_end() {
+fn an_empty_datagram_is_received_as_such_and_is_no_end() {
     run(async || {
         let (a, b) = pair().await;
         for _ in 0..8 {
@@ -51,7 +51,7 @@ fn e13_an_empty_datagram_is_received_as_such_and_is_no_end() {
 }
 
 #[test]
-fn e13_a_long_datagram_is_cut_off_and_the_next_is_whole() {
+fn a_long_datagram_is_cut_off_and_the_next_is_whole() {
     run(async || {
         let (a, b) = pair().await;
         a.send(b"too long").await.unwrap();
@@ -65,7 +65,7 @@ fn e13_a_long_datagram_is_cut_off_and_the_next_is_whole() {
 }
 
 #[test]
-fn e13_j6_a_datagram_beyond_the_limit_is_emsgsize_and_the_socket_goes_on() {
+fn a_datagram_beyond_the_limit_is_emsgsize_and_the_socket_goes_on() {
     run(async || {
         let (a, b) = pair().await;
         let to = b.local_addr().unwrap();
@@ -82,7 +82,7 @@ fn e13_j6_a_datagram_beyond_the_limit_is_emsgsize_and_the_socket_goes_on() {
 }
 
 #[test]
-fn e12_j6_a_peer_that_is_not_there_is_one_error_and_one_that_comes_is_heard() {
+fn a_peer_that_is_not_there_is_one_error_and_one_that_comes_is_heard() {
     run(async || {
         let a = bound();
         let to = UdpSocket::bind("127.0.0.1:0")
@@ -109,7 +109,7 @@ fn e12_j6_a_peer_that_is_not_there_is_one_error_and_one_that_comes_is_heard() {
 }
 
 #[test]
-fn e12_a_server_outlives_clients_that_are_gone_before_its_answer() {
+fn a_server_outlives_clients_that_are_gone_before_its_answer() {
     run(async || {
         let server = bound();
         let to = server.local_addr().unwrap();
@@ -129,7 +129,7 @@ fn e12_a_server_outlives_clients_that_are_gone_before_its_answer() {
 }
 
 #[test]
-fn e14_what_is_peeked_at_is_still_there_and_then_the_next_wait_waits() {
+fn what_is_peeked_at_is_still_there_and_then_the_next_wait_waits() {
     run(async || {
         let (a, b) = pair().await;
         let from = a.local_addr().unwrap();
@@ -170,7 +170,7 @@ fn a_burst_is_received_whole_although_the_loop_was_told_once() {
 }
 
 #[test]
-fn e16_no_datagram_is_lost_to_a_receive_that_was_cancelled() {
+fn no_datagram_is_lost_to_a_receive_that_was_cancelled() {
     run(async || {
         let (a, b) = pair().await;
         for number in 0..1_000_u32 {
@@ -221,7 +221,7 @@ fn one_socket_is_sent_to_and_received_from_by_several_tasks() {
 }
 
 #[test]
-fn h5_names_are_looked_up_and_an_address_of_the_sockets_family_is_taken() {
+fn names_are_looked_up_and_an_address_of_the_sockets_family_is_taken() {
     run(async || {
         let server = bound();
         let port = server.local_addr().unwrap().port();

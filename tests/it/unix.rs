@@ -92,7 +92,7 @@ fn clients_are_served_over_a_path() {
 }
 
 #[test]
-fn a13_both_directions_move_16_mib_at_once() {
+fn both_directions_move_16_mib_at_once() {
     const N: usize = 16 << 20;
     go(async {
         let (a, b) = AsyncUnixStream::pair().unwrap();
@@ -115,7 +115,7 @@ fn a13_both_directions_move_16_mib_at_once() {
 }
 
 #[test]
-fn e9_sf5_closing_ends_the_request_and_the_reply_still_comes() {
+fn closing_ends_the_request_and_the_reply_still_comes() {
     go(async {
         let (mut client, mut server) = AsyncUnixStream::pair().unwrap();
         client.write_all(b"request").await.unwrap();
@@ -135,7 +135,7 @@ fn e9_sf5_closing_ends_the_request_and_the_reply_still_comes() {
 }
 
 #[test]
-fn e3_a_peer_that_goes_is_an_end_or_an_error_of_one_connection() {
+fn a_peer_that_goes_is_an_end_or_an_error_of_one_connection() {
     go(async {
         let (mut a, b) = AsyncUnixStream::pair().unwrap();
         let wait = fahrenheit::spawn(async move {
@@ -167,7 +167,7 @@ fn e3_a_peer_that_goes_is_an_end_or_an_error_of_one_connection() {
 }
 
 #[test]
-fn e16_no_byte_is_lost_to_a_read_that_was_cancelled() {
+fn no_byte_is_lost_to_a_read_that_was_cancelled() {
     go(async {
         let (mut a, mut b) = AsyncUnixStream::pair().unwrap();
         drop(fahrenheit::spawn(async move {
@@ -191,7 +191,7 @@ fn e16_no_byte_is_lost_to_a_read_that_was_cancelled() {
 }
 
 #[test]
-fn j8_bad_paths_are_refused_before_anything_is_made() {
+fn bad_paths_are_refused_before_anything_is_made() {
     go(async {
         let folder = Folder::new();
         let nul = folder.at("a\0b");
@@ -233,7 +233,7 @@ fn j8_bad_paths_are_refused_before_anything_is_made() {
 }
 
 #[test]
-fn j8_the_longest_path_is_bound_and_connected_to() {
+fn the_longest_path_is_bound_and_connected_to() {
     go(async {
         let folder = Folder::new();
         let start = folder.at("").as_os_str().len();
@@ -285,7 +285,7 @@ pub(crate) fn abstract_name(what: &str) -> std::os::unix::net::SocketAddr {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn j8_an_abstract_name_is_bound_connected_to_and_free_again() {
+fn an_abstract_name_is_bound_connected_to_and_free_again() {
     use std::os::linux::net::SocketAddrExt;
     go(async {
         let addr = abstract_name("stream");
@@ -379,7 +379,7 @@ fn with_queue_of_one(path: &Path) -> AsyncUnixListener {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn e6_twenty_clients_of_a_queue_of_one_connect_once_accepting_begins() {
+fn twenty_clients_of_a_queue_of_one_connect_once_accepting_begins() {
     go(async {
         let folder = Folder::new();
         let path = folder.at("socket");
@@ -409,7 +409,7 @@ fn e6_twenty_clients_of_a_queue_of_one_connect_once_accepting_begins() {
 /// Documented: a full queue is tried again after 1 ms, doubling to 50 ms.
 #[cfg(target_os = "linux")]
 #[test]
-fn e6_a_full_queue_is_tried_again_at_least_every_50_ms() {
+fn a_full_queue_is_tried_again_at_least_every_50_ms() {
     go(async {
         let folder = Folder::new();
         let mut best = Duration::MAX;
@@ -437,7 +437,7 @@ fn e6_a_full_queue_is_tried_again_at_least_every_50_ms() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn e6_waiting_for_room_in_a_queue_ends_with_the_callers_limit_or_with_the_listener() {
+fn waiting_for_room_in_a_queue_ends_with_the_callers_limit_or_with_the_listener() {
     go(async {
         let folder = Folder::new();
         let path = folder.at("socket");
@@ -459,7 +459,7 @@ fn e6_waiting_for_room_in_a_queue_ends_with_the_callers_limit_or_with_the_listen
 
 #[cfg(target_os = "linux")]
 #[test]
-fn e8_signals_cut_no_connect_read_or_write_short() {
+fn signals_cut_no_connect_read_or_write_short() {
     let name = test_name!();
     let options = [
         "-e",

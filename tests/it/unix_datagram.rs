@@ -16,7 +16,7 @@ async fn waits(future: impl Future) -> bool {
 }
 
 #[test]
-fn e13_an_empty_datagram_is_received_as_such_and_is_no_end() {
+fn an_empty_datagram_is_received_as_such_and_is_no_end() {
     go(async {
         let (a, b) = AsyncUnixDatagram::pair().unwrap();
         for _ in 0..8 {
@@ -32,7 +32,7 @@ fn e13_an_empty_datagram_is_received_as_such_and_is_no_end() {
 }
 
 #[test]
-fn e13_j6_a_datagram_is_cut_off_or_refused_when_it_is_too_long() {
+fn a_datagram_is_cut_off_or_refused_when_it_is_too_long() {
     go(async {
         let (a, b) = AsyncUnixDatagram::pair().unwrap();
         a.send(b"too long").await.unwrap();
@@ -87,7 +87,7 @@ fn a_server_answers_whoever_has_a_name() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn j8_abstract_names_are_sent_to_and_answered() {
+fn abstract_names_are_sent_to_and_answered() {
     use super::unix::abstract_name;
     use std::os::linux::net::SocketAddrExt;
     go(async {
@@ -110,7 +110,7 @@ fn j8_abstract_names_are_sent_to_and_answered() {
 }
 
 #[test]
-fn e12_a_receiver_that_is_gone_is_an_error_and_the_next_one_is_reached() {
+fn a_receiver_that_is_gone_is_an_error_and_the_next_one_is_reached() {
     go(async {
         let folder = Folder::new();
         let path = folder.at("server");
@@ -163,7 +163,7 @@ async fn flood(server: &AsyncUnixDatagram, n_most: u32, send: impl AsyncFn(&[u8]
 }
 
 #[test]
-fn e10_e18_sending_to_a_full_receiver_waits_without_spinning_and_loses_nothing() {
+fn sending_to_a_full_receiver_waits_without_spinning_and_loses_nothing() {
     go(async {
         let folder = Folder::new();
         let (full, other) = (folder.at("full"), folder.at("other"));
@@ -184,7 +184,7 @@ fn e10_e18_sending_to_a_full_receiver_waits_without_spinning_and_loses_nothing()
 }
 
 #[test]
-fn e10_a_connected_sender_waits_for_a_full_receiver_without_spinning() {
+fn a_connected_sender_waits_for_a_full_receiver_without_spinning() {
     go(async {
         let folder = Folder::new();
         let path = folder.at("server");
@@ -204,7 +204,7 @@ fn e10_a_connected_sender_waits_for_a_full_receiver_without_spinning() {
 }
 
 #[test]
-fn e16_no_datagram_is_lost_to_a_receive_that_was_cancelled() {
+fn no_datagram_is_lost_to_a_receive_that_was_cancelled() {
     go(async {
         let (a, b) = AsyncUnixDatagram::pair().unwrap();
         for number in 0..1_000_u32 {

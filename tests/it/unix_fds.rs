@@ -34,7 +34,7 @@ fn is_close_on_exec(fd: &OwnedFd) -> bool {
 }
 
 #[test]
-fn d4_descriptors_arrive_in_order_and_close_on_exec() {
+fn descriptors_arrive_in_order_and_close_on_exec() {
     go(async {
         let (a, b) = AsyncUnixStream::pair().unwrap();
         // Often enough that the sockets grow old in the loop.
@@ -102,7 +102,7 @@ fn an_ordinary_read_closes_what_comes_with_the_bytes() {
 
 /// A read ends behind such a byte although there is more, so it must not be taken for the last.
 #[test]
-fn a16_bytes_around_descriptors_are_neither_merged_nor_waited_for() {
+fn bytes_around_descriptors_are_neither_merged_nor_waited_for() {
     go(async {
         let (a, mut b) = AsyncUnixStream::pair().unwrap();
         let (_read, write) = pipe();
@@ -159,7 +159,7 @@ fn more_descriptors_than_the_system_takes_are_an_error_and_253_are_not() {
 }
 
 #[test]
-fn e10_sending_to_a_full_peer_waits_and_the_descriptors_travel_once() {
+fn sending_to_a_full_peer_waits_and_the_descriptors_travel_once() {
     go(async {
         let (a, b) = AsyncUnixStream::pair().unwrap();
         let block = [0; 4096];
@@ -194,7 +194,7 @@ fn e10_sending_to_a_full_peer_waits_and_the_descriptors_travel_once() {
 }
 
 #[test]
-fn e16_no_descriptor_is_lost_to_a_receive_that_was_cancelled() {
+fn no_descriptor_is_lost_to_a_receive_that_was_cancelled() {
     go(async {
         let (a, b) = AsyncUnixStream::pair().unwrap();
         let (mut read, write) = pipe();

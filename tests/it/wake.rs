@@ -30,7 +30,7 @@ async fn until(flag: &AtomicBool) {
 
 /// `FAHRENHEIT_PINGS` asks for another number of them.
 #[test]
-fn b1_sh6_sh7_of_20_000_ping_pongs_between_threads_none_is_lost() {
+fn none_of_20_000_ping_pongs_between_threads_is_lost() {
     let n_pings = std::env::var("FAHRENHEIT_PINGS").map_or(20_000, |n| n.parse().unwrap());
     within(60 + n_pings as u64 / 2_000, move || {
         let (to_thread, mut pings) = mpsc::unbounded();
@@ -107,7 +107,7 @@ impl Duet {
 }
 
 #[test]
-fn b2_of_two_wakes_at_the_same_moment_both_are_heard_20_000_times() {
+fn both_of_two_simultaneous_wakes_are_heard_20_000_times() {
     const N_ROUNDS: usize = 20_000;
     within(60, || {
         let duet = Arc::new(Duet::default());
@@ -133,7 +133,7 @@ fn b2_of_two_wakes_at_the_same_moment_both_are_heard_20_000_times() {
 }
 
 #[test]
-fn sh7_wake_and_wake_by_ref_from_a_plain_thread_end_a_sleep_without_limit() {
+fn wake_and_wake_by_ref_from_a_plain_thread_end_a_sleep_without_limit() {
     within(10, || {
         for by_ref in [true, false] {
             let done = Arc::new(AtomicBool::new(false));
@@ -157,7 +157,7 @@ fn sh7_wake_and_wake_by_ref_from_a_plain_thread_end_a_sleep_without_limit() {
 }
 
 #[test]
-fn sh7_a_oneshot_from_a_thread_wakes_a_task_and_main() {
+fn a_oneshot_from_a_thread_wakes_a_task_and_main() {
     within(10, || {
         let (send, receive) = oneshot::channel();
         let (send_main, receive_main) = oneshot::channel();
@@ -173,7 +173,7 @@ fn sh7_a_oneshot_from_a_thread_wakes_a_task_and_main() {
 }
 
 #[test]
-fn b3_a_million_wakes_while_the_loop_is_stuck_neither_block_nor_get_lost() {
+fn a_million_wakes_while_the_loop_is_stuck_neither_block_nor_get_lost() {
     within(60, || {
         run(async {
             let waker = own_waker().await;
@@ -205,7 +205,7 @@ fn b3_a_million_wakes_while_the_loop_is_stuck_neither_block_nor_get_lost() {
 }
 
 #[test]
-fn b5_a_wake_from_another_thread_in_the_middle_of_a_poll_polls_again() {
+fn a_wake_from_another_thread_in_the_middle_of_a_poll_polls_again() {
     within(20, || {
         for _ in 0..100 {
             let polls = Cell::new(0);
@@ -224,7 +224,7 @@ fn b5_a_wake_from_another_thread_in_the_middle_of_a_poll_polls_again() {
 }
 
 #[test]
-fn b6_a_thousand_self_wakes_never_wait() {
+fn a_thousand_self_wakes_never_wait() {
     within(10, || {
         let cpu = run(async {
             let start = (std::time::Instant::now(), cpu_time());
@@ -240,7 +240,7 @@ fn b6_a_thousand_self_wakes_never_wait() {
 }
 
 #[test]
-fn b7_wakers_that_outlive_their_loop_and_thread_may_be_used_and_dropped() {
+fn wakers_that_outlive_their_loop_and_thread_may_be_used_and_dropped() {
     within(60, || {
         let mut kept = Vec::new();
         for _ in 0..50 {
@@ -306,7 +306,7 @@ fn wakers_of_the_dead(n: usize) -> Vec<Waker> {
 }
 
 #[test]
-fn b7_ten_thousand_wakers_kept_after_the_end_may_be_used_by_many_threads_at_once() {
+fn ten_thousand_wakers_kept_after_the_end_may_be_used_by_many_threads_at_once() {
     within(60, || {
         let kept: Vec<_> = (0..20).flat_map(|_| wakers_of_the_dead(500)).collect();
         assert_eq!(kept.len(), 10_000);
@@ -336,7 +336,7 @@ fn b7_ten_thousand_wakers_kept_after_the_end_may_be_used_by_many_threads_at_once
 }
 
 #[test]
-fn b7_wakes_that_race_with_the_end_of_the_thread_are_harmless() {
+fn wakes_that_race_with_the_end_of_the_thread_are_harmless() {
     within(60, || {
         for _ in 0..200 {
             let (send, receive) = std::sync::mpsc::channel();
@@ -358,7 +358,7 @@ fn b7_wakes_that_race_with_the_end_of_the_thread_are_harmless() {
 }
 
 #[test]
-fn b8_a_future_is_dropped_on_its_own_thread_whoever_drops_the_last_waker() {
+fn a_future_is_dropped_on_its_own_thread_whoever_drops_the_last_waker() {
     within(10, || {
         let dropped_on = Arc::new(Mutex::new(Vec::new()));
         let record = |dropped_on: &Arc<Mutex<Vec<_>>>| {
@@ -393,7 +393,7 @@ fn b8_a_future_is_dropped_on_its_own_thread_whoever_drops_the_last_waker() {
 }
 
 #[test]
-fn b11_a_million_wakes_of_one_task_are_as_many_polls_as_the_loop_has_time_for() {
+fn a_million_wakes_of_one_task_are_as_many_polls_as_the_loop_has_time_for() {
     within(60, || {
         run(async {
             let waker = own_waker().await;
@@ -424,7 +424,7 @@ fn rss_kib() -> usize {
 }
 
 #[test]
-fn b11_wakes_between_two_polls_are_one_poll() {
+fn wakes_between_two_polls_are_one_poll() {
     within(10, || {
         let polls = Rc::new(Cell::new(0));
         let (theirs, kept) = (Rc::clone(&polls), Rc::new(RefCell::new(None)));
@@ -448,7 +448,7 @@ fn b11_wakes_between_two_polls_are_one_poll() {
 }
 
 #[test]
-fn b12_wakers_may_be_forgotten_and_clones_know_each_other() {
+fn wakers_may_be_forgotten_and_clones_know_each_other() {
     within(10, || {
         let n_dropped = Arc::new(AtomicUsize::new(0));
         let guard = crate::util::counted(&n_dropped);

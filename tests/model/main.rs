@@ -81,7 +81,7 @@ fn number(name: &str, default: u64) -> u64 {
 }
 
 #[test]
-fn g23_random_sequences_do_what_the_model_says() {
+fn random_sequences_do_what_the_model_says() {
     let first = number("FAHRENHEIT_SEED", 1);
     let n = number("FAHRENHEIT_SEQUENCES", 1_000);
     println!("FAHRENHEIT_SEED={first} FAHRENHEIT_SEQUENCES={n}");

@@ -66,7 +66,7 @@ fn n_bursts() -> usize {
 }
 
 #[test]
-fn g1_goal19_no_exit_status_is_lost_when_200_children_end_together() {
+fn no_exit_status_is_lost_when_200_children_end_together() {
     let n_statuses: usize = (0..n_bursts())
         .map(|_| {
             go(async {
@@ -90,7 +90,7 @@ fn g1_goal19_no_exit_status_is_lost_when_200_children_end_together() {
 }
 
 #[test]
-fn g1_g9_two_loops_on_two_threads_each_hear_of_their_own_children() {
+fn two_loops_on_two_threads_each_hear_of_their_own_children() {
     let threads = [(); 2].map(|()| {
         std::thread::spawn(|| {
             go(async {
@@ -108,7 +108,7 @@ fn g1_g9_two_loops_on_two_threads_each_hear_of_their_own_children() {
 }
 
 #[test]
-fn g2_a_child_of_std_in_the_same_process_keeps_its_exit_status() {
+fn a_child_of_std_in_the_same_process_keeps_its_exit_status() {
     let mut foreign = Command::new("sh").args(["-c", "exit 7"]).spawn().unwrap();
     go(async {
         for _ in 0..20 {
@@ -121,7 +121,7 @@ fn g2_a_child_of_std_in_the_same_process_keeps_its_exit_status() {
 }
 
 #[test]
-fn g3_goal19_of_200_dropped_children_no_zombie_stays() {
+fn no_zombie_stays_of_200_dropped_children() {
     go(async {
         let (children, hold) = burst(100);
         let killed = (0..100).map(|_| lasting().kill_on_drop(true).spawn().unwrap());
@@ -137,7 +137,7 @@ fn g3_goal19_of_200_dropped_children_no_zombie_stays() {
 }
 
 #[test]
-fn g3_a_child_that_outlives_a_run_is_reaped_in_the_next() {
+fn a_child_that_outlives_a_run_is_reaped_in_the_next() {
     let (pid, hold) = go(async {
         let (children, hold) = burst(1);
         (children[0].id().unwrap(), hold)
@@ -147,7 +147,7 @@ fn g3_a_child_that_outlives_a_run_is_reaped_in_the_next() {
 }
 
 #[test]
-fn g3_a_child_of_a_thread_that_has_ended_is_reaped_by_another_with_children() {
+fn a_child_of_a_thread_that_has_ended_is_reaped_by_another_with_children() {
     let orphan = std::thread::spawn(|| {
         let (children, hold) = burst(1);
         (children[0].id().unwrap(), hold)
@@ -161,7 +161,7 @@ fn g3_a_child_of_a_thread_that_has_ended_is_reaped_by_another_with_children() {
 }
 
 #[test]
-fn g3_a_dropped_status_or_output_kills_if_asked_to_and_leaves_no_zombie() {
+fn a_dropped_status_or_output_kills_if_asked_to_and_leaves_no_zombie() {
     go(async {
         for output in [false, true] {
             let mut child = sh("echo $$; exec sleep 1000");
@@ -190,7 +190,7 @@ fn g3_a_dropped_status_or_output_kills_if_asked_to_and_leaves_no_zombie() {
 }
 
 #[test]
-fn g4_after_the_end_there_is_no_number_and_a_status_for_whoever_asks() {
+fn a_child_that_has_ended_has_no_pid_and_a_status_for_every_caller() {
     go(async {
         let mut child = lasting().spawn().unwrap();
         let pid = child.id().unwrap();
@@ -212,7 +212,7 @@ fn g4_after_the_end_there_is_no_number_and_a_status_for_whoever_asks() {
 }
 
 #[test]
-fn g6_only_our_ends_of_the_pipes_are_non_blocking() {
+fn only_our_ends_of_the_pipes_are_non_blocking() {
     let name = test_name!();
     if is_alone(name) {
         use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -249,7 +249,7 @@ fn g6_only_our_ends_of_the_pipes_are_non_blocking() {
 }
 
 #[test]
-fn g7_writing_to_a_child_that_dies_with_its_stdin_full_is_a_broken_pipe() {
+fn writing_to_a_child_that_dies_with_its_stdin_full_is_a_broken_pipe() {
     go(async {
         let mut child = lasting().stdin(Stdio::piped()).spawn().unwrap();
         let mut stdin = child.stdin.take().unwrap();
@@ -270,7 +270,7 @@ fn g7_writing_to_a_child_that_dies_with_its_stdin_full_is_a_broken_pipe() {
 }
 
 #[test]
-fn a13_stdin_and_stdout_of_a_child_move_8_mib_at_once() {
+fn stdin_and_stdout_of_a_child_move_8_mib_at_once() {
     go(async {
         let sent: Vec<u8> = (0..8_u32 << 20).map(|n| (n % 251) as u8).collect();
         let mut child = AsyncCommand::new("cat");

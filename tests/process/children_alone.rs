@@ -100,7 +100,7 @@ fn nothing_is_kept(handler: SigHandler, flags: SaFlags) {
 }
 
 #[test]
-fn g5_if_sigchld_is_ignored_starting_a_child_is_an_error_and_waiting_is_no_hang() {
+fn if_sigchld_is_ignored_starting_a_child_is_an_error_and_waiting_is_no_hang() {
     let name = test_name!();
     alone(name, || {
         nothing_is_kept(SigHandler::SigIgn, SaFlags::empty());
@@ -110,7 +110,7 @@ fn g5_if_sigchld_is_ignored_starting_a_child_is_an_error_and_waiting_is_no_hang(
 /// The Hurd has no such flag.
 #[cfg(not(target_os = "hurd"))]
 #[test]
-fn g5_with_sa_nocldwait_starting_a_child_is_an_error_and_waiting_is_no_hang() {
+fn with_sa_nocldwait_starting_a_child_is_an_error_and_waiting_is_no_hang() {
     let name = test_name!();
     alone(name, || {
         nothing_is_kept(SigHandler::SigDfl, SaFlags::SA_NOCLDWAIT);
@@ -119,7 +119,7 @@ fn g5_with_sa_nocldwait_starting_a_child_is_an_error_and_waiting_is_no_hang() {
 }
 
 #[test]
-fn g5_a_handler_over_ours_and_a_blocked_signal_do_not_make_waiting_hang() {
+fn waiting_does_not_hang_if_a_handler_replaces_ours_or_the_signal_is_blocked() {
     let name = test_name!();
     alone(name, || {
         let ends = || {
@@ -178,7 +178,7 @@ fn waiting_for_a_child_arms_a_timer_only_where_no_queue_tells_of_its_exit() {
 }
 
 #[test]
-fn g8_a_program_that_cannot_be_started_leaves_nothing_behind() {
+fn a_program_that_cannot_be_started_leaves_nothing_behind() {
     alone(test_name!(), || {
         go(async {
             let piped = |mut command: AsyncCommand| {
@@ -213,7 +213,7 @@ fn g8_a_program_that_cannot_be_started_leaves_nothing_behind() {
 }
 
 #[test]
-fn g9_d6_with_the_last_child_go_the_handler_and_the_descriptors() {
+fn the_handler_and_its_descriptors_are_gone_after_the_last_child() {
     alone(test_name!(), || {
         let handler = || {
             let found = set(SigHandler::SigDfl, SaFlags::empty());
@@ -247,7 +247,7 @@ fn g9_d6_with_the_last_child_go_the_handler_and_the_descriptors() {
 }
 
 #[test]
-fn g10_a_child_that_is_stopped_has_not_ended() {
+fn a_child_that_is_stopped_has_not_ended() {
     alone(test_name!(), || {
         go(async {
             let mut signals = Signals::new([Signal::CHLD]).unwrap();
@@ -268,7 +268,7 @@ fn g10_a_child_that_is_stopped_has_not_ended() {
 }
 
 #[test]
-fn d3_g11_a_fork_neither_waits_for_its_parents_children_nor_kills_them() {
+fn a_fork_neither_waits_for_its_parents_children_nor_kills_them() {
     alone(test_name!(), || {
         let _dog = watchdog();
         let mut killed = lasting().spawn().unwrap();
@@ -330,7 +330,7 @@ fn by_std_and_by_us(program: &str, args: &[&str]) -> [String; 2] {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn d4_a_child_inherits_no_descriptor_of_ours() {
+fn a_child_inherits_no_descriptor_of_ours() {
     alone(test_name!(), || {
         let [by_std, by_us] = by_std_and_by_us("ls", &["/proc/self/fd"]);
         let listed = ["0", "1", "2"].map(|fd| by_std.lines().any(|line| line == fd));
@@ -341,7 +341,7 @@ fn d4_a_child_inherits_no_descriptor_of_ours() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn d8_a_child_has_the_mask_and_the_dispositions_that_std_gives_it() {
+fn a_child_has_the_mask_and_the_dispositions_that_std_gives_it() {
     alone(test_name!(), || {
         let [by_std, by_us] = by_std_and_by_us("grep", &["^Sig[BIC]", "/proc/self/status"]);
         assert_eq!(by_std.lines().count(), 3, "{by_std}");
@@ -353,7 +353,7 @@ fn d8_a_child_has_the_mask_and_the_dispositions_that_std_gives_it() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn g3_what_has_ended_is_reaped_at_the_end_of_run_at_the_latest() {
+fn what_has_ended_is_reaped_at_the_end_of_run_at_the_latest() {
     let name = test_name!();
     alone(name, || {
         go(async {
@@ -377,7 +377,7 @@ fn g3_what_has_ended_is_reaped_at_the_end_of_run_at_the_latest() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn g4_nothing_is_sent_to_a_number_whose_child_is_reaped() {
+fn nothing_is_sent_to_a_number_whose_child_is_reaped() {
     let name = test_name!();
     let options = ["-e", "trace=kill,tkill,tgkill,pidfd_send_signal"];
     let log = crate::util::traced(name, &options, || {
@@ -410,7 +410,7 @@ fn g4_nothing_is_sent_to_a_number_whose_child_is_reaped() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn g1_a_look_that_a_signal_cuts_short_is_repeated() {
+fn a_look_that_a_signal_cuts_short_is_repeated() {
     let name = test_name!();
     let options = [
         "-e",

@@ -30,7 +30,7 @@ fn of_a_child() -> BTreeSet<String> {
 }
 
 #[test]
-fn d4_a_child_inherits_no_descriptor_of_ours() {
+fn a_child_inherits_no_descriptor_of_ours() {
     alone(test_name!(), || {
         let before = of_a_child();
         go(async {
@@ -72,7 +72,7 @@ fn d4_a_child_inherits_no_descriptor_of_ours() {
 }
 
 #[test]
-fn d4_a_child_inherits_no_pipe_no_file_no_event_and_no_end_of_another_child() {
+fn a_child_inherits_no_pipe_no_file_no_event_and_no_end_of_another_child() {
     let name = test_name!();
     alone(name, || {
         let before = of_a_child();

@@ -96,13 +96,13 @@ fn both_serve(poller: Poller) {
 }
 
 #[test]
-fn d3_parent_and_child_serve_one_listener_after_a_fork_inside_the_loop() {
+fn parent_and_child_serve_one_listener_after_a_fork_inside_the_loop() {
     let name = test_name!();
     alone(name, || both_serve(Poller::Auto));
 }
 
 #[test]
-fn d3_they_do_so_in_select_as_well() {
+fn parent_and_child_serve_one_listener_in_select_after_a_fork() {
     alone(test_name!(), || both_serve(Poller::Select));
 }
 
@@ -167,7 +167,7 @@ fn child_drops() {
 }
 
 #[test]
-fn d3_what_a_child_drops_stays_watched_in_the_parent() {
+fn what_a_child_drops_stays_watched_in_the_parent() {
     alone(test_name!(), child_drops);
 }
 
@@ -193,7 +193,7 @@ fn wakes_stay_apart() {
 }
 
 #[test]
-fn d3_wakes_and_blocking_jobs_of_parent_and_child_stay_apart() {
+fn wakes_and_blocking_jobs_of_parent_and_child_stay_apart() {
     alone(test_name!(), wakes_stay_apart);
 }
 
@@ -218,7 +218,7 @@ fn job_stays_behind() {
 }
 
 #[test]
-fn d3_a_blocking_job_stays_with_the_parent_and_the_child_is_told() {
+fn a_blocking_job_stays_with_the_parent_and_the_child_is_told() {
     alone(test_name!(), job_stays_behind);
 }
 
@@ -265,7 +265,7 @@ fn events_stay_apart() {
 }
 
 #[test]
-fn d3_se18_signals_of_an_event_in_parent_and_child_stay_apart() {
+fn signals_of_an_event_in_parent_and_child_stay_apart() {
     alone(test_name!(), events_stay_apart);
 }
 
@@ -293,7 +293,7 @@ fn signals_at_once() {
 }
 
 #[test]
-fn d3_g11_a_child_hears_a_signal_that_it_is_sent_before_it_has_begun_to_run() {
+fn a_child_hears_a_signal_that_it_is_sent_before_it_has_begun_to_run() {
     alone(test_name!(), signals_at_once);
 }
 
@@ -335,7 +335,7 @@ fn a_host_forks() {
 }
 
 #[test]
-fn d3_se17_a_host_may_fork_between_two_turns_and_both_loops_go_on() {
+fn a_host_may_fork_between_two_turns_and_both_loops_go_on() {
     let name = test_name!();
     alone(name, a_host_forks);
 }
@@ -418,19 +418,19 @@ fn child_ends_by(inside: fn(), outside: fn()) {
 }
 
 #[test]
-fn a_child_that_exits_before_its_first_turn_closes_only_its_own_d3() {
+fn a_child_that_exits_before_its_first_turn_closes_only_its_own() {
     let name = test_name!();
     alone(name, || child_ends_by(|| exit(CLOSED_ITS_OWN), || ()));
 }
 
 #[test]
-fn a_child_that_exits_outside_its_loop_before_the_first_turn_closes_only_its_own_d3() {
+fn a_child_that_exits_outside_its_loop_before_the_first_turn_closes_only_its_own() {
     let name = test_name!();
     alone(name, || child_ends_by(|| (), || exit(CLOSED_ITS_OWN)));
 }
 
 #[test]
-fn a_child_that_panics_before_its_first_turn_closes_only_its_own_d3() {
+fn a_child_that_panics_before_its_first_turn_closes_only_its_own() {
     let name = test_name!();
     alone(name, || {
         child_ends_by(|| panic!("this panic is expected"), || ())
@@ -438,7 +438,7 @@ fn a_child_that_panics_before_its_first_turn_closes_only_its_own_d3() {
 }
 
 #[test]
-fn a_child_whose_thread_ends_before_its_first_turn_closes_only_its_own_d3() {
+fn a_child_whose_thread_ends_before_its_first_turn_closes_only_its_own() {
     let name = test_name!();
     alone(name, || child_ends_by(|| (), || ()));
 }
@@ -459,7 +459,7 @@ fn child_changes_the_poller() {
 }
 
 #[test]
-fn a_child_that_changes_the_poller_before_its_first_turn_closes_only_its_own_d3() {
+fn a_child_that_changes_the_poller_before_its_first_turn_closes_only_its_own() {
     let name = test_name!();
     alone(name, child_changes_the_poller);
 }
@@ -490,7 +490,7 @@ fn child_asks_for_the_interest() {
 }
 
 #[test]
-fn after_a_fork_the_interest_does_not_name_the_queue_of_the_parent_d3() {
+fn after_a_fork_the_interest_does_not_name_the_queue_of_the_parent() {
     let name = test_name!();
     alone(name, child_asks_for_the_interest);
 }
@@ -526,6 +526,6 @@ fn locals_come_home() {
 }
 
 #[test]
-fn after_a_fork_locals_come_home_in_parent_and_child_d3() {
+fn after_a_fork_locals_come_home_in_parent_and_child() {
     alone(test_name!(), locals_come_home);
 }

@@ -51,7 +51,7 @@ fn handles_spawn_in_the_process_they_are_in() {
 }
 
 #[test]
-fn after_a_fork_tasks_spawned_by_other_threads_run_in_parent_and_child_d3() {
+fn after_a_fork_tasks_spawned_by_other_threads_run_in_parent_and_child() {
     alone(test_name!(), handles_spawn_in_the_process_they_are_in);
 }
 
@@ -86,7 +86,7 @@ fn handles_of_threads_that_the_child_lacks() {
 }
 
 #[test]
-fn after_a_fork_a_handle_of_a_thread_that_the_child_lacks_says_so_d3() {
+fn after_a_fork_a_handle_of_a_thread_that_the_child_lacks_says_so() {
     alone(test_name!(), handles_of_threads_that_the_child_lacks);
 }
 
@@ -129,6 +129,6 @@ fn hosts_go_on_in_parent_and_child() {
 }
 
 #[test]
-fn after_a_fork_a_host_with_one_descriptor_goes_on_in_parent_and_child_d3() {
+fn after_a_fork_a_host_with_one_descriptor_goes_on_in_parent_and_child() {
     alone(test_name!(), hosts_go_on_in_parent_and_child);
 }

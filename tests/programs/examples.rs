@@ -224,7 +224,7 @@ fn an_unknown_name_ends_with_one_sentence_and_1() {
 }
 
 #[test]
-fn se19_sf16_the_echo_servers_send_everything_back() {
+fn the_echo_servers_send_everything_back() {
     let long = "all work and no play\n".repeat(100_000);
     for name in ["echo", "echo_spawn"] {
         let (_child, port, _stdout) = server(name, &["127.0.0.1:0"]);
@@ -291,7 +291,7 @@ fn running_out_of_descriptors_does_not_end_a_server() {
 }
 
 #[test]
-fn sh12_sf16_http_get_prints_a_page_by_address_and_by_name() {
+fn http_get_prints_a_page_by_address_and_by_name() {
     let port = web_server(PAGE);
     for host in ["127.0.0.1", "http://localhost"] {
         let output = ended("http_get", &[&format!("{host}:{port}/")]);
@@ -301,7 +301,7 @@ fn sh12_sf16_http_get_prints_a_page_by_address_and_by_name() {
 }
 
 #[test]
-fn sh11_http_get_fetches_at_once_and_prints_in_order() {
+fn http_get_fetches_at_once_and_prints_in_order() {
     // The first page is sent only when the second has been asked for.
     let (first, second) = (
         TcpListener::bind("127.0.0.1:0").unwrap(),
@@ -341,7 +341,7 @@ fn http_get_takes_no_part_of_a_page_for_the_page() {
 }
 
 #[test]
-fn sh1_sh2_the_hand_written_future_does_nothing_before_its_first_poll() {
+fn the_hand_written_future_does_nothing_before_its_first_poll() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = listener.local_addr().unwrap().to_string();
     let get = http_hand_written::HttpGet::new(&addr, "/");
@@ -365,7 +365,7 @@ fn sh1_sh2_the_hand_written_future_does_nothing_before_its_first_poll() {
 }
 
 #[test]
-fn sh3_sh12_the_hand_written_future_is_polled_again_and_ends_with_the_answer() {
+fn the_hand_written_future_is_polled_again_and_ends_with_the_answer() {
     let addr = format!("127.0.0.1:{}", web_server(PAGE));
     let output = ended("http_hand_written", &[&addr, "/"]);
     assert_eq!(output.stdout, PAGE.as_bytes(), "{output:?}");

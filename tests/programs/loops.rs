@@ -186,14 +186,14 @@ fn one_run_of_prefork() -> usize {
 }
 
 #[test]
-fn d3_sf4_forty_of_forty_clients_are_served_in_ten_runs_with_forks_inside_the_loop() {
+fn forty_of_forty_clients_are_served_in_ten_runs_with_forks_inside_the_loop() {
     for _ in 0..10 {
         assert_eq!(one_run_of_prefork(), 40);
     }
 }
 
 #[test]
-fn d3_a_worker_that_dies_is_replaced_and_the_master_ends_with_the_others() {
+fn a_worker_that_dies_is_replaced_and_the_master_ends_with_the_others() {
     let mut master = Running::new("prefork", &["127.0.0.1:0"]);
     let port = master.port();
     let mut seen = BTreeSet::new();
@@ -219,7 +219,7 @@ fn beats_and_served(host: &mut Running) -> (u64, u64) {
 }
 
 #[test]
-fn se14_se17_a_poll_loop_by_hand_serves_echoes_beside_its_timer_and_stdin() {
+fn a_poll_loop_by_hand_serves_echoes_beside_its_timer_and_stdin() {
     let mut host = Running::new("host_loop", &["127.0.0.1:0"]);
     let port = host.port();
     let long = "all work and no play\n".repeat(20_000);
@@ -263,7 +263,7 @@ fn cpu_ticks(pid: Pid) -> u64 {
 
 #[test]
 #[cfg(target_os = "linux")]
-fn sf9_se12_a_poll_loop_by_hand_with_an_idle_client_uses_no_time() {
+fn a_poll_loop_by_hand_with_an_idle_client_uses_no_time() {
     idle_host_uses_no_time("host_loop");
 }
 
@@ -305,7 +305,7 @@ fn idle_host_uses_no_time(name: &str) {
 }
 
 #[test]
-fn sn1_sn2_sn4_sn9_sn16_sn17_sn19_the_node_like_loop_says_the_same_in_every_run() {
+fn the_node_like_loop_says_the_same_in_every_run() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/node.in");
     let golden = include_str!("../golden/node.out");
     // At the same time, so that the machine is sometimes slow for one of them.

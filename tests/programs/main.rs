@@ -8,5 +8,6 @@ mod util;
 mod examples;
 mod graceful;
 mod loops;
+mod per_core;
 mod scrape;
 mod stdio;

@@ -66,7 +66,7 @@ fn expect(screen: &mut File, wanted: &str) {
 }
 
 #[test]
-fn se10_se13_i1_on_a_terminal_lines_come_one_by_one_and_its_flags_stay() {
+fn on_a_terminal_lines_come_one_by_one_and_its_flags_stay() {
     let _dog = watchdog();
     let (mut keyboard, terminal) = pty();
     let before = state(&terminal);
@@ -87,7 +87,7 @@ fn se10_se13_i1_on_a_terminal_lines_come_one_by_one_and_its_flags_stay() {
 }
 
 #[test]
-fn i1_a_killed_process_leaves_the_terminal_as_it_was() {
+fn a_killed_process_leaves_the_terminal_as_it_was() {
     let _dog = watchdog();
     let (mut keyboard, terminal) = pty();
     let before = state(&terminal);
@@ -101,7 +101,7 @@ fn i1_a_killed_process_leaves_the_terminal_as_it_was() {
 }
 
 #[test]
-fn i6_a_terminal_that_goes_away_is_the_end_of_input() {
+fn a_terminal_that_goes_away_is_the_end_of_input() {
     let _dog = watchdog();
     let (mut keyboard, terminal) = pty();
     let (mut numbered, out) = pipe();
@@ -113,7 +113,7 @@ fn i6_a_terminal_that_goes_away_is_the_end_of_input() {
 }
 
 #[test]
-fn se12_se13_two_mib_of_lines_reach_a_slow_reader_whole_and_in_order() {
+fn two_mib_of_lines_reach_a_slow_reader_whole_and_in_order() {
     let _dog = watchdog();
     let (stdin, mut write) = pipe();
     let (mut read, stdout) = pipe();
@@ -150,7 +150,7 @@ fn se12_se13_two_mib_of_lines_reach_a_slow_reader_whole_and_in_order() {
 }
 
 #[test]
-fn a_pipe_that_another_process_made_non_blocking_is_waited_for_and_stays_so_i1() {
+fn a_pipe_that_another_process_made_non_blocking_is_waited_for_and_stays_so() {
     let _dog = watchdog();
     let (stdin, mut write) = pipe();
     let (mut read, stdout) = pipe();
@@ -168,7 +168,7 @@ fn a_pipe_that_another_process_made_non_blocking_is_waited_for_and_stays_so_i1()
 }
 
 #[test]
-fn i1_a_socket_is_read_and_written_as_inetd_gives_it() {
+fn a_socket_is_read_and_written_as_inetd_gives_it() {
     let _dog = watchdog();
     let (mut near, far) = UnixStream::pair().unwrap();
     let far = OwnedFd::from(far);
@@ -210,7 +210,7 @@ fn shell(name: &str, script: &str) -> (String, String) {
 const NUMBERED: &str = "1: first\n2: second\n3: last without newline";
 
 #[test]
-fn se13_a_file_is_read_to_its_end_and_written() {
+fn a_file_is_read_to_its_end_and_written() {
     let script = r#"echo before >"$2.out"; "$1" <"$2" >>"$2.out"; cat "$2.out"; rm "$2.out""#;
     assert_eq!(
         shell("file", script),
@@ -219,13 +219,13 @@ fn se13_a_file_is_read_to_its_end_and_written() {
 }
 
 #[test]
-fn se13_dev_null_is_empty_and_takes_everything() {
+fn dev_null_is_empty_and_takes_everything() {
     let script = r#""$1" </dev/null && "$1" <"$2" >/dev/null && echo good"#;
     assert_eq!(shell("null", script), ("good\n".to_owned(), String::new()));
 }
 
 #[test]
-fn i1_cat_example_head_1_gives_one_line_and_ends_without_a_complaint() {
+fn cat_example_head_1_gives_one_line_and_ends_without_a_complaint() {
     let script = r#"cat "$2" | { "$1"; echo "code $?" >&2; } | head -n 1"#;
     let (out, errors) = shell("head", script);
     assert_eq!((out.as_str(), errors.as_str()), ("1: first\n", "code 0\n"));
@@ -236,7 +236,7 @@ fn i1_cat_example_head_1_gives_one_line_and_ends_without_a_complaint() {
 
 #[test]
 #[cfg(target_os = "linux")]
-fn se10_waiting_for_input_takes_no_thread() {
+fn waiting_for_input_takes_no_thread() {
     let _dog = watchdog();
     let (stdin, mut write) = pipe();
     let (mut read, stdout) = pipe();
@@ -410,7 +410,7 @@ fn check_that_stuck_output_leaves_timers_alone(name: &str, stdout: OwnedFd, mut 
 }
 
 #[test]
-fn output_to_a_terminal_of_another_user_does_not_stop_the_loop_i2() {
+fn output_to_a_terminal_of_another_user_does_not_stop_the_loop() {
     let name = test_name!();
     if crate::util::is_alone(name) {
         become_another_user();
@@ -423,7 +423,7 @@ fn output_to_a_terminal_of_another_user_does_not_stop_the_loop_i2() {
 }
 
 #[test]
-fn output_to_a_pipe_of_another_user_does_not_stop_the_loop_i2() {
+fn output_to_a_pipe_of_another_user_does_not_stop_the_loop() {
     let name = test_name!();
     if crate::util::is_alone(name) {
         become_another_user();
@@ -436,7 +436,7 @@ fn output_to_a_pipe_of_another_user_does_not_stop_the_loop_i2() {
 }
 
 #[test]
-fn output_to_an_inherited_socket_does_not_stop_the_loop_i1() {
+fn output_to_an_inherited_socket_does_not_stop_the_loop() {
     let name = test_name!();
     if crate::util::is_alone(name) {
         return go(write_to_a_full_stdout());

@@ -16,7 +16,7 @@ const SETUP: &str = "ip link set lo up && ip link add hole type veth peer name e
                      exec \"$0\" \"$@\"";
 
 #[test]
-fn h5_a_black_holed_first_address_costs_a_quarter_of_a_second() {
+fn a_black_holed_first_address_costs_a_quarter_of_a_second() {
     let name = test_name!();
     if is_alone(name) {
         alone(name, || fahrenheit::run(connect_past_the_hole()));

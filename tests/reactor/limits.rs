@@ -32,7 +32,7 @@ fn exhaust() -> Vec<File> {
 }
 
 #[test]
-fn se3_se4_a_loop_that_cannot_be_created_is_a_typed_error_that_says_why() {
+fn a_loop_that_cannot_be_created_is_a_typed_error_that_says_why() {
     let name = test_name!();
     alone(name, || {
         let mut files = exhaust();
@@ -58,7 +58,7 @@ fn se3_se4_a_loop_that_cannot_be_created_is_a_typed_error_that_says_why() {
 }
 
 #[test]
-fn se3_se4_an_event_that_cannot_be_created_is_a_typed_error_that_says_why() {
+fn an_event_that_cannot_be_created_is_a_typed_error_that_says_why() {
     let name = test_name!();
     alone(name, || {
         let mut files = exhaust();
@@ -75,7 +75,7 @@ fn se3_se4_an_event_that_cannot_be_created_is_a_typed_error_that_says_why() {
 }
 
 #[test]
-fn se9_a3_an_event_that_is_closed_behind_the_loop_is_an_error_and_not_a_hang() {
+fn an_event_that_is_closed_behind_the_loop_is_an_error_and_not_a_hang() {
     let name = test_name!();
     alone(name, || {
         let limited = |event: Event| {
@@ -108,7 +108,7 @@ fn se9_a3_an_event_that_is_closed_behind_the_loop_is_an_error_and_not_a_hang() {
 }
 
 #[test]
-fn se3_run_panics_with_the_same_words_and_works_afterwards() {
+fn run_panics_if_the_loop_cannot_be_created_and_works_afterwards() {
     let name = test_name!();
     alone(name, || {
         let files = exhaust();
@@ -180,7 +180,7 @@ const SHORT: Duration = Duration::from_millis(1_300);
 const N_QUEUE_FDS: usize = if cfg!(fahrenheit_kqueue) { 3 } else { 1 };
 
 #[test]
-fn e1_j2_at_the_limit_accept_waits_and_recovers_when_the_crate_closes_a_descriptor() {
+fn accept_at_the_limit_waits_and_recovers_when_the_crate_closes_a_descriptor() {
     let name = test_name!();
     let log = traced(name, &["-e", "trace=?accept,accept4"], || {
         let took = go(serve_at_the_limit(SHORT, |mut files| {
@@ -201,7 +201,7 @@ fn e1_j2_at_the_limit_accept_waits_and_recovers_when_the_crate_closes_a_descript
 }
 
 #[test]
-fn e1_at_the_limit_accept_recovers_by_itself() {
+fn at_the_limit_of_descriptors_accept_recovers_by_itself() {
     alone(test_name!(), || {
         // At most a second, by the documentation. After 2.6 seconds, the next attempt would follow
         // two and a half seconds later if the delay went on doubling.
@@ -219,7 +219,7 @@ fn e1_at_the_limit_accept_recovers_by_itself() {
 }
 
 #[test]
-fn e1_a_listener_that_recovered_reports_the_next_shortage() {
+fn a_listener_that_recovered_reports_the_next_shortage() {
     let name = test_name!();
     alone(name, || {
         go(async {
@@ -239,7 +239,7 @@ fn e1_a_listener_that_recovered_reports_the_next_shortage() {
 }
 
 #[test]
-fn sf3_connecting_at_the_limit_is_an_error_of_that_connection() {
+fn connecting_at_the_limit_of_descriptors_is_an_error_of_that_connection() {
     let name = test_name!();
     alone(name, || {
         go(async {

@@ -55,19 +55,19 @@ fn echo_above(name: &str, floor: RawFd) {
 }
 
 #[test]
-fn a1_j3_echo_on_a_descriptor_above_1500() {
+fn echo_on_a_descriptor_above_1500() {
     let name = test_name!();
     alone(name, || echo_above(name, 1_500));
 }
 
 #[test]
-fn a1_j3_echo_on_a_descriptor_above_15000() {
+fn echo_on_a_descriptor_above_15000() {
     let name = test_name!();
     alone(name, || echo_above(name, 15_000));
 }
 
 #[test]
-fn a1_j3_1500_connections_are_open_at_once_in_one_process() {
+fn fifteen_hundred_connections_are_open_at_once_in_one_process() {
     let name = test_name!();
     alone(name, || {
         let most = raise_fd_limit().saturating_sub(64) / 2;
@@ -104,7 +104,7 @@ fn a1_j3_1500_connections_are_open_at_once_in_one_process() {
 }
 
 #[test]
-fn a5_se9_a_number_that_is_not_open_is_refused_at_once() {
+fn a_number_that_is_not_open_is_refused_at_once() {
     let name = test_name!();
     alone(name, || {
         let wild = high(UnixStream::pair().unwrap().0, 700);
@@ -121,7 +121,7 @@ fn a5_se9_a_number_that_is_not_open_is_refused_at_once() {
 }
 
 #[test]
-fn a6_the_next_owner_of_a_number_gets_its_own_data() {
+fn the_next_owner_of_a_number_gets_its_own_data() {
     let name = test_name!();
     alone(name, || {
         go(async {
@@ -154,7 +154,7 @@ fn a6_the_next_owner_of_a_number_gets_its_own_data() {
 }
 
 #[test]
-fn i4_an_accepted_socket_is_not_refused_for_a_stale_registration() {
+fn an_accepted_socket_is_not_refused_for_a_stale_registration() {
     let name = test_name!();
     alone(name, || {
         go(async {
@@ -180,7 +180,7 @@ fn i4_an_accepted_socket_is_not_refused_for_a_stale_registration() {
 }
 
 #[test]
-fn a18_a_high_number_costs_nothing_once_it_is_closed() {
+fn a_high_number_costs_nothing_once_it_is_closed() {
     let name = test_name!();
     let options = [
         "-e",
@@ -211,7 +211,7 @@ fn a18_a_high_number_costs_nothing_once_it_is_closed() {
 }
 
 #[test]
-fn se1_se2_the_loop_s_descriptors_are_closed_with_its_thread() {
+fn the_loop_s_descriptors_are_closed_with_its_thread() {
     let name = test_name!();
     alone(name, || {
         let before = open_fds();
@@ -228,7 +228,7 @@ fn se1_se2_the_loop_s_descriptors_are_closed_with_its_thread() {
 }
 
 #[test]
-fn e4_a_thousand_refused_connections_leave_no_descriptor() {
+fn a_thousand_refused_connections_leave_no_descriptor() {
     let name = test_name!();
     alone(name, || {
         let refusing = Refusing::new();
@@ -244,7 +244,7 @@ fn e4_a_thousand_refused_connections_leave_no_descriptor() {
 }
 
 #[test]
-fn d6_ten_thousand_cancelled_connections_leave_no_descriptor() {
+fn ten_thousand_cancelled_connections_leave_no_descriptor() {
     let name = test_name!();
     alone(name, || {
         go(async {
@@ -261,7 +261,7 @@ fn d6_ten_thousand_cancelled_connections_leave_no_descriptor() {
 }
 
 #[test]
-fn h5_serving_tcp_by_address_takes_no_thread() {
+fn serving_tcp_by_address_takes_no_thread() {
     let name = test_name!();
     alone(name, || {
         let n_threads = || std::fs::read_dir("/proc/self/task").unwrap().count();
@@ -288,7 +288,7 @@ fn failing(name: &str, call: &str, errno: &str, body: impl FnOnce()) {
 }
 
 #[test]
-fn d6_a_failing_getsockopt_leaves_no_descriptor() {
+fn a_failing_getsockopt_leaves_no_descriptor() {
     let name = test_name!();
     failing(name, "getsockopt", "EINVAL", || {
         go(async {
@@ -301,7 +301,7 @@ fn d6_a_failing_getsockopt_leaves_no_descriptor() {
 }
 
 #[test]
-fn d6_a_failing_setsockopt_leaves_no_descriptor() {
+fn a_failing_setsockopt_leaves_no_descriptor() {
     let name = test_name!();
     failing(name, "setsockopt", "ENOMEM", || {
         for _ in 0..10 {
@@ -312,7 +312,7 @@ fn d6_a_failing_setsockopt_leaves_no_descriptor() {
 }
 
 #[test]
-fn d6_a_failing_ioctl_leaves_no_descriptor() {
+fn a_failing_ioctl_leaves_no_descriptor() {
     let name = test_name!();
     failing(name, "ioctl", "EIO", || {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -327,7 +327,7 @@ fn d6_a_failing_ioctl_leaves_no_descriptor() {
 /// Not where the loop itself needs it to be made.
 #[cfg(not(fahrenheit_plain_flags))]
 #[test]
-fn d6_a_failing_fcntl_leaves_no_registration() {
+fn a_failing_fcntl_leaves_no_registration() {
     let name = test_name!();
     failing(name, "fcntl,?fcntl64", "EINVAL:when=1..10", || {
         let (ours, _theirs) = UnixStream::pair().unwrap();

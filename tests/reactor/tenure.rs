@@ -45,7 +45,7 @@ fn a_descriptor_leaves_select_once_it_has_waited_a_few_times() {
 }
 
 #[test]
-fn a12_a_listener_that_is_no_longer_accepted_from_does_not_spin_the_loop() {
+fn a_listener_that_is_no_longer_accepted_from_does_not_spin_the_loop() {
     go(async {
         let listener = AsyncTcpListener::bind("127.0.0.1:0").unwrap();
         let addr = listener.local_addr().unwrap();
@@ -66,7 +66,7 @@ fn a12_a_listener_that_is_no_longer_accepted_from_does_not_spin_the_loop() {
 }
 
 #[test]
-fn a3_of_many_old_descriptors_each_that_is_closed_behind_the_loop_is_found() {
+fn each_old_descriptor_that_is_closed_behind_the_loop_is_found() {
     let name = test_name!();
     let body = async {
         let n_old = Rc::new(Cell::new(0));
@@ -133,13 +133,13 @@ async fn lose_the_queue(then: impl FnOnce(RawFd)) {
 }
 
 #[test]
-fn a3_if_the_queue_is_closed_behind_the_loop_all_who_wait_in_it_go_on() {
+fn all_waiters_go_on_if_the_kernel_queue_is_closed_behind_the_loop() {
     let name = test_name!();
     alone(name, || go(lose_the_queue(|_| {})));
 }
 
 #[test]
-fn a3_a_queue_whose_number_is_something_else_is_given_up() {
+fn a_queue_whose_number_is_something_else_is_given_up() {
     let name = test_name!();
     alone(name, || {
         go(lose_the_queue(|number| {
@@ -160,7 +160,7 @@ impl Wake for Count {
 }
 
 #[test]
-fn b9_who_waits_for_a_descriptor_of_a_thread_that_ends_is_woken() {
+fn a_waiter_for_a_descriptor_of_a_thread_that_ends_is_woken() {
     let count = Arc::new(Count(AtomicUsize::new(0)));
     let waker = Waker::from(Arc::clone(&count));
     let thread = std::thread::spawn(move || {
@@ -202,7 +202,7 @@ async fn read_up_to_the_end() -> AsyncTcpStream {
 }
 
 #[test]
-fn data_and_end_that_come_as_one_event_are_both_read_a14() {
+fn data_and_end_that_come_as_one_event_are_both_read() {
     go(async {
         let mut n_read_at_once = 0;
         for _ in 0..10 {
@@ -229,7 +229,7 @@ fn data_and_end_that_come_as_one_event_are_both_read_a14() {
 }
 
 #[test]
-fn a_single_would_block_of_a_descriptor_in_the_queue_is_not_believed_a14() {
+fn a_single_would_block_of_a_descriptor_in_the_queue_is_not_believed() {
     go(async {
         let (ours, mut peer) = UnixStream::pair().unwrap();
         ours.set_nonblocking(true).unwrap();

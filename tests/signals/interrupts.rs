@@ -65,7 +65,7 @@ fn under_fire(body: impl FnOnce() + Send + 'static) {
 }
 
 #[test]
-fn a7_fifty_reads_and_sleeps_are_in_time_under_a_thousand_signals_a_second() {
+fn fifty_reads_and_sleeps_are_in_time_under_a_thousand_signals_a_second() {
     let name = test_name!();
     alone(name, || {
         under_fire(|| {
@@ -92,7 +92,7 @@ fn a7_fifty_reads_and_sleeps_are_in_time_under_a_thousand_signals_a_second() {
 }
 
 #[test]
-fn a7_a_wait_is_not_restarted_by_signals() {
+fn a_wait_is_not_restarted_by_signals() {
     alone(test_name!(), || {
         under_fire(|| {
             let start = Instant::now();
@@ -158,19 +158,19 @@ mod injected {
     }
 
     unnoticed! {
-        a7_eintr_on_every_second_wait_is_not_noticed WAIT, "EINTR:when=2+2";
-        a8_enomem_on_every_second_wait_is_not_noticed WAIT, "ENOMEM:when=2+2";
-        a8_eagain_on_every_second_wait_is_not_noticed WAIT, "EAGAIN:when=2+2";
-        a14_eagain_on_every_third_read_is_not_noticed READ, "EAGAIN:when=3+3";
-        a14_eagain_on_every_third_write_is_not_noticed WRITE, "EAGAIN:when=3+3";
-        a14_eagain_on_every_third_accept_is_not_noticed ACCEPT, "EAGAIN:when=3+3";
-        e2_econnaborted_on_every_second_accept_is_not_noticed ACCEPT, "ECONNABORTED:when=2+2";
-        e2_eproto_on_every_second_accept_is_not_noticed ACCEPT, "EPROTO:when=2+2";
-        e2_enetdown_on_every_second_accept_is_not_noticed ACCEPT, "ENETDOWN:when=2+2";
-        e2_ehostunreach_on_every_second_accept_is_not_noticed ACCEPT, "EHOSTUNREACH:when=2+2";
-        e2_eintr_on_every_second_accept_is_not_noticed ACCEPT, "EINTR:when=2+2";
-        e8_eintr_on_every_third_read_is_not_noticed READ, "EINTR:when=3+3";
-        e8_eintr_on_every_third_write_is_not_noticed WRITE, "EINTR:when=3+3";
+        eintr_on_every_second_wait_is_not_noticed WAIT, "EINTR:when=2+2";
+        enomem_on_every_second_wait_is_not_noticed WAIT, "ENOMEM:when=2+2";
+        eagain_on_every_second_wait_is_not_noticed WAIT, "EAGAIN:when=2+2";
+        eagain_on_every_third_read_is_not_noticed READ, "EAGAIN:when=3+3";
+        eagain_on_every_third_write_is_not_noticed WRITE, "EAGAIN:when=3+3";
+        eagain_on_every_third_accept_is_not_noticed ACCEPT, "EAGAIN:when=3+3";
+        econnaborted_on_every_second_accept_is_not_noticed ACCEPT, "ECONNABORTED:when=2+2";
+        eproto_on_every_second_accept_is_not_noticed ACCEPT, "EPROTO:when=2+2";
+        enetdown_on_every_second_accept_is_not_noticed ACCEPT, "ENETDOWN:when=2+2";
+        ehostunreach_on_every_second_accept_is_not_noticed ACCEPT, "EHOSTUNREACH:when=2+2";
+        eintr_on_every_second_accept_is_not_noticed ACCEPT, "EINTR:when=2+2";
+        eintr_on_every_third_read_is_not_noticed READ, "EINTR:when=3+3";
+        eintr_on_every_third_write_is_not_noticed WRITE, "EINTR:when=3+3";
     }
 
     /// Has every accept fail by `errno`, as a sandbox or a network that is down does.
@@ -188,17 +188,17 @@ mod injected {
     }
 
     #[test]
-    fn e2_an_accept_that_is_never_permitted_is_an_error() {
+    fn an_accept_that_is_never_permitted_is_an_error() {
         accept_says_always(test_name!(), nix::Error::EPERM);
     }
 
     #[test]
-    fn e2_an_accept_whose_network_stays_down_is_an_error() {
+    fn an_accept_whose_network_stays_down_is_an_error() {
         accept_says_always(test_name!(), nix::Error::ENETDOWN);
     }
 
     #[test]
-    fn e4_eintr_on_every_second_connect_is_not_noticed() {
+    fn eintr_on_every_second_connect_is_not_noticed() {
         let name = test_name!();
         injecting(name, "connect", "EINTR:when=2+2", 30, || {
             go(async {
@@ -234,18 +234,18 @@ mod injected {
     }
 
     #[test]
-    fn b4_a_wake_that_is_interrupted_is_repeated() {
+    fn a_wake_that_is_interrupted_is_repeated() {
         injecting(test_name!(), "write", "EINTR:when=500", 30_000, ping_pong);
     }
 
     #[test]
-    fn b4_a_wake_through_a_pipe_that_says_it_is_full_is_not_lost() {
+    fn a_wake_through_a_pipe_that_says_it_is_full_is_not_lost() {
         let name = test_name!();
         injecting(name, "write", "EAGAIN:when=500", 30_000, ping_pong);
     }
 
     #[test]
-    fn b4_a_wake_that_fails_for_lack_of_space_is_not_lost() {
+    fn a_wake_that_fails_for_lack_of_space_is_not_lost() {
         let name = test_name!();
         injecting(name, "write", "ENOSPC:when=500", 30_000, ping_pong);
     }

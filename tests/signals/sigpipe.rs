@@ -40,7 +40,7 @@ async fn abandoned() -> AsyncTcpStream {
 }
 
 #[test]
-fn e7_j7_a_write_to_a_closed_peer_is_an_error_and_no_signal() {
+fn a_write_to_a_closed_peer_is_an_error_and_no_signal() {
     with_default_sigpipe(test_name!(), || {
         go(async {
             let mut stream = abandoned().await;
@@ -52,7 +52,7 @@ fn e7_j7_a_write_to_a_closed_peer_is_an_error_and_no_signal() {
 }
 
 #[test]
-fn e7_j7_a_vectored_write_to_a_closed_peer_is_an_error_and_no_signal() {
+fn a_vectored_write_to_a_closed_peer_is_an_error_and_no_signal() {
     let name = test_name!();
     with_default_sigpipe(name, || {
         go(async {
@@ -68,7 +68,7 @@ fn e7_j7_a_vectored_write_to_a_closed_peer_is_an_error_and_no_signal() {
 }
 
 #[test]
-fn e7_j7_a_write_after_shutdown_and_through_a_half_is_an_error_and_no_signal() {
+fn a_write_after_shutdown_and_through_a_half_is_an_error_and_no_signal() {
     let name = test_name!();
     with_default_sigpipe(name, || {
         go(async {
@@ -86,7 +86,7 @@ fn e7_j7_a_write_after_shutdown_and_through_a_half_is_an_error_and_no_signal() {
 }
 
 #[test]
-fn e7_j7_a_write_to_a_unix_socket_without_a_peer_is_an_error_and_no_signal() {
+fn a_write_to_a_unix_socket_without_a_peer_is_an_error_and_no_signal() {
     let name = test_name!();
     with_default_sigpipe(name, || {
         go(async {
@@ -103,7 +103,7 @@ fn e7_j7_a_write_to_a_unix_socket_without_a_peer_is_an_error_and_no_signal() {
 }
 
 #[test]
-fn e7_a_datagram_after_shutdown_is_an_error_and_no_signal() {
+fn a_datagram_after_shutdown_is_an_error_and_no_signal() {
     let name = test_name!();
     with_default_sigpipe(name, || {
         go(async {
@@ -127,7 +127,7 @@ fn e7_a_datagram_after_shutdown_is_an_error_and_no_signal() {
 }
 
 #[test]
-fn e7_std_sockets_that_were_taken_over_are_protected_as_well() {
+fn std_sockets_that_were_taken_over_are_protected_as_well() {
     with_default_sigpipe(test_name!(), || {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
@@ -140,7 +140,7 @@ fn e7_std_sockets_that_were_taken_over_are_protected_as_well() {
 }
 
 #[test]
-fn e7_j7_every_write_to_a_closed_unix_socket_is_an_error_and_no_signal() {
+fn every_write_to_a_closed_unix_socket_is_an_error_and_no_signal() {
     let name = test_name!();
     with_default_sigpipe(name, || {
         go(async {

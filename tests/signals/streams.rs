@@ -69,7 +69,7 @@ fn ended_by(name: &str) -> Option<i32> {
 /// The system pushes a frame for each on the same stack, several KiB each, unless one handler keeps
 /// the others out. The alternate stacks of std have 8 KiB.
 #[test]
-fn g9_many_signals_at_once_fit_on_the_alternate_stack() {
+fn many_signals_at_once_fit_on_the_alternate_stack() {
     alone(test_name!(), || {
         let _dog = watchdog();
         let kinds = [
@@ -103,7 +103,7 @@ fn g9_many_signals_at_once_fit_on_the_alternate_stack() {
 }
 
 #[test]
-fn g9_a_thousand_raises_of_two_kinds_reach_three_loops_on_three_threads() {
+fn a_thousand_raises_of_two_kinds_reach_three_loops_on_three_threads() {
     alone(test_name!(), || {
         let _dog = watchdog();
         let (heard, hears) = channel();
@@ -152,7 +152,7 @@ fn g9_a_thousand_raises_of_two_kinds_reach_three_loops_on_three_threads() {
 }
 
 #[test]
-fn g9_b3_a_flood_of_one_kind_pushes_no_other_out_and_does_not_block() {
+fn a_flood_of_one_signal_displaces_no_other_and_does_not_block() {
     alone(test_name!(), || {
         go(async {
             let mut signals = Signals::new([Signal::USR1, Signal::USR2]).unwrap();
@@ -175,7 +175,7 @@ fn g9_b3_a_flood_of_one_kind_pushes_no_other_out_and_does_not_block() {
 }
 
 #[test]
-fn g9_a_stream_that_is_flooded_by_one_kind_gives_the_other_its_turn() {
+fn a_stream_that_is_flooded_by_one_signal_also_yields_the_other() {
     alone(test_name!(), || {
         go(async {
             let mut signals = Signals::new([Signal::HUP, Signal::TERM]).unwrap();
@@ -192,7 +192,7 @@ fn g9_a_stream_that_is_flooded_by_one_kind_gives_the_other_its_turn() {
 }
 
 #[test]
-fn g9_the_default_comes_back_with_the_last_listener_and_not_before() {
+fn the_default_comes_back_with_the_last_listener_and_not_before() {
     let name = test_name!();
     if is_alone(name) {
         go(async {
@@ -212,7 +212,7 @@ fn g9_the_default_comes_back_with_the_last_listener_and_not_before() {
 }
 
 #[test]
-fn g9_the_second_ctrl_c_ends_the_program() {
+fn the_second_ctrl_c_ends_the_program() {
     let name = test_name!();
     if is_alone(name) {
         // A shell has its background jobs ignore it.
@@ -231,7 +231,7 @@ fn g9_the_second_ctrl_c_ends_the_program() {
 }
 
 #[test]
-fn g9_a_handler_that_was_there_before_is_called_and_comes_back() {
+fn a_handler_that_was_there_before_is_called_and_comes_back() {
     alone(test_name!(), || {
         let theirs = Action::Foreign;
         set(sys::Signal::SIGUSR1, theirs);
@@ -250,7 +250,7 @@ fn g9_a_handler_that_was_there_before_is_called_and_comes_back() {
 }
 
 #[test]
-fn g9_a_handler_that_was_put_over_ours_stays_and_new_listeners_hear_all_the_same() {
+fn a_handler_installed_over_ours_stays_and_new_listeners_still_hear() {
     let name = test_name!();
     alone(name, || {
         let early = Signals::new([Signal::USR1]).unwrap();
@@ -275,7 +275,7 @@ fn g9_a_handler_that_was_put_over_ours_stays_and_new_listeners_hear_all_the_same
 }
 
 #[test]
-fn g9_what_cannot_be_listened_to_is_refused_and_nothing_is_changed() {
+fn what_cannot_be_listened_to_is_refused_and_nothing_is_changed() {
     alone(test_name!(), || {
         let forbidden = [
             libc::SIGKILL,
@@ -302,7 +302,7 @@ fn g9_what_cannot_be_listened_to_is_refused_and_nothing_is_changed() {
 }
 
 #[test]
-fn g9_signals_between_two_runs_are_heard_in_the_second() {
+fn signals_between_two_runs_are_heard_in_the_second() {
     alone(test_name!(), || {
         let mut signals = go(async { Signals::new([Signal::USR1]).unwrap() });
         raise(sys::Signal::SIGUSR1).unwrap();
@@ -312,7 +312,7 @@ fn g9_signals_between_two_runs_are_heard_in_the_second() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn g9_real_time_signals_are_heard_too() {
+fn real_time_signals_are_heard_too() {
     alone(test_name!(), || {
         let number = libc::SIGRTMIN() + 3;
         let mut signals = Signals::new([number]).unwrap();
@@ -325,7 +325,7 @@ fn g9_real_time_signals_are_heard_too() {
 }
 
 #[test]
-fn b9_ten_thousand_signals_into_a_busy_loop_deadlock_nothing() {
+fn ten_thousand_signals_into_a_busy_loop_deadlock_nothing() {
     alone(test_name!(), || {
         // As a number, for with musl and on Cygwin it is a pointer, which stays in its thread.
         let busy = pthread_self() as usize;
@@ -365,7 +365,7 @@ fn b9_ten_thousand_signals_into_a_busy_loop_deadlock_nothing() {
 }
 
 #[test]
-fn a6_d6_listeners_come_and_go_under_fire_and_ring_no_strangers_pipe() {
+fn signal_listeners_that_come_and_go_under_fire_write_to_no_other_pipe() {
     alone(test_name!(), || {
         let _dog = watchdog();
         // Not dropped: the last signals may be on their way when the test has ended.
@@ -394,7 +394,7 @@ fn a6_d6_listeners_come_and_go_under_fire_and_ring_no_strangers_pipe() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn d6_a_listener_takes_its_descriptors_along() {
+fn dropping_a_signal_listener_closes_its_descriptors() {
     alone(test_name!(), || {
         let n_open = || std::fs::read_dir("/proc/self/fd").unwrap().count();
         let one_round = || {
@@ -413,7 +413,7 @@ fn d6_a_listener_takes_its_descriptors_along() {
 }
 
 #[test]
-fn g11_d3_after_a_fork_each_side_hears_what_it_was_sent_and_no_more() {
+fn after_a_fork_each_side_hears_what_it_was_sent_and_no_more() {
     alone(test_name!(), || {
         let _dog = watchdog();
         let mut signals = Signals::new([Signal::USR1, Signal::USR2]).unwrap();

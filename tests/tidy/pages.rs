@@ -18,8 +18,8 @@ fn table(path: &str, heading: &str) -> Vec<Vec<String>> {
 #[test]
 fn each_promise_of_the_readme_has_defects_that_its_tests_notice() {
     let promises = table("README.md", "## What is promised, and where it is tested");
-    let heading = "## The promises of the README, and defects that their tests notice";
-    let defects = table("tests/ids.md", heading);
+    let heading = "## The README";
+    let defects = table("tests/PROMISES.md", heading);
     let first = |rows: &[Vec<String>]| rows.iter().map(|row| row[0].clone()).collect::<Vec<_>>();
     assert!(promises.len() > 10);
     assert_eq!(first(&promises), first(&defects));
@@ -90,7 +90,7 @@ fn every_test_that_the_security_promises_name_is_there() {
 #[test]
 fn each_documented_delay_and_size_names_tests_of_both_sides() {
     let heading = "## Documented delays and sizes, and the tests of both sides";
-    let claims = table("tests/ids.md", heading);
+    let claims = table("tests/PROMISES.md", heading);
     assert!(claims.len() > 15);
     let named = claims.iter().flat_map(|row| &row[1..3]);
     none(absent_tests(named.map(|name| name.trim_matches('`'))));

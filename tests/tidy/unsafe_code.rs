@@ -22,7 +22,7 @@ const READ_BUF: &str = "src/sys/read_buf.rs";
 const MAX_UNSAFE_IN_READ_BUF: usize = 4;
 
 #[test]
-fn j9_the_crate_has_no_more_unsafe_code_than_its_limit() {
+fn the_crate_has_no_more_unsafe_code_than_its_limit() {
     let (mut places, mut in_stand_in, mut in_read_buf) = (Vec::new(), Vec::new(), Vec::new());
     for file in files("src", ".rs") {
         // That each says why it is sound is checked by clippy.

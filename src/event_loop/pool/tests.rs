@@ -33,7 +33,7 @@ fn stuck(begun: &Sender<()>) -> (Job, Sender<()>) {
 }
 
 #[test]
-fn sn6_idle_threads_end_and_the_next_job_starts_another() {
+fn idle_threads_end_and_the_next_job_starts_another() {
     let (_pool, shared) = pool(4, Duration::from_millis(1));
     for round in 1..=3 {
         let (done, wait) = channel();
@@ -46,7 +46,7 @@ fn sn6_idle_threads_end_and_the_next_job_starts_another() {
 }
 
 #[test]
-fn h5_h6_names_use_half_of_the_threads_and_given_up_ones_start_no_more() {
+fn names_use_half_of_the_threads_and_given_up_ones_start_no_more() {
     let (_pool, shared) = pool(4, IDLE_TIME);
     let (begun, begins) = channel();
     let mut releases = Vec::new();
@@ -108,7 +108,7 @@ fn a_single_thread_is_shared_by_work_and_names() {
 }
 
 #[test]
-fn accepted_names_run_even_if_the_limit_is_lowered_to_zero_h5() {
+fn accepted_names_run_even_if_the_limit_is_lowered_to_zero() {
     let (mut pool, shared) = pool(2, IDLE_TIME);
     let (begun, begins) = channel();
     let (first, release) = stuck(&begun);
@@ -124,7 +124,7 @@ fn accepted_names_run_even_if_the_limit_is_lowered_to_zero_h5() {
 
 /// Two threads submit jobs while the threads of the pool end all the time.
 #[test]
-fn h4_of_jobs_that_meet_ending_threads_none_is_lost() {
+fn no_job_that_meets_an_ending_thread_is_lost() {
     let (_pool, shared) = pool(4, Duration::from_micros(20));
     std::thread::scope(|scope| {
         for _ in 0..2 {
@@ -153,7 +153,7 @@ fn h4_of_jobs_that_meet_ending_threads_none_is_lost() {
 }
 
 #[test]
-fn sn6_threads_end_with_the_pool_after_the_jobs_that_were_taken_in() {
+fn threads_end_with_the_pool_after_the_jobs_that_were_taken_in() {
     let (pool, shared) = pool(1, IDLE_TIME);
     let (begun, begins) = channel();
     let (job, release) = stuck(&begun);

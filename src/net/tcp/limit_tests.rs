@@ -48,7 +48,7 @@ async fn echo(listener: &AsyncTcpListener) -> io::Result<()> {
 }
 
 #[test]
-fn a1_beyond_the_limit_of_select_is_a_typed_error_and_the_others_go_on() {
+fn beyond_the_limit_of_select_is_a_typed_error_and_the_others_go_on() {
     with(|l| l.reactor.set_limit(Some(LIMIT)));
     crate::block_on(async {
         let listener = AsyncTcpListener::bind("127.0.0.1:0").unwrap();

@@ -307,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn a_push_rings_once_a_sleep_and_again_after_a_failure_b4() {
+    fn a_push_writes_to_the_pipe_once_per_sleep_and_again_after_a_failure() {
         let (mailbox, n_unparks) = mailbox();
         let notes = Arc::new(Mutex::new(Vec::new()));
         let send = |n| mailbox.send(Note(n, Arc::clone(&notes)));
