@@ -12,6 +12,7 @@ mod blocking;
 mod blocking_fds;
 mod connect;
 mod copy_errors;
+mod counts;
 mod deadlock;
 mod delays;
 mod determinism;
