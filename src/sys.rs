@@ -69,12 +69,36 @@
 pub(crate) mod queue;
 
 /// One descriptor that stands for many, for the loop of another program.
+///
+/// A kqueue needs the code of `queue` as well, so that Linux has one only with its stand-in.
 #[cfg_attr(
-    any(target_os = "linux", target_os = "android"),
+    any(
+        all(target_os = "linux", not(fahrenheit_kqueue)),
+        target_os = "android",
+    ),
     path = "sys/host_epoll.rs"
 )]
 #[cfg_attr(
-    not(any(target_os = "linux", target_os = "android")),
+    any(
+        all(target_os = "linux", fahrenheit_kqueue),
+        target_vendor = "apple",
+        target_os = "freebsd",
+        target_os = "dragonfly",
+        target_os = "netbsd",
+        target_os = "openbsd",
+    ),
+    path = "sys/host_kqueue.rs"
+)]
+#[cfg_attr(
+    not(any(
+        target_os = "linux",
+        target_os = "android",
+        target_vendor = "apple",
+        target_os = "freebsd",
+        target_os = "dragonfly",
+        target_os = "netbsd",
+        target_os = "openbsd",
+    )),
     path = "sys/no_host_queue.rs"
 )]
 pub(crate) mod host_queue;

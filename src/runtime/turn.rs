@@ -243,9 +243,11 @@ impl AsRawFd for InterestFd {
 ///
 /// # Errors
 /// - Of kind [`Unsupported`](io::ErrorKind::Unsupported) where the lists have to be used: on
-///   systems other than Linux and Android, and with [`Poller::Select`](crate::Poller::Select) or
-///   `FAHRENHEIT_POLLER=select`.
-/// - EMFILE or ENFILE if no descriptors are left for it: it takes two.
+///   systems without epoll and kqueue, and with [`Poller::Select`](crate::Poller::Select) or
+///   `FAHRENHEIT_POLLER=select`. With kqueue also while a task waits for an
+///   [exceptional condition](crate::AsyncFd::exceptional), and on macOS for a pipe or a terminal,
+///   which it cannot watch.
+/// - EMFILE or ENFILE if no descriptors are left for it: it takes two, three with kqueue.
 /// - ENOMEM or ENOSPC if the kernel cannot watch any more.
 ///
 /// # Examples

@@ -36,9 +36,11 @@ impl HostQueue {
 
     /// Watches `fd` level-triggered, or changes how it is watched.
     ///
+    /// `is_own` makes no difference to an epoll.
+    ///
     /// The error is EPERM for a regular file, which is always ready, and EBADF for a descriptor
     /// that is closed.
-    pub(crate) fn watch(&self, fd: RawFd, ways: Ways) -> nix::Result<()> {
+    pub(crate) fn watch(&self, fd: RawFd, ways: Ways, _is_own: bool) -> nix::Result<()> {
         let all = [
             EpollFlags::EPOLLIN,
             EpollFlags::EPOLLOUT,
@@ -70,6 +72,11 @@ impl HostQueue {
         let after = TimeSpec::from(after.max(Duration::from_nanos(1)));
         let flags = TimerSetTimeFlags::empty();
         self.timer.set(Expiration::OneShot(after), flags)
+    }
+
+    /// For queues that stay readable until the kernel looks again. An epoll looks by itself.
+    pub(crate) fn settle(&self) -> bool {
+        false
     }
 
     /// Returns whether both descriptors are still ours: other code may have closed them, and others

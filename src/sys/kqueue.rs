@@ -160,7 +160,7 @@ pub(super) fn create() -> nix::Result<Kqueue> {
 /// The BSDs watch these, too, but say nothing of one that has been read to its end, where a read
 /// does not wait either. `select` says of each that it is ready, as epoll says that it cannot be
 /// watched.
-fn is_on_disk(fd: RawFd) -> bool {
+pub(super) fn is_on_disk(fd: RawFd) -> bool {
     let kind = fstat(lend(&fd, fd)).map(|found| found.st_mode & SFlag::S_IFMT.bits());
     let on_disk = [SFlag::S_IFREG, SFlag::S_IFDIR, SFlag::S_IFBLK].map(|kind| kind.bits());
     kind.is_ok_and(|kind| on_disk.contains(&kind))

@@ -6,7 +6,7 @@
 //! one that watches these two and whose descriptor `select` takes. So where a BSD makes one system
 //! call, a wait is one `epoll_pwait2`, one `epoll_wait` for each filter that has events, and one
 //! `fstat` for each event; and a queue takes three descriptors. Processes are watched by pidfds, in
-//! one epoll more.
+//! one epoll more, and a timer is a timerfd.
 //!
 //! It keeps to what the BSDs promise and epoll does not:
 //! - The two filters of a descriptor are registered, reported and deleted separately.
@@ -17,26 +17,32 @@
 //! - `fork` does not hand a queue down: its descriptor is closed in the child.
 //! - EV_EOF says that the other side has gone or has shut its direction down.
 //!
-//! Two differences remain. A number that is closed and then given to the same open file again
-//! counts as never closed, because nothing here learns of a `close`. And every file on a disk
+//! Three differences remain. A queue is readable only while something is ready; a BSD's stays
+//! readable until it is asked again. A number that is closed and then given to the same open file
+//! again counts as never closed, because nothing here learns of a `close`. And every file on a disk
 //! counts as read to its end, so that it is watched and never reported.
 
 mod in_children;
 mod kevent;
+mod locked;
 mod processes;
+#[cfg(test)]
+mod tests;
+mod timer;
 
 pub(crate) use kevent::{EvFlags, EventFilter, FilterFlag, KEvent};
 
 use super::Errno;
 use super::create::above_stdio;
 use in_children::Place;
+use locked::Locked;
 use nix::libc::{self, c_int};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::stat::fstat;
 use processes::Processes;
-use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use timer::Timer;
 
 impl EventFilter {
     /// Has `outer` report this filter whenever its `epoll` has events.
@@ -188,10 +194,11 @@ impl Filter {
 #[derive(Debug)]
 pub(crate) struct Kqueue {
     outer: Epoll,
-    filters: RefCell<[Filter; 2]>,
+    filters: Locked<[Filter; 2]>,
     processes: Processes,
+    timer: Timer,
     /// None once the outer number was found to be no longer the queue's.
-    place: Cell<Option<&'static Place>>,
+    place: Locked<Option<&'static Place>>,
 }
 
 impl Kqueue {
@@ -208,25 +215,26 @@ impl Kqueue {
         let place = Place::take(outer.0.as_raw_fd()).ok_or(Errno::EMFILE)?;
         let queue = Kqueue {
             outer,
-            filters: RefCell::new(filters),
+            filters: Locked::new(filters),
             processes: Processes::default(),
-            place: Cell::new(Some(place)),
+            timer: Timer::default(),
+            place: Locked::new(Some(place)),
         };
         queue.note_inner();
         Ok(queue)
     }
 
     fn note_inner(&self) {
-        if let Some(place) = self.place.get() {
-            let [reads, writes] = &*self.filters.borrow();
+        if let Some(place) = *self.place.lock() {
+            let [reads, writes] = &*self.filters.lock();
             let [reads, writes] = [reads, writes].map(|filter| filter.epoll.0.as_raw_fd());
-            place.note_inner([reads, writes, self.processes.fd()]);
+            place.note_inner([reads, writes, self.processes.fd(), self.timer.fd()]);
         }
     }
 
     /// Lets go of the place in the table, after which a child closes nothing of this queue.
     fn leave_table(&self) {
-        if let Some(place) = self.place.take() {
+        if let Some(place) = self.place.lock().take() {
             place.give_back();
         }
     }
@@ -243,27 +251,20 @@ impl Kqueue {
             return Err(Errno::EBADF);
         }
         for change in changes {
-            if change.kind() == EventFilter::EVFILT_PROC {
-                self.processes.change(change, &self.outer)?;
-                self.note_inner();
-                continue;
-            }
-            let fd = RawFd::try_from(change.ident()).map_err(|_| Errno::EBADF)?;
-            let filter = &mut self.filters.borrow_mut()[change.kind() as usize];
-            if change.flags().intersects(EvFlags::EV_DELETE) {
-                filter.delete(fd)?;
-            } else if change.flags().intersects(EvFlags::EV_ENABLE) {
-                filter.enable(fd, &self.outer)?;
-            } else {
-                filter.add(fd, change.flags(), change.udata())?;
-            }
+            let outcome = match change.kind() {
+                EventFilter::EVFILT_PROC => self.processes.change(change, &self.outer),
+                EventFilter::EVFILT_TIMER => self.timer.change(change, &self.outer),
+                _ => self.change(change),
+            };
+            self.note_inner();
+            outcome?;
         }
         if events.is_empty() {
             return Ok(0);
         }
         let ready = self.wait(limit)?;
         let (mut n_events, mut any_ended) = (0, false);
-        for filter in &mut *self.filters.borrow_mut() {
+        for filter in &mut *self.filters.lock() {
             if !ready[filter.kind as usize] {
                 continue;
             }
@@ -289,15 +290,29 @@ impl Kqueue {
         if ready[EventFilter::EVFILT_PROC as usize] {
             n_events += self.processes.take_events(&mut events[n_events..])?;
         }
+        if ready[EventFilter::EVFILT_TIMER as usize] {
+            n_events += self.timer.take_events(&mut events[n_events..])?;
+        }
         Ok(n_events)
     }
 
-    /// Waits until a filter has events, and returns which of the three do. Not by `epoll_wait`,
+    /// Applies a change to one of the two filters of descriptors.
+    fn change(&self, change: &KEvent) -> nix::Result<()> {
+        let fd = RawFd::try_from(change.ident()).map_err(|_| Errno::EBADF)?;
+        let filter = &mut self.filters.lock()[change.kind() as usize];
+        match change.flags() {
+            flags if flags.intersects(EvFlags::EV_DELETE) => filter.delete(fd),
+            flags if flags.intersects(EvFlags::EV_ENABLE) => filter.enable(fd, &self.outer),
+            flags => filter.add(fd, flags, change.udata()),
+        }
+    }
+
+    /// Waits until a filter has events, and returns which of the four do. Not by `epoll_wait`,
     /// which would round to milliseconds.
-    fn wait(&self, limit: Option<libc::timespec>) -> nix::Result<[bool; 3]> {
-        let mut ready = [EpollEvent::empty(); 3];
+    fn wait(&self, limit: Option<libc::timespec>) -> nix::Result<[bool; 4]> {
+        let mut ready = [EpollEvent::empty(); 4];
         let limit = limit.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
-        // SAFETY: the kernel writes at most three events, for which `ready` has room in the layout
+        // SAFETY: the kernel writes at most four events, for which `ready` has room in the layout
         // of `struct epoll_event`; `limit` is null or points to a timespec of 64-bit fields, as the
         // test build is for 64-bit Linux; the signal mask is null, so its size is not looked at.
         let outcome = unsafe {
@@ -321,7 +336,7 @@ impl Kqueue {
             outcome => outcome?,
         };
         let reported = &ready[..n_ready as usize];
-        Ok([0, 1, 2].map(|kind| reported.iter().any(|event| event.data() == kind)))
+        Ok([0, 1, 2, 3].map(|kind| reported.iter().any(|event| event.data() == kind)))
     }
 }
 
@@ -359,92 +374,4 @@ fn borrow<'a>(fd: RawFd) -> BorrowedFd<'a> {
 fn file_of(fd: RawFd) -> nix::Result<(u64, u64)> {
     let found = fstat(borrow(fd))?;
     Ok((found.st_dev, found.st_ino))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::EventFilter::{EVFILT_READ, EVFILT_WRITE};
-    use super::*;
-    use std::io::{Read, Write};
-    use std::os::unix::net::UnixStream;
-
-    const ZERO: libc::timespec = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-
-    fn change(queue: &Kqueue, fd: RawFd, filter: EventFilter, flags: EvFlags) -> nix::Result<()> {
-        let change = KEvent::new(fd as usize, filter, flags, FilterFlag, 0, 7);
-        queue.kevent(&[change], &mut [], None).map(drop)
-    }
-
-    /// What the queue has to say now: filter and whether EV_EOF is set.
-    fn pending(queue: &Kqueue) -> Vec<(EventFilter, bool)> {
-        let mut events = [KEvent::new(0, EVFILT_READ, EvFlags::empty(), FilterFlag, 0, 0); 8];
-        let n = queue.kevent(&[], &mut events, Some(ZERO)).unwrap();
-        let seen = events[..n]
-            .iter()
-            .inspect(|event| assert_eq!(event.udata(), 7));
-        seen.map(|event| (event.kind(), event.flags().intersects(EvFlags::EV_EOF)))
-            .collect()
-    }
-
-    #[test]
-    fn the_filters_of_a_descriptor_are_separate() {
-        let queue = Kqueue::new().unwrap();
-        let (ours, mut theirs) = UnixStream::pair().unwrap();
-        let fd = ours.as_raw_fd();
-        change(&queue, fd, EVFILT_READ, EvFlags::EV_ADD).unwrap();
-        let delete = |filter| change(&queue, fd, filter, EvFlags::EV_DELETE);
-        assert_eq!(delete(EVFILT_WRITE), Err(Errno::ENOENT));
-        assert_eq!(pending(&queue), []);
-        theirs.write_all(b"x").unwrap();
-        assert_eq!(pending(&queue), [(EVFILT_READ, false)]);
-        let edge = EvFlags::EV_ADD | EvFlags::EV_CLEAR;
-        change(&queue, fd, EVFILT_WRITE, edge).unwrap();
-        assert_eq!(
-            pending(&queue),
-            [(EVFILT_READ, false), (EVFILT_WRITE, false)]
-        );
-        assert_eq!(delete(EVFILT_READ), Ok(()));
-        assert_eq!(delete(EVFILT_READ), Err(Errno::ENOENT));
-        assert_eq!(pending(&queue), [], "the edge has been reported");
-    }
-
-    #[test]
-    fn the_end_of_a_stream_is_said_by_the_filter_concerned() {
-        let queue = Kqueue::new().unwrap();
-        let (mut ours, theirs) = UnixStream::pair().unwrap();
-        let edge = EvFlags::EV_ADD | EvFlags::EV_CLEAR;
-        change(&queue, ours.as_raw_fd(), EVFILT_READ, edge).unwrap();
-        change(&queue, ours.as_raw_fd(), EVFILT_WRITE, EvFlags::EV_ADD).unwrap();
-        theirs.shutdown(std::net::Shutdown::Write).unwrap();
-        assert_eq!(
-            pending(&queue),
-            [(EVFILT_READ, true), (EVFILT_WRITE, false)]
-        );
-        assert_eq!(ours.read(&mut [0]).unwrap(), 0);
-        drop(theirs);
-        assert_eq!(pending(&queue), [(EVFILT_READ, true), (EVFILT_WRITE, true)]);
-    }
-
-    #[test]
-    fn a_knote_ends_with_its_descriptor_even_if_the_file_lives_on() {
-        let queue = Kqueue::new().unwrap();
-        let (ours, mut theirs) = UnixStream::pair().unwrap();
-        let _lives_on = ours.try_clone().unwrap();
-        let (other, mut peer) = UnixStream::pair().unwrap();
-        let fd = ours.as_raw_fd();
-        change(&queue, fd, EVFILT_READ, EvFlags::EV_ADD).unwrap();
-        theirs.write_all(b"x").unwrap();
-        drop(ours);
-        assert_eq!(pending(&queue), [], "no event of a closed descriptor");
-        let delete = change(&queue, fd, EVFILT_READ, EvFlags::EV_DELETE);
-        assert!(matches!(delete, Err(Errno::EBADF | Errno::ENOENT)));
-        // The file that lives on is not reported for ever: the outer epoll has nothing to say.
-        assert_eq!(queue.wait(Some(ZERO)), Ok([false; 3]));
-        change(&queue, other.as_raw_fd(), EVFILT_READ, EvFlags::EV_ADD).unwrap();
-        peer.write_all(b"x").unwrap();
-        assert_eq!(pending(&queue), [(EVFILT_READ, false)]);
-    }
 }

@@ -20,7 +20,7 @@ impl HostQueue {
         match *self {}
     }
 
-    pub(crate) fn watch(&self, _fd: RawFd, _ways: Ways) -> nix::Result<()> {
+    pub(crate) fn watch(&self, _fd: RawFd, _ways: Ways, _is_own: bool) -> nix::Result<()> {
         match *self {}
     }
 
@@ -29,6 +29,10 @@ impl HostQueue {
     }
 
     pub(crate) fn set_timer(&self, _after: Option<Duration>) -> nix::Result<()> {
+        match *self {}
+    }
+
+    pub(crate) fn settle(&self) -> bool {
         match *self {}
     }
 

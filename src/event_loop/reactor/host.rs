@@ -62,7 +62,7 @@ impl Host {
         let mut is_complete = true;
         for (fd, member) in wanted {
             if known.get(&fd) != Some(&member) {
-                match self.queue.watch(fd, member.1) {
+                match self.queue.watch(fd, member.1, member.0 == 0) {
                     Ok(()) => {}
                     // A regular file is always ready. A descriptor that other code has closed is
                     // found by the next turn.
@@ -98,7 +98,8 @@ impl Reactor {
     /// Returns the descriptor for a host, and its generation, after telling it what to wait for:
     /// the members, and `deadline`. With `turn_now` it is readable at once.
     ///
-    /// The error is ENOSYS where there is no such thing, or where the program does not want it.
+    /// The error is ENOSYS where there is no such thing, where it cannot tell what a task waits
+    /// for, or where the program does not want it.
     pub(crate) fn update_host(
         &mut self,
         pipe: Option<RawFd>,
@@ -125,6 +126,9 @@ impl Reactor {
             false => self.host_members(pipe),
         };
         let outcome = host.set_members(wanted).and_then(|is_complete| {
+            if host.queue.settle() {
+                host.alarm = Alarm::Off;
+            }
             let deadline = deadline.filter(|deadline| !deadline.is_never());
             host.set_alarm(match deadline {
                 _ if turn_now || is_child || !is_complete => Alarm::Now,
@@ -132,9 +136,12 @@ impl Reactor {
                 None => Alarm::Off,
             })
         });
+        // If it fails, what is watched is no longer known, and the host goes on by the lists.
+        // Should it ask again, it gets another one.
+        outcome?;
         let queue = Arc::clone(&host.queue);
         self.host = Some(host);
-        outcome.map(|()| (queue, self.n_hosts))
+        Ok((queue, self.n_hosts))
     }
 
     /// Returns what a host has to wait for, by descriptor.

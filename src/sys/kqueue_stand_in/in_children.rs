@@ -10,13 +10,13 @@ use std::sync::atomic::{AtomicI32, Ordering};
 #[derive(Debug)]
 pub(super) struct Place {
     outer: AtomicI32,
-    inner: [AtomicI32; 3],
+    inner: [AtomicI32; 4],
 }
 
 static PLACES: [Place; 512] = [const {
     Place {
         outer: AtomicI32::new(-1),
-        inner: [const { AtomicI32::new(-1) }; 3],
+        inner: [const { AtomicI32::new(-1) }; 4],
     }
 }; 512];
 
@@ -33,7 +33,7 @@ impl Place {
         PLACES.iter().find(take)
     }
 
-    pub(super) fn note_inner(&self, fds: [RawFd; 3]) {
+    pub(super) fn note_inner(&self, fds: [RawFd; 4]) {
         for (noted, fd) in self.inner.iter().zip(fds) {
             noted.store(fd, Ordering::SeqCst);
         }

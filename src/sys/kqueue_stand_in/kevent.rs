@@ -37,6 +37,7 @@ pub(crate) enum EventFilter {
     EVFILT_READ,
     EVFILT_WRITE,
     EVFILT_PROC,
+    EVFILT_TIMER,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -57,6 +58,7 @@ pub(crate) struct KEvent {
     ident: usize,
     filter: EventFilter,
     flags: EvFlags,
+    data: isize,
     udata: isize,
 }
 
@@ -66,13 +68,14 @@ impl KEvent {
         filter: EventFilter,
         flags: EvFlags,
         _fflags: FilterFlag,
-        _data: isize,
+        data: isize,
         udata: isize,
     ) -> KEvent {
         KEvent {
             ident,
             filter,
             flags,
+            data,
             udata,
         }
     }
@@ -81,7 +84,12 @@ impl KEvent {
         self.ident
     }
 
-    /// The filter, which is always one of the three here.
+    /// For EVFILT_TIMER, the time to wait in milliseconds.
+    pub(super) fn data(&self) -> isize {
+        self.data
+    }
+
+    /// The filter, which is always one of the four here.
     pub(super) fn kind(&self) -> EventFilter {
         self.filter
     }

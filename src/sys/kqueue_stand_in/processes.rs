@@ -3,18 +3,19 @@
 use super::super::{Errno, pidfd};
 use super::inner_epoll;
 use super::kevent::{EvFlags, EventFilter, FilterFlag, KEvent};
+use super::locked::Locked;
 use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags, EpollTimeout};
-use std::cell::{OnceCell, RefCell};
 use std::collections::BTreeMap;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::sync::OnceLock;
 
 /// All processes whose exit a queue reports, and the epoll that watches them.
 #[derive(Debug, Default)]
 pub(super) struct Processes {
     /// Made when it is first needed, as most queues watch no process.
-    epoll: OnceCell<Epoll>,
+    epoll: OnceLock<Epoll>,
     /// By process number: the pidfd, and the `udata` to report.
-    watched: RefCell<BTreeMap<usize, (OwnedFd, isize)>>,
+    watched: Locked<BTreeMap<usize, (OwnedFd, isize)>>,
 }
 
 impl Processes {
@@ -36,7 +37,7 @@ impl Processes {
     /// EV_ADD, always with EV_ONESHOT, or EV_DELETE.
     pub(super) fn change(&self, change: &KEvent, outer: &Epoll) -> nix::Result<()> {
         let epoll = self.epoll(outer)?;
-        let mut watched = self.watched.borrow_mut();
+        let mut watched = self.watched.lock();
         let pid = change.ident();
         if change.flags().intersects(EvFlags::EV_DELETE) {
             let (pidfd, _) = watched.remove(&pid).ok_or(Errno::ENOENT)?;
@@ -59,7 +60,7 @@ impl Processes {
         let n_found = epoll.wait(&mut found, EpollTimeout::ZERO)?;
         for (event, place) in found[..n_found].iter().zip(room) {
             let pid = event.data() as usize;
-            let watched = self.watched.borrow_mut().remove(&pid);
+            let watched = self.watched.lock().remove(&pid);
             let (pidfd, udata) = watched.expect("the epoll watches what is in the table");
             epoll.delete(&pidfd)?;
             let (filter, flags) = (EventFilter::EVFILT_PROC, EvFlags::EV_EOF);
