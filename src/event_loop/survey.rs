@@ -75,7 +75,7 @@ pub(crate) fn dump_first(first: First, max: usize) -> (Dump, usize) {
         // The greatest keys come first.
         let key = |task: &Task| match first {
             First::Polls => u128::from(task.n_polls()),
-            First::Busy => tracking::times(task.id()).map_or(0, |times| times.busy.as_nanos()),
+            First::Busy => tracking::times(task.id()).map_or(0, |times| times.busy().as_nanos()),
             First::Oldest => u128::MAX - u128::from(task.id()),
         };
         tasks.select_nth_unstable_by_key(max - 1, |task| Reverse(key(task)));
@@ -233,8 +233,8 @@ fn dump_task(
     let times = tracking::times(task.id()).map(|times| TaskTimes {
         age: now.saturating_duration_since(times.first_seen),
         since_last_poll: times.last_poll.map(|t| now.saturating_duration_since(t)),
-        longest_poll: times.longest_poll,
-        busy: times.busy,
+        longest_poll: times.longest_poll(),
+        busy: times.busy(),
     });
     TaskDump {
         id: Id(task.id()),

@@ -7,7 +7,8 @@
 
 use super::clock::Moment;
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::time::{Duration, Instant};
 
 /// The upper bounds of the buckets of [`Tracked::lateness`].
@@ -25,6 +26,9 @@ const BOUNDS: [Duration; 11] = [
     Duration::from_secs(1),
 ];
 
+/// A table of this many tasks is not made smaller.
+const MIN_CAPACITY: usize = 64;
+
 thread_local! {
     static IS_ON: Cell<bool> = const { Cell::new(false) };
     /// When the last poll or wait has ended.
@@ -40,17 +44,56 @@ pub(super) struct Times {
     pub(super) first_seen: Instant,
     /// When its last poll has ended.
     pub(super) last_poll: Option<Instant>,
-    pub(super) longest_poll: Duration,
+    longest_poll: Nanos,
     /// The sum of all its polls.
-    pub(super) busy: Duration,
+    busy: Nanos,
+}
+
+impl Times {
+    pub(super) fn longest_poll(&self) -> Duration {
+        Duration::from_nanos(self.longest_poll)
+    }
+
+    pub(super) fn busy(&self) -> Duration {
+        Duration::from_nanos(self.busy)
+    }
+}
+
+/// A span in nanoseconds, up to 584 years. Each poll adds to several sums, and the addition of a
+/// `Duration`, which checks for carry and overflow, takes ten instructions more.
+type Nanos = u64;
+
+fn nanos(span: Duration) -> Nanos {
+    // The seconds of a span between two looks at the clock do not overflow.
+    span.as_secs() * 1_000_000_000 + Nanos::from(span.subsec_nanos())
+}
+
+/// Spreads the ids of tasks, which are counted up and chosen by no peer.
+#[derive(Default)]
+struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.write_u64((*byte).into()));
+    }
+
+    fn write_u64(&mut self, id: u64) {
+        // The golden ratio: the upper bits differ for ids in sequence.
+        self.0 = (self.0 ^ id).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
 }
 
 struct Tracker {
-    /// By the ids of the tasks that have not ended.
-    tasks: BTreeMap<u64, Times>,
-    busy: Duration,
-    idle: Duration,
-    longest_poll: Duration,
+    /// By the ids of the tasks that have not ended. Each poll looks up its task, and with a thousand
+    /// tasks a `BTreeMap` took a quarter of all instructions.
+    tasks: HashMap<u64, Times, BuildHasherDefault<IdHasher>>,
+    busy: Nanos,
+    idle: Nanos,
+    longest_poll: Nanos,
     /// Number of timers by lateness; the last one counts those beyond all bounds.
     lateness: [u64; BOUNDS.len() + 1],
     lateness_sum: Duration,
@@ -58,10 +101,10 @@ struct Tracker {
 
 impl Tracker {
     const NEW: Tracker = Tracker {
-        tasks: BTreeMap::new(),
-        busy: Duration::ZERO,
-        idle: Duration::ZERO,
-        longest_poll: Duration::ZERO,
+        tasks: HashMap::with_hasher(BuildHasherDefault::new()),
+        busy: 0,
+        idle: 0,
+        longest_poll: 0,
         lateness: [0; BOUNDS.len() + 1],
         lateness_sum: Duration::ZERO,
     };
@@ -109,7 +152,14 @@ fn with_tracker<R>(f: impl FnOnce(&mut Tracker) -> R) -> Option<R> {
 /// Forgets a task that has ended.
 #[cold]
 pub(super) fn task_ended(id: u64) {
-    with_tracker(|tracker| tracker.tasks.remove(&id));
+    with_tracker(|tracker| {
+        let tasks = &mut tracker.tasks;
+        tasks.remove(&id);
+        // A table that was large for once gives its memory back.
+        if tasks.capacity() > MIN_CAPACITY && tasks.len() < tasks.capacity() / 8 {
+            tasks.shrink_to(2 * tasks.len());
+        }
+    });
 }
 
 /// Returns when the poll that begins now begins.
@@ -127,14 +177,15 @@ pub(super) fn poll_ended(id: u64, begin: Instant) -> Duration {
     let took = now.saturating_duration_since(begin);
     if is_on() {
         LAST_END.set(Some(now));
+        let took = nanos(took);
         with_tracker(|tracker| {
             tracker.busy += took;
             tracker.longest_poll = tracker.longest_poll.max(took);
             let times = tracker.tasks.entry(id).or_insert(Times {
                 first_seen: begin,
                 last_poll: None,
-                longest_poll: Duration::ZERO,
-                busy: Duration::ZERO,
+                longest_poll: 0,
+                busy: 0,
             });
             times.last_poll = Some(now);
             times.longest_poll = times.longest_poll.max(took);
@@ -151,7 +202,7 @@ pub(super) fn wait_begins() -> Option<Instant> {
     }
     let now = Instant::now();
     if let Some(last_end) = LAST_END.get() {
-        with_tracker(|tracker| tracker.busy += now.saturating_duration_since(last_end));
+        with_tracker(|tracker| tracker.busy += nanos(now.saturating_duration_since(last_end)));
     }
     Some(now)
 }
@@ -161,7 +212,7 @@ pub(super) fn wait_ended(begin: Option<Instant>) {
     if let Some(begin) = begin {
         let now = Instant::now();
         LAST_END.set(Some(now));
-        with_tracker(|tracker| tracker.idle += now.saturating_duration_since(begin));
+        with_tracker(|tracker| tracker.idle += nanos(now.saturating_duration_since(begin)));
     }
 }
 
@@ -191,9 +242,9 @@ pub(super) fn tracked() -> Option<Tracked> {
                 (bound, sum)
             });
             Tracked {
-                busy: tracker.busy,
-                idle: tracker.idle,
-                longest_poll: tracker.longest_poll,
+                busy: Duration::from_nanos(tracker.busy),
+                idle: Duration::from_nanos(tracker.idle),
+                longest_poll: Duration::from_nanos(tracker.longest_poll),
                 lateness: lateness.collect(),
                 lateness_sum: tracker.lateness_sum,
             }
