@@ -6,21 +6,21 @@
 //!
 //! ```text
 //! main future: waiting, 4 polls
-//!     waits for descriptor 3 to read: tcp listener 127.0.0.1:40399
+//!     waits for descriptor 5 to read: tcp listener 127.0.0.1:17880
 //! task 1 "dump on SIGUSR1" (examples/chat.rs:21:13): running, 2 polls
-//! task 3 (examples/chat.rs:30:28): waiting, 6 polls
-//!     waits for descriptor 8 to read: tcp 127.0.0.1:41190
+//! task 3 (examples/chat.rs:31:28): waiting, 4 polls
+//!     waits for descriptor 8 to read: tcp 127.0.0.1:60516
 //!     has 2 wakers that are held elsewhere
-//! task 4 (examples/chat.rs:30:28): waiting, 4 polls
-//!     waits for descriptor 9 to read: tcp 127.0.0.1:41204
+//! task 4 (examples/chat.rs:31:28): waiting, 3 polls
+//!     waits for descriptor 9 to read: tcp 127.0.0.1:60528
 //!     has 2 wakers that are held elsewhere
-//! task 5 (examples/chat.rs:30:28): waiting, 2 polls
-//!     waits for descriptor 11 to read: tcp 127.0.0.1:41218
+//! task 5 (examples/chat.rs:31:28): waiting, 1 polls
+//!     waits for descriptor 12 to read: tcp 127.0.0.1:60544
 //!     has 2 wakers that are held elsewhere
-//! loop: 12 turns, 17 polls, 12 waits
-//!     ended by a descriptor 10, by another thread 0, by time or a signal 2
+//! loop: 8 turns, 13 polls, 8 waits
+//!     ended by a descriptor 7, by another thread 0, by time or a signal 1
 //!     4 tasks, 0 queued; 0 timers
-//!     0 descriptors in select, 5 in the kernel's queue
+//!     1 descriptors in select, 4 in the kernel's queue
 //!     0 blocking threads, 0 busy, 0 jobs queued
 //! ```
 //!
