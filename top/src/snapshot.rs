@@ -273,6 +273,9 @@ fn wait(fields: &Fields<'_>) -> String {
         }
         "timer" => format!("timer {}", time(fields.time("due").unwrap_or_default())),
         "join" => format!("end of task {}", fields.text("of")),
+        "event" => format!("event (fd {})", fields.text("fd")),
+        "simulated" => fields.text("what"),
+        "free-descriptor" => "a free descriptor".to_owned(),
         "job" => "blocking job".to_owned(),
         "lookup" => "name look-up".to_owned(),
         "child" => format!("child {}", fields.text("pid")),
