@@ -4,6 +4,10 @@
 //! Times are those of the real clock, also with a virtual one. Between two waits the clock is read
 //! once per poll: the end of one poll is the beginning of the next, so the few instructions in
 //! between count as part of it.
+//!
+//! Cheaper ways were measured, and each is blind to a single long poll, which is what people look
+//! for: to time one poll of 16 adds 33 instructions to each poll in place of 200, and the coarse
+//! clock of Linux, which costs a sixth of the exact one in time, stands still for 1 to 10 ms.
 
 use super::clock::Moment;
 use std::cell::{Cell, RefCell};
