@@ -21,6 +21,7 @@
 //!
 //! **Exact counts.** `--instructions` (needs valgrind) and `--syscalls` (needs strace) count
 //! instead of timing, which also works on a busy machine; see `counts.rs`.
+//! `benches/plot-instructions` draws the counts.
 //!
 //! **What is not shown.** io_uring runtimes keep buffers in the kernel, which no resident set
 //! counts. A latency means little when both cores are shared with other work. Loopback has no
