@@ -56,6 +56,7 @@ use std::task::{Context, Poll, Waker};
 ///
 /// [`Builder::blocking_threads`]: crate::Builder::blocking_threads
 /// [`run`]: crate::run
+#[doc(alias("unblock", "block_in_place"))]
 #[track_caller]
 pub fn spawn_blocking<F, T>(job: F) -> JoinHandle<T>
 where

@@ -64,6 +64,7 @@ use std::task::Poll;
 /// })
 /// # .unwrap();
 /// ```
+#[doc(alias("Notify", "eventfd"))]
 pub struct Event {
     fd: AsyncFd<Arc<EventPipe>>,
 }

@@ -5,14 +5,12 @@
 mod async_io;
 mod registered;
 mod source;
+mod streams;
 
-use crate::sys;
 use crate::sys::uninit::Uninit;
-use futures_io::{AsyncRead, AsyncWrite};
-use std::io::{self, IoSlice, IoSliceMut, Read, Write};
+use std::io::{self, Read, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
-use std::pin::Pin;
 use std::task::{Context, Poll};
 
 pub use crate::event_loop::reactor::RegisterError;
@@ -64,6 +62,7 @@ pub(crate) use source::Waiter;
 /// })
 /// # .unwrap();
 /// ```
+#[doc(alias("Async", "PollEvented"))]
 #[derive(Debug)]
 pub struct AsyncFd<T: AsFd> {
     registered: Registered<T>,
@@ -88,6 +87,19 @@ impl<T: AsFd> AsyncFd<T> {
     /// # Errors
     /// A [`RegisterError`] if the descriptor is not open, is registered already, or is beyond what
     /// this system's `select` takes.
+    ///
+    /// # Examples
+    /// ```
+    /// use fahrenheit::AsyncFd;
+    /// use std::os::unix::net::UnixStream;
+    ///
+    /// let (a, _b) = UnixStream::pair()?;
+    /// let a = AsyncFd::new(a)?;
+    /// let (_fd, error) = AsyncFd::try_new(a.get_ref()).unwrap_err();
+    /// println!("{error}");
+    /// let _unregistered: UnixStream = a.into_inner();
+    /// # std::io::Result::Ok(())
+    /// ```
     #[track_caller]
     pub fn try_new(io: T) -> Result<AsyncFd<T>, (T, RegisterError)> {
         Registered::any(io).map(|registered| AsyncFd { registered })
@@ -118,6 +130,34 @@ impl<T: AsFd> AsyncFd<T> {
     ///
     /// # Cancel safety
     /// Nothing is lost by dropping the future.
+    ///
+    /// # Examples
+    /// ```
+    /// use fahrenheit::AsyncFd;
+    /// use std::{future::poll_fn, io::Write, mem::MaybeUninit, os::unix::net::UnixStream};
+    ///
+    /// fahrenheit::run(async {
+    ///     let (a, mut b) = UnixStream::pair()?;
+    ///     a.set_nonblocking(true)?;
+    ///     let a = AsyncFd::new(a)?;
+    ///     b.write_all(b"one")?;
+    ///     a.readable().await?;
+    ///     let mut bytes = [0; 16];
+    ///     assert_eq!(a.try_read(&mut bytes)?, 3);
+    ///
+    ///     // In a future written by hand, which reads into memory that is not initialised.
+    ///     b.write_all(b"two")?;
+    ///     let mut buffer = [MaybeUninit::uninit(); 16];
+    ///     let len = |bytes: &mut [u8]| bytes.len();
+    ///     let n = poll_fn(|cx| a.poll_read_uninit(cx, &mut buffer).map_ok(len)).await?;
+    ///     assert_eq!(n, 3);
+    ///
+    ///     poll_fn(|cx| a.poll_writable(cx)).await?;
+    ///     assert_eq!(a.try_write(b"three")?, 5);
+    ///     a.writable().await
+    /// })
+    /// # .unwrap();
+    /// ```
     pub async fn readable(&self) -> io::Result<()> {
         self.registered.readable().await
     }
@@ -184,6 +224,30 @@ impl<T: AsFd> AsyncFd<T> {
     /// # Cancel safety
     /// `call` runs in one poll, and its outcome is returned by the same poll, so no outcome is lost
     /// by dropping the future.
+    ///
+    /// # Examples
+    /// ```
+    /// use fahrenheit::AsyncFd;
+    /// use std::{future::poll_fn, os::unix::net::UnixDatagram};
+    ///
+    /// fahrenheit::run(async {
+    ///     let (a, b) = UnixDatagram::pair()?;
+    ///     a.set_nonblocking(true)?;
+    ///     b.set_nonblocking(true)?;
+    ///     let (a, b) = (AsyncFd::new(a)?, AsyncFd::new(b)?);
+    ///     let mut bytes = [0; 16];
+    ///
+    ///     a.write_with(|socket| socket.send(b"one")).await?;
+    ///     poll_fn(|cx| b.poll_readable(cx)).await?;
+    ///     assert_eq!(b.try_read_with(|socket| socket.recv(&mut bytes))?, 3);
+    ///
+    ///     a.try_write_with(|socket| socket.send(b"two"))?;
+    ///     let receive = poll_fn(|cx| b.poll_read_with(cx, |socket| socket.recv(&mut bytes)));
+    ///     assert_eq!(receive.await?, 3);
+    ///     poll_fn(|cx| a.poll_write_with(cx, |socket| socket.send(b"three"))).await
+    /// })
+    /// # .unwrap();
+    /// ```
     pub async fn write_with<R>(&self, call: impl FnMut(&T) -> io::Result<R>) -> io::Result<R> {
         self.registered.write_with(call).await
     }
@@ -344,103 +408,3 @@ impl<T: AsFd> AsRawFd for AsyncFd<T> {
 }
 
 impl<T: AsFd> Unpin for AsyncFd<T> {}
-
-/// Reads by the `Read` of `&T`, as files, pipes and sockets of std have it. Reading into an empty
-/// buffer returns 0 at once.
-impl<T: AsFd> AsyncRead for AsyncFd<T>
-where
-    for<'a> &'a T: Read,
-{
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &mut [u8],
-    ) -> Poll<io::Result<usize>> {
-        if bytes.is_empty() {
-            return poll_nothing(cx);
-        }
-        // Nothing is guessed from a short read: a terminal gives one line, inotify whole events, a
-        // packet pipe one packet, and the next is there without an edge that tells of it.
-        self.poll_read_with(cx, |mut io| io.read(bytes))
-    }
-
-    fn poll_read_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &mut [IoSliceMut<'_>],
-    ) -> Poll<io::Result<usize>> {
-        // Only if all are: an empty slice in front of another one does not make the read empty.
-        if slices.iter().all(|slice| slice.is_empty()) {
-            return poll_nothing(cx);
-        }
-        self.poll_read_with(cx, |mut io| io.read_vectored(slices))
-    }
-}
-
-/// Writes by the `Write` of `&T`. `close` flushes, and does not close: drop the value.
-impl<T: AsFd> AsyncWrite for AsyncFd<T>
-where
-    for<'a> &'a T: Write,
-{
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        if bytes.is_empty() {
-            return poll_nothing(cx);
-        }
-        let max_len = self.registered.max_write().unwrap_or(usize::MAX);
-        let bytes = &bytes[..bytes.len().min(max_len)];
-        self.poll_write_with(cx, |mut io| io.write(bytes))
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let first = slices.iter().find(|slice| !slice.is_empty());
-        if first.is_none() || self.registered.max_write().is_some() {
-            // Of a descriptor that blocks, all slices together may ask too much.
-            return self.poll_write(cx, first.map_or(&[], |slice| slice));
-        }
-        self.poll_write_with(cx, |mut io| io.write_vectored(slices))
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // Nothing is buffered here, so there is nothing to wait for, unless `T` says so.
-        match sys::retry_io(|| self.get_ref().flush()) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                self.registered.poll_room(cx)
-            }
-            outcome => Poll::Ready(outcome),
-        }
-    }
-
-    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // The descriptor stays open: it is closed by its owner, when this is dropped.
-        self.poll_flush(cx)
-    }
-}
-
-/// Reads by the `Read` of `&T`. It need not be a system call, so the buffer is initialised first.
-#[cfg(feature = "tokio-io")]
-impl<T: AsFd> tokio::io::AsyncRead for AsyncFd<T>
-where
-    for<'a> &'a T: Read,
-{
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut tokio::io::ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let n = std::task::ready!(AsyncRead::poll_read(self, cx, buffer.initialize_unfilled()))?;
-        // What the `Read` of a program returns may be wrong, which is then a panic here.
-        buffer.advance(n);
-        Poll::Ready(Ok(()))
-    }
-}
-
-#[cfg(feature = "tokio-io")]
-impl_tokio_write!([T: AsFd], AsyncFd<T>, where for<'a> &'a T: Write);

@@ -78,6 +78,26 @@ pub async fn copy(from: impl AsRef<Path>, to: impl AsRef<Path>) -> io::Result<u6
 ///
 /// # Cancel safety
 /// The directory may be created even if the future is dropped.
+///
+/// # Examples
+/// ```
+/// use fahrenheit::fs;
+///
+/// fahrenheit::run(async {
+///     let dir = std::env::temp_dir().join(format!("fahrenheit-dir-{}", std::process::id()));
+///     fs::create_dir(&dir).await?;
+///     fs::create_dir_all(dir.join("a/b")).await?;
+///     fs::write(dir.join("old"), "words").await?;
+///     fs::rename(dir.join("old"), dir.join("new")).await?;
+///     fs::copy(dir.join("new"), dir.join("copy")).await?;
+///     assert_eq!(fs::metadata(dir.join("copy")).await?.len(), 5);
+///     assert_eq!(fs::symlink_metadata(dir.join("copy")).await?.len(), 5);
+///     assert!(fs::canonicalize(dir.join("a/..")).await?.is_absolute());
+///     fs::remove_dir(dir.join("a/b")).await?;
+///     fs::remove_dir_all(&dir).await
+/// })
+/// # .unwrap();
+/// ```
 pub async fn create_dir(path: impl AsRef<Path>) -> io::Result<()> {
     let path = path.as_ref().to_owned();
     on_pool(move || std::fs::create_dir(path)).await

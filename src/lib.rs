@@ -136,6 +136,7 @@ pub mod task;
 pub mod time;
 
 pub use blocking::spawn_blocking;
+#[doc(inline)]
 pub use diagnostics::{Dump, Metrics};
 pub use event::{Event, Notifier};
 pub use event_loop::drop_all_tasks;
@@ -145,14 +146,19 @@ pub use event_loop::survey::dump;
 pub use fd::{AsyncFd, RegisterError};
 pub use local::Local;
 #[cfg(feature = "udp")]
+#[doc(inline)]
 pub use net::AsyncUdpSocket;
+#[doc(inline)]
 pub use net::{AsyncTcpListener, AsyncTcpStream};
 #[cfg(feature = "unix")]
+#[doc(inline)]
 pub use net::{AsyncUnixDatagram, AsyncUnixListener, AsyncUnixStream};
 #[cfg(feature = "unix")]
+#[doc(inline)]
 pub use net::{AsyncUnixSeqpacket, AsyncUnixSeqpacketListener};
 pub use runtime::{Builder, CreateError, Interest, InterestFd};
 pub use runtime::{block_on, interest, interest_fd, run, turn};
+#[doc(inline)]
 pub use task::{spawn, yield_now};
 
 /// Makes an `async fn main` the `main` of the program, which [`run`]s it: feature `macros`.

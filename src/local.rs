@@ -52,6 +52,7 @@ use std::pin::Pin;
 /// });
 /// assert_eq!(fahrenheit::run(handler), 42);
 /// ```
+#[doc(alias("SendWrapper", "LocalSet"))]
 pub struct Local<T: 'static> {
     /// The value. Pinned, so that a `Local` can be moved while its value is being polled.
     bound: ThreadBound<Pin<Box<T>>>,
@@ -72,6 +73,24 @@ impl<T> Local<T> {
     }
 
     /// Returns whether this is the thread that created this `Local`, so that it can be used here.
+    ///
+    /// # Examples
+    /// ```
+    /// use fahrenheit::Local;
+    /// use std::{future::ready, thread};
+    ///
+    /// let local = Local::new(7);
+    /// assert!(local.is_here());
+    /// let local = thread::spawn(move || {
+    ///     assert!(!local.is_here());
+    ///     local
+    /// });
+    /// assert_eq!(local.join().unwrap().into_inner(), 7);
+    ///
+    /// let mut future = Local::new(ready(1));
+    /// assert_eq!(fahrenheit::run(future.as_pin_mut()), 1);
+    /// assert_eq!(fahrenheit::run(Local::new(ready(2)).into_pin()), 2);
+    /// ```
     pub fn is_here(&self) -> bool {
         self.bound.is_here()
     }

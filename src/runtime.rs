@@ -43,6 +43,7 @@ use std::task::{Context, Poll, Waker};
 /// let greeting = fahrenheit::run(async { format!("hello, {name}") });
 /// assert_eq!(greeting, "hello, world");
 /// ```
+#[doc(alias = "Runtime")]
 #[track_caller]
 pub fn run<F: IntoFuture>(main: F) -> F::Output {
     match Builder::new().run(main) {

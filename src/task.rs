@@ -240,6 +240,18 @@ impl Builder {
     }
 
     /// Makes the task a daemon: [`run`](crate::run) does not wait for it to end.
+    ///
+    /// # Examples
+    /// ```
+    /// use fahrenheit::{task, time::sleep};
+    /// use std::time::Duration;
+    ///
+    /// fahrenheit::run(async {
+    ///     let hour = Duration::from_secs(3_600);
+    ///     // `run` does not wait for it.
+    ///     task::Builder::new().name("clock").daemon(true).spawn(sleep(hour)).detach();
+    /// });
+    /// ```
     pub fn daemon(mut self, daemon: bool) -> Builder {
         self.daemon = daemon;
         self
@@ -338,6 +350,7 @@ impl<F: Future> Future for Infallible<F> {
 /// fahrenheit::run(async {});
 /// assert_eq!(count.get(), 3);
 /// ```
+#[doc(alias = "spawn_local")]
 #[track_caller]
 pub fn spawn<F>(future: F) -> JoinHandle<F::Output>
 where

@@ -106,6 +106,7 @@ pub async fn advance(duration: Duration) {
 ///     assert!(start.elapsed() >= Duration::from_micros(300));
 /// });
 /// ```
+#[doc(alias("Timer", "delay"))]
 pub fn sleep(duration: Duration) -> Sleep {
     Sleep::at(Moment::now().saturating_add(duration))
 }
@@ -151,6 +152,22 @@ impl Sleep {
     }
 
     /// Returns whether the deadline has passed.
+    ///
+    /// # Examples
+    /// ```
+    /// use fahrenheit::time::sleep;
+    /// use std::{pin::pin, time::{Duration, Instant}};
+    ///
+    /// fahrenheit::run(async {
+    ///     let mut sleep = pin!(sleep(Duration::from_secs(3_600)));
+    ///     assert!(!sleep.is_elapsed());
+    ///     sleep.reset(Instant::now());
+    ///     sleep.as_mut().await;
+    ///     sleep.reset_after(Duration::from_millis(1));
+    ///     sleep.as_mut().await;
+    ///     assert!(sleep.is_elapsed());
+    /// });
+    /// ```
     pub fn is_elapsed(&self) -> bool {
         self.deadline <= Moment::now()
     }
@@ -315,6 +332,16 @@ impl<F> Timeout<F> {
     }
 
     /// Returns the future, without its limit.
+    ///
+    /// # Examples
+    /// ```
+    /// use fahrenheit::time::timeout;
+    /// use std::{future::ready, time::Duration};
+    ///
+    /// let limited = timeout(Duration::from_secs(1), ready(1));
+    /// println!("{:?}", limited.get_ref());
+    /// assert_eq!(fahrenheit::run(limited.into_inner()), 1);
+    /// ```
     pub fn into_inner(self) -> F {
         self.future
     }

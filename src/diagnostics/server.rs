@@ -48,6 +48,17 @@ pub struct Server {
 impl Server {
     /// Has the service go on for as long as the thread lives. The socket is removed when the
     /// thread ends, and stays if the process is killed or exits elsewhere.
+    ///
+    /// # Examples
+    /// ```
+    /// # let path = std::env::temp_dir().join(format!("detached-{}", std::process::id()));
+    /// fahrenheit::run(async {
+    ///     fahrenheit::diagnostics::serve(&path)?.detach();
+    ///     std::io::Result::Ok(())
+    /// })?;
+    /// # std::fs::remove_file(&path)?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn detach(mut self) {
         self.file.0 = None;
         self.task.into_handle().detach();

@@ -18,6 +18,22 @@ impl Dump {
     /// stuck, and if no other thread can send a task ([`Handle`](crate::task::Handle)) or a
     /// destructor ([`Local`](crate::Local)). Simulated connections are like an event without
     /// notifiers.
+    ///
+    /// # Examples
+    /// ```
+    /// use fahrenheit::{dump, spawn, yield_now};
+    ///
+    /// fahrenheit::block_on(async {
+    ///     let lost = spawn(std::future::pending::<()>());
+    ///     let waits = spawn(lost);
+    ///     yield_now().await;
+    ///     let dump = dump();
+    ///     assert_eq!(dump.stuck().len(), 2, "one is lost, and the other waits for it");
+    ///     assert!(dump.circles().is_empty());
+    ///     assert!(dump.tasks.iter().any(|task| task.is_lost()));
+    ///     drop(waits);
+    /// });
+    /// ```
     pub fn stuck(&self) -> Vec<Id> {
         let is_candidate = |task: &&TaskDump| {
             task.state == TaskState::Waiting

@@ -54,6 +54,21 @@ impl JoinError {
     }
 
     /// Returns true if the task was aborted, or was dropped with its loop.
+    ///
+    /// # Examples
+    /// ```
+    /// fahrenheit::run(async {
+    ///     let task = fahrenheit::spawn(std::future::pending::<()>());
+    ///     task.abort();
+    ///     let error = task.await.unwrap_err();
+    ///     assert!(error.is_cancelled() && !error.is_panic());
+    ///     assert!(error.try_into_panic().is_err());
+    ///
+    ///     let error = fahrenheit::spawn(async { panic!("broken") }).await.unwrap_err();
+    ///     assert!(error.is_panic());
+    ///     assert_eq!(error.into_panic().downcast_ref(), Some(&"broken"));
+    /// });
+    /// ```
     pub fn is_cancelled(&self) -> bool {
         self.why.is_none()
     }

@@ -128,6 +128,23 @@ impl DirEntry {
     ///
     /// # Cancel safety
     /// Nothing is lost if the future is dropped.
+    ///
+    /// # Examples
+    /// ```
+    /// use fahrenheit::{fs, prelude::*};
+    ///
+    /// fahrenheit::run(async {
+    ///     let mut entries = fs::read_dir(".").await?;
+    ///     while let Some(entry) = entries.next().await {
+    ///         let entry = entry?;
+    ///         if entry.file_type().await?.is_file() {
+    ///             println!("{}: {} bytes", entry.path().display(), entry.metadata().await?.len());
+    ///         }
+    ///     }
+    ///     std::io::Result::Ok(())
+    /// })
+    /// # .unwrap();
+    /// ```
     pub async fn file_type(&self) -> io::Result<FileType> {
         let entry = Arc::clone(&self.0);
         on_pool(move || entry.file_type()).await

@@ -174,6 +174,26 @@ impl File {
     ///
     /// # Cancel safety
     /// The call is made and completed even if the future is dropped after its first poll.
+    ///
+    /// # Examples
+    /// ```
+    /// use fahrenheit::{fs::File, prelude::*};
+    ///
+    /// fahrenheit::run(async {
+    ///     let path = std::env::temp_dir().join(format!("fahrenheit-sync-{}", std::process::id()));
+    ///     let mut file = File::create(&path).await?;
+    ///     file.write_all(b"0123456789").await?;
+    ///     file.sync_data().await?;
+    ///     file.set_len(4).await?;
+    ///     file.sync_all().await?;
+    ///     assert_eq!(file.metadata().await?.len(), 4);
+    ///     let file = file.into_std().await?;
+    ///     drop(File::from_std(file));
+    ///     std::fs::remove_file(&path)
+    /// })
+    /// # .unwrap();
+    /// ```
+    #[doc(alias = "fsync")]
     pub async fn sync_all(&mut self) -> io::Result<()> {
         self.call(|file| file.sync_all().map(|()| None)).await?;
         Ok(())
@@ -187,6 +207,7 @@ impl File {
     ///
     /// # Cancel safety
     /// The call is made and completed even if the future is dropped after its first poll.
+    #[doc(alias = "fdatasync")]
     pub async fn sync_data(&mut self) -> io::Result<()> {
         self.call(|file| file.sync_data().map(|()| None)).await?;
         Ok(())
@@ -201,6 +222,7 @@ impl File {
     ///
     /// # Cancel safety
     /// The call is made and completed even if the future is dropped after its first poll.
+    #[doc(alias = "ftruncate")]
     pub async fn set_len(&mut self, len: u64) -> io::Result<()> {
         // Bytes that were read ahead may be cut off.
         self.settle_and_rewind().await?;

@@ -12,6 +12,26 @@ use std::path::{Path, PathBuf};
 ///
 /// # Cancel safety
 /// That of the [module](super).
+///
+/// # Examples
+/// ```
+/// use fahrenheit::fs;
+///
+/// fahrenheit::run(async {
+///     let dir = std::env::temp_dir();
+///     let name = |end| dir.join(format!("fahrenheit-link-{}-{end}", std::process::id()));
+///     fs::write(name("a"), "words").await?;
+///     fs::hard_link(name("a"), name("b")).await?;
+///     let mut permissions = fs::metadata(name("a")).await?.permissions();
+///     permissions.set_readonly(true);
+///     // Both names are of one file.
+///     fs::set_permissions(name("b"), permissions).await?;
+///     assert!(fs::metadata(name("a")).await?.permissions().readonly());
+///     fs::remove_file(name("a")).await?;
+///     fs::remove_file(name("b")).await
+/// })
+/// # .unwrap();
+/// ```
 pub async fn hard_link(original: impl AsRef<Path>, link: impl AsRef<Path>) -> io::Result<()> {
     let original = original.as_ref().to_owned();
     let link = link.as_ref().to_owned();

@@ -27,7 +27,8 @@ const FIRST_PIECE: usize = 8;
 /// without initialising hyper's buffer first, and written from several slices at once.
 ///
 /// # Cancel safety
-/// As that of the stream.
+/// Nothing is buffered on the way to the stream. Bytes that were read ahead of hyper stay here
+/// until hyper takes them.
 #[derive(Debug)]
 pub struct Io<S> {
     stream: S,
@@ -52,6 +53,17 @@ impl<S> Io<S> {
     }
 
     /// Returns a reference to the stream.
+    ///
+    /// # Examples
+    /// ```
+    /// use fahrenheit::{AsyncUnixStream, hyper::Io};
+    ///
+    /// let (a, _b) = AsyncUnixStream::pair()?;
+    /// let mut io = Io::new(a);
+    /// println!("{:?} {:?}", io.get_ref().peer_cred()?, io.get_mut());
+    /// let _a: AsyncUnixStream = io.into_inner();
+    /// # std::io::Result::Ok(())
+    /// ```
     pub const fn get_ref(&self) -> &S {
         &self.stream
     }

@@ -196,6 +196,30 @@ where
 ///
 /// # Cancel safety
 /// Dropping the future closes the connection at once.
+///
+/// # Examples
+/// ```
+/// use fahrenheit::{AsyncUnixStream, hyper::serve_connection_until, prelude::*};
+/// use hyper::{Request, Response, body::Incoming, service::service_fn};
+/// use std::{convert::Infallible, time::Duration};
+///
+/// async fn hello(_: Request<Incoming>) -> Result<Response<String>, Infallible> {
+///     Ok(Response::new("hello".to_owned()))
+/// }
+///
+/// fahrenheit::run(async {
+///     let (client, server) = AsyncUnixStream::pair()?;
+///     (&client).write_all(b"GET / HTTP/1.1\r\nhost: here\r\n\r\n").await?;
+///     // It is told to end after 10 ms, and closes the connection, which the client leaves open.
+///     let end = fahrenheit::time::sleep(Duration::from_millis(10));
+///     serve_connection_until(server, service_fn(hello), end).await?;
+///     let mut answer = String::new();
+///     (&client).read_to_string(&mut answer).await?;
+///     assert!(answer.ends_with("hello"));
+///     std::io::Result::Ok(())
+/// })
+/// # .unwrap();
+/// ```
 pub async fn serve_connection_until<S, V, B>(
     mut stream: S,
     service: V,

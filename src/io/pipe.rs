@@ -32,6 +32,22 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 /// })
 /// # .unwrap();
 /// ```
+///
+/// Descriptors for code that knows nothing of this crate:
+///
+/// ```
+/// use fahrenheit::io::pipe;
+/// use std::{fs::File, io::{Read, Write}};
+///
+/// let (reader, writer) = pipe()?;
+/// let mut writer = File::from(writer.into_nonblocking_fd());
+/// writer.write_all(b"hello")?;
+/// let mut bytes = [0; 5];
+/// File::from(reader.into_blocking_fd()?).read_exact(&mut bytes)?;
+/// assert_eq!(&bytes, b"hello");
+/// # std::io::Result::Ok(())
+/// ```
+#[doc(alias = "pipe2")]
 #[track_caller]
 pub fn pipe() -> io::Result<(PipeReader, PipeWriter)> {
     let (read, write) = sys::pipe()?;

@@ -119,6 +119,17 @@ impl Stdin {
     ///
     /// # Cancel safety
     /// Bytes are taken only by the poll that returns them.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::{future::poll_fn, mem::MaybeUninit};
+    ///
+    /// async fn n_bytes_of_input() -> std::io::Result<usize> {
+    ///     let mut stdin = fahrenheit::io::stdin()?;
+    ///     let mut buffer = [MaybeUninit::uninit(); 4096];
+    ///     poll_fn(|cx| stdin.poll_read_uninit(cx, &mut buffer).map_ok(|bytes| bytes.len())).await
+    /// }
+    /// ```
     pub fn poll_read_uninit<'b>(
         &mut self,
         cx: &mut Context<'_>,
@@ -251,6 +262,17 @@ pub fn stdout() -> io::Result<Stdout> {
 ///   `/dev/null` instead.
 /// - A [`RegisterError`](crate::RegisterError), inside of the [`io::Error`], if the number of its
 ///   duplicate is beyond what this system's `select` takes.
+///
+/// # Examples
+/// ```
+/// use fahrenheit::prelude::*;
+///
+/// fahrenheit::run(async {
+///     let mut stderr = fahrenheit::io::stderr()?;
+///     stderr.write_all(b"a message\n").await
+/// })
+/// # .unwrap();
+/// ```
 #[track_caller]
 pub fn stderr() -> io::Result<Stderr> {
     let stream = Shared::to_write(io::stderr().as_fd())?;

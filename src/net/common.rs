@@ -229,6 +229,7 @@ macro_rules! impl_options {
     ) => {
         impl $type {
             $(
+                #[doc(alias = $option)]
                 #[doc = concat!("Returns ", $what, " (`", $option, "`).")]
                 ///
                 /// # Errors

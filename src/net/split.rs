@@ -62,6 +62,24 @@ impl<S: Duplex> OwnedWriteHalf<S> {
     }
 
     /// Drops this half without shutting down writing.
+    ///
+    /// # Examples
+    /// ```
+    /// use fahrenheit::{AsyncUnixStream, prelude::*};
+    ///
+    /// fahrenheit::run(async {
+    ///     let (a, mut b) = AsyncUnixStream::pair()?;
+    ///     let (read, mut write) = a.into_split();
+    ///     write.write_all(b"hello").await?;
+    ///     write.forget();
+    ///     // The connection stays open in both directions for as long as the other half is there.
+    ///     let mut bytes = [0; 5];
+    ///     b.read_exact(&mut bytes).await?;
+    ///     drop(read);
+    ///     std::io::Result::Ok(())
+    /// })
+    /// # .unwrap();
+    /// ```
     pub fn forget(mut self) {
         self.shuts_down = false;
     }

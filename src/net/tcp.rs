@@ -56,6 +56,7 @@ use std::time::Duration;
 /// })
 /// # .unwrap();
 /// ```
+#[doc(alias = "TcpStream")]
 pub struct AsyncTcpStream {
     socket: Registered<net::TcpStream>,
 }
@@ -94,6 +95,41 @@ impl AsyncTcpStream {
     ///
     /// # Cancel safety
     /// Dropping the future closes the socket.
+    ///
+    /// # Examples
+    /// ```
+    /// use fahrenheit::{AsyncTcpListener, AsyncTcpStream};
+    /// use std::{future::poll_fn, io, time::Duration};
+    ///
+    /// fahrenheit::run(async {
+    ///     let listener = AsyncTcpListener::bind("127.0.0.1:0")?;
+    ///     let addr = listener.local_addr()?;
+    ///     let client = AsyncTcpStream::connect_timeout(addr, Duration::from_secs(5)).await?;
+    ///     let (server, _peer) = poll_fn(|cx| listener.poll_accept(cx)).await?;
+    ///     assert_eq!(client.peer_addr()?, server.local_addr()?);
+    ///
+    ///     // Reading and writing step by step, as a future written by hand does.
+    ///     assert_eq!(client.try_write(b"hello")?, 5);
+    ///     server.readable().await?;
+    ///     let mut bytes = [0; 16];
+    ///     assert_eq!(server.peek(&mut bytes).await?, 5);
+    ///     assert_eq!(server.try_read(&mut bytes)?, 5);
+    ///     let nothing = server.try_read_with(|socket| socket.peek(&mut bytes));
+    ///     assert_eq!(nothing.unwrap_err().kind(), io::ErrorKind::WouldBlock);
+    ///     poll_fn(|cx| client.poll_writable(cx)).await?;
+    ///     client.writable().await?;
+    ///     client.try_write_with(|mut socket| io::Write::write(&mut socket, b"more"))?;
+    ///     poll_fn(|cx| server.poll_readable(cx)).await?;
+    ///     assert!(server.take_error()?.is_none());
+    ///
+    ///     // To code that wants a socket of std, and back.
+    ///     let socket = client.into_blocking_std()?;
+    ///     let client = AsyncTcpStream::from_std(socket)?;
+    ///     let _nonblocking = client.into_std();
+    ///     io::Result::Ok(())
+    /// })
+    /// # .unwrap();
+    /// ```
     pub async fn connect_timeout(
         addr: impl ToSocketAddrs,
         limit: Duration,
@@ -157,6 +193,23 @@ impl AsyncTcpStream {
     ///
     /// # Cancel safety
     /// Nothing is lost by dropping the future.
+    ///
+    /// # Examples
+    /// ```
+    /// use fahrenheit::{AsyncTcpListener, AsyncTcpStream};
+    /// use nix::sys::socket::{MsgFlags, send};
+    /// use std::os::fd::AsRawFd;
+    ///
+    /// fahrenheit::run(async {
+    ///     let listener = AsyncTcpListener::bind("127.0.0.1:0")?;
+    ///     let client = AsyncTcpStream::connect(listener.local_addr()?).await?;
+    ///     let (server, _peer) = listener.accept().await?;
+    ///     send(client.as_raw_fd(), b"!", MsgFlags::MSG_OOB)?;
+    ///     server.exceptional().await
+    /// })
+    /// # .unwrap();
+    /// ```
+    #[doc(alias("MSG_OOB", "POLLPRI"))]
     pub async fn exceptional(&self) -> io::Result<()> {
         self.socket.exceptional().await
     }
@@ -165,6 +218,24 @@ impl AsyncTcpStream {
     ///
     /// # Errors
     /// `NotConnected` if the connection has been reset.
+    ///
+    /// # Examples
+    /// ```
+    /// use fahrenheit::{AsyncTcpListener, AsyncTcpStream};
+    /// use std::{net::Shutdown, time::Duration};
+    ///
+    /// fahrenheit::run(async {
+    ///     let listener = AsyncTcpListener::bind("127.0.0.1:0")?;
+    ///     let stream = AsyncTcpStream::connect(listener.local_addr()?).await?;
+    ///     stream.set_keepalive(true)?;
+    ///     assert!(stream.keepalive()?);
+    ///     // Closing resets the connection.
+    ///     stream.set_linger(Some(Duration::ZERO))?;
+    ///     assert_eq!(stream.linger()?, Some(Duration::ZERO));
+    ///     stream.shutdown(Shutdown::Write)
+    /// })
+    /// # .unwrap();
+    /// ```
     pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
         self.socket.get_ref().shutdown(how)
     }
@@ -173,6 +244,7 @@ impl AsyncTcpStream {
     ///
     /// # Errors
     /// `getsockopt(2)` fails only if the system is short of memory.
+    #[doc(alias = "SO_LINGER")]
     pub fn linger(&self) -> io::Result<Option<Duration>> {
         Ok(sys_socket::linger(self)?.map(Duration::from_secs))
     }
@@ -194,6 +266,7 @@ impl AsyncTcpStream {
     ///
     /// # Errors
     /// `getsockopt(2)` fails only if the system is short of memory.
+    #[doc(alias = "SO_KEEPALIVE")]
     pub fn keepalive(&self) -> io::Result<bool> {
         sys_socket::keepalive(self)
     }

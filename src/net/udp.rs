@@ -47,6 +47,7 @@ use std::task::{Context, Poll};
 /// fn must_be_send<T: Send>() {}
 /// must_be_send::<fahrenheit::AsyncUdpSocket>();
 /// ```
+#[doc(alias = "UdpSocket")]
 pub struct AsyncUdpSocket {
     socket: Registered<net::UdpSocket>,
 }
@@ -201,6 +202,24 @@ impl AsyncUdpSocket {
     ///
     /// # Errors
     /// The errors of `recv_from`.
+    ///
+    /// # Examples
+    /// ```
+    /// use fahrenheit::AsyncUdpSocket;
+    /// use std::future::poll_fn;
+    ///
+    /// fahrenheit::run(async {
+    ///     let a = AsyncUdpSocket::bind("127.0.0.1:0")?;
+    ///     let b = AsyncUdpSocket::bind("127.0.0.1:0")?;
+    ///     let (from, to) = (a.local_addr()?, b.local_addr()?);
+    ///     let mut bytes = [0; 16];
+    ///     poll_fn(|cx| a.poll_send_to(cx, b"one", to)).await?;
+    ///     assert_eq!(poll_fn(|cx| b.poll_peek_from(cx, &mut bytes)).await?, (3, from));
+    ///     assert_eq!(poll_fn(|cx| b.poll_recv_from(cx, &mut bytes)).await?, (3, from));
+    ///     std::io::Result::Ok(())
+    /// })
+    /// # .unwrap();
+    /// ```
     pub fn poll_recv_from(
         &self,
         cx: &mut Context<'_>,
@@ -217,6 +236,27 @@ impl AsyncUdpSocket {
     ///
     /// # Cancel safety
     /// Nothing is lost by dropping the future.
+    ///
+    /// # Examples
+    /// ```
+    /// use fahrenheit::AsyncUdpSocket;
+    /// use std::future::poll_fn;
+    ///
+    /// fahrenheit::run(async {
+    ///     let a = AsyncUdpSocket::bind("127.0.0.1:0")?;
+    ///     let b = AsyncUdpSocket::bind("127.0.0.1:0")?;
+    ///     a.connect(b.local_addr()?).await?;
+    ///     b.connect(a.local_addr()?).await?;
+    ///     let mut bytes = [0; 16];
+    ///
+    ///     poll_fn(|cx| a.poll_send(cx, b"one")).await?;
+    ///     assert_eq!(b.peek(&mut bytes).await?, 3);
+    ///     assert_eq!(b.peek_from(&mut bytes).await?, (3, a.local_addr()?));
+    ///     assert_eq!(poll_fn(|cx| b.poll_recv(cx, &mut bytes)).await?, 3);
+    ///     std::io::Result::Ok(())
+    /// })
+    /// # .unwrap();
+    /// ```
     pub async fn peek(&self, bytes: &mut [u8]) -> io::Result<usize> {
         self.socket.read_with(|socket| socket.peek(bytes)).await
     }
@@ -276,6 +316,20 @@ impl AsyncUdpSocket {
     ///
     /// # Errors
     /// `AddrNotAvailable` if the socket is not a member.
+    ///
+    /// # Examples
+    /// ```
+    /// use fahrenheit::AsyncUdpSocket;
+    ///
+    /// let socket = AsyncUdpSocket::bind("0.0.0.0:0")?;
+    /// socket.set_broadcast(true)?;
+    /// socket.set_ttl(16)?;
+    /// assert!(socket.broadcast()? && socket.ttl()? == 16);
+    /// socket.set_multicast_ttl_v4(4)?;
+    /// socket.set_multicast_loop_v4(false)?;
+    /// assert!(socket.multicast_ttl_v4()? == 4 && !socket.multicast_loop_v4()?);
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn leave_multicast_v4(&self, address: &Ipv4Addr, interface: &Ipv4Addr) -> io::Result<()> {
         self.socket.get_ref().leave_multicast_v4(address, interface)
     }
@@ -286,6 +340,20 @@ impl AsyncUdpSocket {
     /// # Errors
     /// `InvalidInput` if `address` is not a multicast address; `ENODEV` if there is no such
     /// interface; `AddrInUse` if the socket is a member already.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// use fahrenheit::AsyncUdpSocket;
+    /// use std::net::Ipv6Addr;
+    ///
+    /// let socket = AsyncUdpSocket::bind("[::]:0")?;
+    /// let group = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0x123);
+    /// socket.set_multicast_loop_v6(false)?;
+    /// assert!(!socket.multicast_loop_v6()?);
+    /// socket.join_multicast_v6(&group, 0)?;
+    /// socket.leave_multicast_v6(&group, 0)?;
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn join_multicast_v6(&self, address: &Ipv6Addr, interface: u32) -> io::Result<()> {
         self.socket.get_ref().join_multicast_v6(address, interface)
     }

@@ -61,6 +61,7 @@ const MAX_DELAY: Duration = Duration::from_millis(50);
 /// })
 /// # .unwrap();
 /// ```
+#[doc(alias = "UnixStream")]
 pub struct AsyncUnixStream {
     socket: Registered<net::UnixStream>,
 }
@@ -82,6 +83,14 @@ impl UCred {
     }
 
     /// Returns the effective group id of the peer.
+    ///
+    /// # Examples
+    /// ```
+    /// let (a, _b) = fahrenheit::AsyncUnixStream::pair()?;
+    /// let peer = a.peer_cred()?;
+    /// println!("user {}, group {}, process {:?}", peer.uid(), peer.gid(), peer.pid());
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn gid(&self) -> u32 {
         self.gid
     }
@@ -206,6 +215,7 @@ impl AsyncUnixStream {
     /// println!("connected to user {}", a.peer_cred()?.uid());
     /// # std::io::Result::Ok(())
     /// ```
+    #[doc(alias("SO_PEERCRED", "getpeereid"))]
     pub fn peer_cred(&self) -> io::Result<UCred> {
         let (uid, gid, pid) = socket::unix::peer(self)?;
         Ok(UCred { uid, gid, pid })
@@ -249,6 +259,7 @@ impl AsyncUnixStream {
     /// })
     /// # .unwrap();
     /// ```
+    #[doc(alias("SCM_RIGHTS", "sendmsg"))]
     pub async fn send_fds(&self, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<usize> {
         poll_fn(|cx| {
             let call = |socket: &net::UnixStream| socket::unix::send_fds(socket, bytes, fds);
@@ -275,6 +286,7 @@ impl AsyncUnixStream {
     /// # Portability
     /// On macOS, Solaris and some rarer systems, a descriptor becomes close-on-exec only after it
     /// has arrived: a `fork` and `exec` by another thread in between passes it on.
+    #[doc(alias("SCM_RIGHTS", "recvmsg"))]
     pub async fn recv_fds(&self, bytes: &mut [u8], max_fds: usize) -> io::Result<ReceivedFds> {
         let call = |socket: &_| socket::unix::receive_fds(socket, bytes, max_fds);
         let (n_bytes, fds, truncated) = self.socket.read_with(call).await?;
@@ -289,6 +301,20 @@ impl AsyncUnixStream {
     ///
     /// # Errors
     /// `NotConnected` if the peer is gone, on systems other than Linux.
+    ///
+    /// # Examples
+    /// ```
+    /// use fahrenheit::{AsyncUnixStream, prelude::*};
+    /// use std::net::Shutdown;
+    ///
+    /// fahrenheit::run(async {
+    ///     let (a, mut b) = AsyncUnixStream::pair()?;
+    ///     a.shutdown(Shutdown::Write)?;
+    ///     assert_eq!(b.read(&mut [0; 16]).await?, 0, "the end");
+    ///     std::io::Result::Ok(())
+    /// })
+    /// # .unwrap();
+    /// ```
     pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
         self.socket.get_ref().shutdown(how)
     }

@@ -24,6 +24,7 @@ use std::process::{Child, ExitStatus, Output};
 /// fn must_be_send<T: Send>() {}
 /// must_be_send::<fahrenheit::process::AsyncChild>();
 /// ```
+#[doc(alias = "Child")]
 #[derive(Debug)]
 pub struct AsyncChild {
     /// The child's standard input, if it was set to [`Stdio::piped`] and has not been taken.
@@ -64,6 +65,23 @@ impl AsyncChild {
     /// If this process ignores `SIGCHLD` (see the [module](super)), or a
     /// [`RegisterError`](crate::RegisterError) if a pipe is beyond what this system's `select`
     /// takes. The pipes are closed then, and the child goes on.
+    ///
+    /// # Examples
+    /// ```
+    /// use fahrenheit::process::AsyncChild;
+    /// use std::process::Command;
+    ///
+    /// fahrenheit::run(async {
+    ///     let mut child = AsyncChild::from_std(Command::new("cat").spawn()?)?;
+    ///     println!("started as process {:?}", child.id());
+    ///     assert!(child.try_wait()?.is_none() || child.id().is_none());
+    ///     child.kill()?;
+    ///     child.wait().await?;
+    ///     assert_eq!(child.id(), None);
+    ///     std::io::Result::Ok(())
+    /// })
+    /// # .unwrap();
+    /// ```
     #[track_caller]
     pub fn from_std(mut child: Child) -> io::Result<AsyncChild> {
         exits::check_not_ignored()?;
@@ -144,6 +162,7 @@ impl AsyncChild {
     /// })
     /// # .unwrap();
     /// ```
+    #[doc(alias = "waitpid")]
     pub async fn wait(&mut self) -> io::Result<ExitStatus> {
         drop(self.stdin.take());
         loop {

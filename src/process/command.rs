@@ -25,6 +25,7 @@ use std::process::{Command, ExitStatus, Output, Stdio};
 /// })
 /// # .unwrap();
 /// ```
+#[doc(alias = "Command")]
 #[derive(Debug)]
 pub struct AsyncCommand {
     std: Command,
@@ -57,6 +58,26 @@ impl AsyncCommand {
     }
 
     /// Sets a variable of the child's environment.
+    ///
+    /// # Examples
+    /// ```
+    /// use fahrenheit::process::AsyncCommand;
+    /// use std::process::Stdio;
+    ///
+    /// fahrenheit::run(async {
+    ///     let mut command = AsyncCommand::new("/bin/sh");
+    ///     command.args(["-c", "echo $A $B; pwd; exit 3"]);
+    ///     command.env_clear().env("A", "1").envs([("B", "2"), ("C", "3")]).env_remove("C");
+    ///     command.current_dir("/").stderr(Stdio::null()).kill_on_drop(true);
+    ///     command.as_std_mut();
+    ///     assert_eq!(command.as_std().get_program(), "/bin/sh");
+    ///     let output = command.output().await?;
+    ///     assert_eq!(output.stdout, b"1 2\n/\n");
+    ///     assert_eq!(output.status.code(), Some(3));
+    ///     std::io::Result::Ok(())
+    /// })
+    /// # .unwrap();
+    /// ```
     pub fn env(&mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> &mut AsyncCommand {
         self.std.env(name, value);
         self

@@ -61,6 +61,27 @@ impl AsyncChildStdin {
     ///
     /// # Errors
     /// `BrokenPipe` if it was closed before. If `fcntl(2)` fails, the pipe is closed.
+    ///
+    /// # Examples
+    /// ```
+    /// use fahrenheit::{prelude::*, process::{AsyncChildStdin, AsyncChildStdout, AsyncCommand}};
+    /// use std::process::Stdio;
+    ///
+    /// fahrenheit::run(async {
+    ///     let mut command = AsyncCommand::new("cat");
+    ///     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+    ///     let stdin = child.stdin.take().expect("it is piped").into_std()?;
+    ///     let stdout = child.stdout.take().expect("it is piped").into_std()?;
+    ///
+    ///     // They may have been on another thread in the meantime.
+    ///     AsyncChildStdin::from_std(stdin)?.write_all(b"hello").await?;
+    ///     let mut text = String::new();
+    ///     AsyncChildStdout::from_std(stdout)?.read_to_string(&mut text).await?;
+    ///     assert_eq!(text, "hello");
+    ///     child.wait().await
+    /// })
+    /// # .unwrap();
+    /// ```
     pub fn into_std(self) -> io::Result<ChildStdin> {
         let pipe = self.pipe.ok_or_else(closed)?;
         Ok(unregister(pipe)?.into())

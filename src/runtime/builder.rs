@@ -39,6 +39,22 @@ impl Builder {
     /// Sets how the loop of this thread waits for descriptors from now on.
     ///
     /// The environment variable `FAHRENHEIT_POLLER=select` takes precedence.
+    ///
+    /// # Examples
+    /// ```
+    /// use fahrenheit::{Builder, Poller};
+    /// use std::time::Duration;
+    ///
+    /// let builder = Builder::new()
+    ///     .poller(Poller::Select)
+    ///     .timer_slack(Duration::from_millis(5))
+    ///     .blocking_threads(2)
+    ///     .slow_poll(Duration::from_millis(100))
+    ///     .panic_when_stuck(true)
+    ///     .track(true);
+    /// assert_eq!(builder.run(async { 42 })?, 42);
+    /// # Ok::<(), fahrenheit::CreateError>(())
+    /// ```
     pub fn poller(mut self, poller: Poller) -> Builder {
         self.poller = Some(poller);
         self

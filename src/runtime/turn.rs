@@ -73,6 +73,7 @@ use std::time::{Duration, Instant};
 /// ```
 ///
 /// `examples/host_loop.rs` has a whole `poll` loop.
+#[doc(alias("pump", "tick"))]
 pub fn turn(limit: Option<Duration>) -> io::Result<usize> {
     if clock::is_virtual() {
         return Err(io::Error::new(
@@ -209,6 +210,19 @@ impl InterestFd {
     /// Returns a number that changes when the loop has made another descriptor: in a child of
     /// `fork`, and after other code has closed descriptors of this crate. The host then registers
     /// the new one in place of the old one.
+    ///
+    /// # Examples
+    /// ```
+    /// // A system without epoll and kqueue has no such descriptor.
+    /// if let Ok(interest) = fahrenheit::interest_fd() {
+    ///     let registered = interest.generation();
+    ///     while fahrenheit::turn(Some(std::time::Duration::ZERO))? > 0 {}
+    ///     if fahrenheit::interest_fd()?.generation() != registered {
+    ///         println!("register the new descriptor");
+    ///     }
+    /// }
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn generation(&self) -> u64 {
         self.generation
     }
@@ -266,6 +280,7 @@ impl AsRawFd for InterestFd {
 /// }
 /// # Ok::<(), std::io::Error>(())
 /// ```
+#[doc(alias("backend_fd", "epoll_fd"))]
 pub fn interest_fd() -> io::Result<InterestFd> {
     let updated = with(|l| {
         let (queued, deadline) = prepare_for_host(l);

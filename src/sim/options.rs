@@ -14,6 +14,38 @@ use std::time::Duration;
 ///     .bandwidth(125_000);
 /// # drop(slow);
 /// ```
+///
+/// ```
+/// use fahrenheit::{Builder, prelude::*, sim::{Net, Options}};
+/// use std::time::Duration;
+///
+/// Builder::new().virtual_clock(true).block_on(async {
+///     let net = Net::new(Options::new());
+///     let (a, b) = (net.host("a"), net.host("b"));
+///     // A slow line with little memory, which breaks after 1,000 bytes.
+///     let slow = Options::new().bandwidth(10_000).buffer(1_024).reset_after(1_000);
+///     net.set_options("a", "b", slow.latency(Duration::from_millis(80)));
+///     let listener = b.listen(80)?;
+///     let mut client = a.connect("b:80").await?;
+///     let mut incoming = std::pin::pin!(listener.incoming());
+///     let mut server = incoming.next().await.expect("it never ends")?;
+///     assert_eq!(client.peer_addr(), server.local_addr());
+///
+///     // Nothing of `b` arrives at `a`, while the other direction works.
+///     net.partition_oneway("b", "a");
+///     client.write_all(b"question").await?;
+///     server.read_exact(&mut [0; 8]).await?;
+///     net.heal_oneway("b", "a");
+///
+///     net.isolate("b");
+///     net.heal_all();
+///     server.stall(Duration::from_secs(1));
+///     net.reset("a", "b");
+///     assert!(server.read(&mut [0; 1]).await.is_err());
+///     std::io::Result::Ok(())
+/// })
+/// # .unwrap().unwrap();
+/// ```
 #[derive(Debug, Clone)]
 pub struct Options {
     latency: Duration,

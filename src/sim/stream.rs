@@ -70,6 +70,20 @@ impl SimStream {
 
     /// Breaks the connection: what is on its way is lost, and reads and writes of both ends return
     /// an error of kind [`ConnectionReset`](io::ErrorKind::ConnectionReset).
+    ///
+    /// # Examples
+    /// ```
+    /// use fahrenheit::{prelude::*, sim::{Options, link}};
+    /// use std::io::ErrorKind;
+    ///
+    /// fahrenheit::Builder::new().virtual_clock(true).block_on(async {
+    ///     let (a, mut b) = link(Options::new().cut_after(1_000));
+    ///     a.reset();
+    ///     let error = b.read(&mut [0; 1]).await.unwrap_err();
+    ///     assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+    /// })
+    /// # .unwrap();
+    /// ```
     pub fn reset(&self) {
         reset(&self.from_peer);
         reset(&self.to_peer);

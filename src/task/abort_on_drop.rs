@@ -25,6 +25,7 @@ use std::task::{Context, Poll};
 ///     drop(forever);
 /// });
 /// ```
+#[doc(alias = "AbortOnDropHandle")]
 #[derive(Debug)]
 #[must_use = "dropping it aborts the task"]
 pub struct AbortOnDrop<T> {
@@ -59,6 +60,19 @@ impl<T> AbortOnDrop<T> {
     }
 
     /// Returns a handle that does not abort the task when it is dropped.
+    ///
+    /// # Examples
+    /// ```
+    /// use fahrenheit::{spawn, task::AbortOnDrop};
+    ///
+    /// fahrenheit::run(async {
+    ///     let task = AbortOnDrop::new(spawn(async { 42 }));
+    ///     assert!(!task.is_finished());
+    ///     println!("task {}", task.id());
+    ///     // From here on it goes on by itself.
+    ///     assert_eq!(task.into_handle().await.unwrap(), 42);
+    /// });
+    /// ```
     pub fn into_handle(mut self) -> JoinHandle<T> {
         self.guard.abort = None;
         self.handle

@@ -49,6 +49,32 @@ impl<T: 'static> JoinSet<T> {
     }
 
     /// Returns the number of tasks whose output has not been taken yet.
+    ///
+    /// # Examples
+    /// ```
+    /// use fahrenheit::task::JoinSet;
+    /// use std::future::{pending, poll_fn};
+    ///
+    /// fahrenheit::run(async {
+    ///     let mut set = JoinSet::new();
+    ///     for i in 0..4 {
+    ///         set.spawn(async move { i });
+    ///     }
+    ///     assert_eq!(set.len(), 4);
+    ///     assert!(set.try_join_next().is_none(), "none has begun");
+    ///     let one = poll_fn(|cx| set.poll_join_next(cx)).await;
+    ///     assert!(one.unwrap().unwrap() < 4);
+    ///     assert_eq!(set.join_all().await.len(), 3);
+    ///
+    ///     let mut set = JoinSet::new();
+    ///     set.spawn(pending::<()>());
+    ///     set.abort_all();
+    ///     assert!(set.join_next().await.unwrap().unwrap_err().is_cancelled());
+    ///     set.spawn(async {});
+    ///     set.detach_all();
+    ///     assert!(set.is_empty());
+    /// });
+    /// ```
     pub fn len(&self) -> usize {
         self.handles.len()
     }

@@ -49,6 +49,7 @@ use std::time::Duration;
 /// ```
 ///
 /// `examples/graceful.rs` is a server that answers every request it has accepted.
+#[doc(alias("CancellationToken", "TaskTracker"))]
 #[derive(Clone, Default)]
 pub struct Shutdown {
     state: Rc<State>,
@@ -113,6 +114,19 @@ impl Shutdown {
     }
 
     /// Returns whether the end was requested.
+    ///
+    /// # Examples
+    /// ```
+    /// use fahrenheit::task::Shutdown;
+    ///
+    /// let shutdown = Shutdown::new();
+    /// let guard = shutdown.guard();
+    /// assert_eq!(shutdown.n_in_progress(), 1);
+    /// shutdown.request();
+    /// assert!(shutdown.is_requested());
+    /// drop(guard);
+    /// assert_eq!(shutdown.n_in_progress(), 0);
+    /// ```
     pub fn is_requested(&self) -> bool {
         self.state.is_requested.get()
     }

@@ -79,6 +79,22 @@ impl Interval {
 
     /// Polls for the next tick, for hand-written futures. The output is the time for which the tick
     /// was planned.
+    ///
+    /// # Examples
+    /// ```
+    /// use fahrenheit::time::{MissedTickBehavior, interval};
+    /// use std::{future::poll_fn, time::Duration};
+    ///
+    /// fahrenheit::run(async {
+    ///     let mut interval = interval(Duration::from_millis(1));
+    ///     interval.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    ///     assert_eq!(interval.missed_tick_behavior(), MissedTickBehavior::Skip);
+    ///     assert_eq!(interval.period(), Duration::from_millis(1));
+    ///     poll_fn(|cx| interval.poll_tick(cx)).await;
+    ///     interval.reset();
+    ///     interval.tick().await;
+    /// });
+    /// ```
     pub fn poll_tick(&mut self, cx: &mut Context<'_>) -> Poll<Instant> {
         let Some(due) = self.sleep.deadline() else {
             return Poll::Pending;

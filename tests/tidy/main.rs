@@ -3,6 +3,7 @@
 //! written. A binary of its own, because it looks at the sources and runs none of them.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod documented;
 mod ids;
 mod pages;
 mod systems;

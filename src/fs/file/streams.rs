@@ -38,6 +38,21 @@ impl File {
     ///
     /// # Cancel safety
     /// Bytes are taken only by the poll that returns them.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::{future::poll_fn, mem::MaybeUninit};
+    ///
+    /// fahrenheit::run(async {
+    ///     let mut file = fahrenheit::fs::File::open("Cargo.toml").await?;
+    ///     let mut buffer = [MaybeUninit::uninit(); 16];
+    ///     let len = |bytes: &mut [u8]| bytes.len();
+    ///     let n = poll_fn(|cx| file.poll_read_uninit(cx, &mut buffer).map_ok(len)).await?;
+    ///     assert!(n > 0);
+    ///     std::io::Result::Ok(())
+    /// })
+    /// # .unwrap();
+    /// ```
     pub fn poll_read_uninit<'b>(
         &mut self,
         cx: &mut Context<'_>,

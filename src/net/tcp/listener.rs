@@ -21,6 +21,7 @@ use std::task::{Context, Poll, ready};
 /// assert!(fahrenheit::run(incoming.next()).is_none());
 /// # std::io::Result::Ok(())
 /// ```
+#[doc(alias = "TcpListener")]
 pub struct AsyncTcpListener {
     acceptor: Acceptor<net::TcpListener>,
 }
@@ -72,6 +73,7 @@ impl AsyncTcpListener {
     ///
     /// # Cancel safety
     /// No connection is lost by dropping the future.
+    #[doc(alias = "accept4")]
     pub async fn accept(&self) -> io::Result<(AsyncTcpStream, SocketAddr)> {
         let accept = |io: &net::TcpListener| socket::accept(io);
         let (fd, peer) = self.acceptor.accept(accept).await?;

@@ -56,6 +56,26 @@ impl TcpSocket {
     ///
     /// # Errors
     /// `socket(2)` fails if no descriptor is left, or the system has no IPv6.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// use fahrenheit::net::TcpSocket;
+    /// use std::time::Duration;
+    ///
+    /// let socket = TcpSocket::new_v6()?;
+    /// socket.set_nodelay(true)?;
+    /// assert!(socket.nodelay()?);
+    /// socket.set_linger(Some(Duration::from_secs(1)))?;
+    /// assert_eq!(socket.linger()?, Some(Duration::from_secs(1)));
+    /// socket.set_reuseaddr(true)?;
+    /// socket.set_reuseport(true)?;
+    /// assert!(socket.reuseaddr()? && socket.reuseport()?);
+    /// socket.set_send_buffer_size(64 << 10)?;
+    /// socket.set_recv_buffer_size(64 << 10)?;
+    /// println!("{} bytes to send", socket.send_buffer_size()?);
+    /// println!("{} bytes to receive", socket.recv_buffer_size()?);
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn new_v6() -> io::Result<TcpSocket> {
         TcpSocket::new((Ipv6Addr::UNSPECIFIED, 0).into())
     }
@@ -152,6 +172,7 @@ macro_rules! impl_options {
     ($($getter:ident, $setter:ident: $value:ty, $what:literal, $option:literal;)*) => {
         impl TcpSocket {
             $(
+                #[doc(alias = $option)]
                 #[doc = concat!("Returns ", $what, " (`", $option, "`).")]
                 ///
                 /// # Errors

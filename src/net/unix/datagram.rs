@@ -49,6 +49,7 @@ use std::path::Path;
 /// fn must_be_send<T: Send>() {}
 /// must_be_send::<fahrenheit::AsyncUnixDatagram>();
 /// ```
+#[doc(alias = "UnixDatagram")]
 pub struct AsyncUnixDatagram {
     socket: Registered<net::UnixDatagram>,
 }
@@ -82,6 +83,28 @@ impl AsyncUnixDatagram {
     /// # Errors
     /// `EMFILE` or `ENFILE` if descriptors run out, or a [`RegisterError`](crate::RegisterError) if
     /// the descriptor is beyond what this system's `select` takes.
+    ///
+    /// # Examples
+    /// ```
+    /// use fahrenheit::AsyncUnixDatagram;
+    /// use std::net::Shutdown;
+    ///
+    /// fahrenheit::run(async {
+    ///     let name = format!("fahrenheit-dgram-{}", std::process::id());
+    ///     let path = std::env::temp_dir().join(name);
+    ///     let server = AsyncUnixDatagram::bind(&path)?;
+    ///     let client = AsyncUnixDatagram::unbound()?;
+    ///     client.send_to(b"by path", &path).await?;
+    ///     client.send_to_addr(b"by address", &server.local_addr()?).await?;
+    ///     let mut bytes = [0; 16];
+    ///     assert_eq!(server.recv(&mut bytes).await?, 7);
+    ///     assert_eq!(server.recv(&mut bytes).await?, 10);
+    ///     client.connect(&path)?;
+    ///     client.shutdown(Shutdown::Write)?;
+    ///     std::fs::remove_file(&path)
+    /// })
+    /// # .unwrap();
+    /// ```
     #[track_caller]
     pub fn unbound() -> io::Result<AsyncUnixDatagram> {
         AsyncUnixDatagram::from_std(above_stdio(net::UnixDatagram::unbound()?)?)

@@ -41,6 +41,7 @@ use std::task::{Context, Poll, ready};
 /// Two processes that start at once may both find that no process listens; a lock file prevents
 /// that. Abstract names, which Linux has, leave nothing behind:
 /// see [`bind_addr`](AsyncUnixListener::bind_addr).
+#[doc(alias = "UnixListener")]
 pub struct AsyncUnixListener {
     acceptor: Acceptor<net::UnixListener>,
 }
@@ -120,6 +121,22 @@ impl AsyncUnixListener {
     ///
     /// # Errors
     /// The errors of `accept`.
+    ///
+    /// # Examples
+    /// ```
+    /// use fahrenheit::{AsyncUnixListener, AsyncUnixStream};
+    /// use std::future::poll_fn;
+    ///
+    /// fahrenheit::run(async {
+    ///     let name = format!("fahrenheit-accept-{}", std::process::id());
+    ///     let path = std::env::temp_dir().join(name);
+    ///     let listener = AsyncUnixListener::bind(&path)?;
+    ///     let _client = AsyncUnixStream::connect(&path).await?;
+    ///     let (_server, _peer) = poll_fn(|cx| listener.poll_accept(cx)).await?;
+    ///     std::fs::remove_file(&path)
+    /// })
+    /// # .unwrap();
+    /// ```
     pub fn poll_accept(
         &self,
         cx: &mut Context<'_>,

@@ -63,6 +63,7 @@ use std::task::{Context, Poll, ready};
 /// })
 /// # .unwrap();
 /// ```
+#[doc(alias = "SOCK_SEQPACKET")]
 pub struct AsyncUnixSeqpacket {
     socket: Registered<net::UnixDatagram>,
 }
@@ -154,6 +155,37 @@ impl AsyncUnixSeqpacket {
     /// # Errors
     /// `WouldBlock` if the peer has no room, on the BSDs also ENOBUFS; otherwise the errors of
     /// [`send`](AsyncUnixSeqpacket::send).
+    ///
+    /// # Examples
+    /// ```
+    /// use fahrenheit::net::AsyncUnixSeqpacket;
+    /// use nix::sys::socket::{MsgFlags, recv, send};
+    /// use std::{io, net::Shutdown, os::fd::AsRawFd};
+    ///
+    /// fahrenheit::run(async {
+    ///     let (a, b) = match AsyncUnixSeqpacket::pair() {
+    ///         // Not on this system.
+    ///         Err(error) if error.kind() == io::ErrorKind::Unsupported => return Ok(()),
+    ///         pair => pair?,
+    ///     };
+    ///     a.try_send(b"one")?;
+    ///     let flags = MsgFlags::empty();
+    ///     a.try_write_with(|fd| Ok(send(fd.as_raw_fd(), b"two", flags)?))?;
+    ///     b.readable().await?;
+    ///     let mut bytes = [0; 16];
+    ///     assert_eq!(b.try_recv(&mut bytes)?.n_bytes, 3);
+    ///     let n = b.try_read_with(|fd| Ok(recv(fd.as_raw_fd(), &mut bytes, flags)?))?;
+    ///     assert_eq!(n, 3);
+    ///     assert!(b.peer_addr()?.is_unnamed() && b.take_error()?.is_none());
+    ///     a.shutdown(Shutdown::Write)?;
+    ///
+    ///     // To another thread, and back.
+    ///     let b = AsyncUnixSeqpacket::from_fd(b.into_fd())?;
+    ///     let _blocking = b.into_blocking_fd()?;
+    ///     io::Result::Ok(())
+    /// })
+    /// # .unwrap();
+    /// ```
     pub fn try_send(&self, bytes: &[u8]) -> io::Result<usize> {
         let bytes = not_empty(bytes)?;
         self.socket
