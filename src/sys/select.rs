@@ -93,7 +93,17 @@ pub(crate) fn is_number_ready(fd: RawFd, to_write: bool) -> bool {
         true => sets.write.insert(fd),
         false => sets.read.insert(fd),
     }
-    sets.wait(Some(Duration::ZERO)) != Waited::Ready(0)
+    counts_as_ready(sets.wait(Some(Duration::ZERO)))
+}
+
+fn counts_as_ready(waited: Waited) -> bool {
+    match waited {
+        Waited::Ready(n_ready) => n_ready > 0,
+        // The call that follows does not block, and returns the error.
+        Waited::BadFd => true,
+        // A system that is short of memory has not said that the call would not block the thread.
+        Waited::Trouble(_) => false,
+    }
 }
 
 /// Returns whether descriptor `fd` is readable only because of an error: one that the next call
@@ -165,6 +175,14 @@ mod tests {
             assert_eq!(parts(Duration::from_secs(seconds)), (86_400, 0));
         }
         assert_eq!(parts(Duration::MAX), (86_400, 0));
+    }
+
+    #[test]
+    fn a_select_that_fails_for_lack_of_memory_does_not_let_a_call_block() {
+        assert!(!counts_as_ready(Waited::Trouble(Errno::EAGAIN)));
+        assert!(!counts_as_ready(Waited::Ready(0)));
+        assert!(counts_as_ready(Waited::Ready(1)));
+        assert!(counts_as_ready(Waited::BadFd));
     }
 
     #[test]
