@@ -1,5 +1,13 @@
 //! The kernel's queue on macOS and the BSDs: `kqueue(2)`.
 //!
+//! Two things that a kqueue could do are left out, each for a reason:
+//! - Wakes come through the pipe, and not by EVFILT_USER. `select` needs the pipe in any case, while
+//!   any descriptor is young; a signal handler may write to it, and knows no queue; and not every
+//!   BSD has the filter.
+//! - The number of bytes that EVFILT_READ reports does not replace the guess that a TCP read which
+//!   took less than it was offered has emptied the socket. The guess is wrong only behind urgent
+//!   data, and there macOS counts up to that data only.
+//!
 //! Linux compiles this only with `--cfg fahrenheit_kqueue`, for tests, on a stand-in for the calls.
 
 use super::create::is_above_stdio;
