@@ -160,30 +160,45 @@ fn a_child_of_a_thread_that_has_ended_is_reaped_by_another_with_children() {
     });
 }
 
+/// Waits for a child for `soon`, drops it, and returns what it has written by then: its number, if
+/// it was fast enough.
+async fn drop_after(soon: Duration, by_output: bool) -> String {
+    let mut child = sh("echo $$; exec sleep 1000");
+    let (reader, end) = nix::unistd::pipe().unwrap();
+    let mut reader = std::fs::File::from(reader);
+    nix::fcntl::fcntl(
+        &reader,
+        nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::FD_CLOEXEC),
+    )
+    .unwrap();
+    child.stdout(end).kill_on_drop(true);
+    let timed_out = if by_output {
+        timeout(soon, child.output()).await.is_err()
+    } else {
+        timeout(soon, child.status()).await.is_err()
+    };
+    assert!(timed_out);
+    drop(child);
+    let mut pid = String::new();
+    // Ends only because the child has.
+    io::Read::read_to_string(&mut reader, &mut pid).unwrap();
+    pid
+}
+
 #[test]
 fn a_dropped_status_or_output_kills_if_asked_to_and_leaves_no_zombie() {
     go(async {
-        for output in [false, true] {
-            let mut child = sh("echo $$; exec sleep 1000");
-            let (reader, end) = nix::unistd::pipe().unwrap();
-            let mut reader = std::fs::File::from(reader);
-            nix::fcntl::fcntl(
-                &reader,
-                nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::FD_CLOEXEC),
-            )
-            .unwrap();
-            child.stdout(end).kill_on_drop(true);
-            let soon = Duration::from_millis(50);
-            let timed_out = if output {
-                timeout(soon, child.output()).await.is_err()
-            } else {
-                timeout(soon, child.status()).await.is_err()
+        for by_output in [false, true] {
+            let mut soon = Duration::from_millis(50);
+            let pid = loop {
+                let pid = drop_after(soon, by_output).await;
+                if !pid.is_empty() {
+                    break pid;
+                }
+                // On a slow machine the shell needs longer to begin.
+                soon *= 2;
+                assert!(soon < Duration::from_secs(20), "it never begins");
             };
-            assert!(timed_out);
-            drop(child);
-            let mut pid = String::new();
-            // Ends only because the child has.
-            io::Read::read_to_string(&mut reader, &mut pid).unwrap();
             all_are_reaped(&[pid.trim().parse().unwrap()]).await;
         }
     });
