@@ -1,7 +1,7 @@
 //! The kernel's queue on macOS and the BSDs: `kqueue(2)`.
 //!
 //! Two things that a kqueue could do are left out, each for a reason:
-//! - Wakes come through the pipe, and not by EVFILT_USER. `select` needs the pipe in any case, while
+//! - Wakes come through the pipe, and not by EVFILT_USER. `select` needs the pipe in any case while
 //!   any descriptor is young; a signal handler may write to it, and knows no queue; and not every
 //!   BSD has the filter.
 //! - The number of bytes that EVFILT_READ reports does not replace the guess that a TCP read which
