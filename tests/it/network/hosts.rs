@@ -1,6 +1,7 @@
 //! Hosts of a simulated network: connecting, partitions, resets, and what is said about a deadlock.
 
 use super::{SECOND, virtually};
+use crate::util::within;
 use fahrenheit::prelude::*;
 use fahrenheit::sim::{Net, Options, SimStream};
 use fahrenheit::{Builder, spawn, task, time};
@@ -308,28 +309,31 @@ fn report(main: impl Future) -> String {
 
 #[test]
 fn a_client_and_a_server_that_wait_for_each_other_are_reported_with_their_names() {
-    let text = report(async {
-        let net = network(Options::new());
-        let mut stream = net.host("client").connect("server:7").await.unwrap();
-        stream.read(&mut [0]).await
+    // Without the report it would wait for ever.
+    within(60, || {
+        let text = report(async {
+            let net = network(Options::new());
+            let mut stream = net.host("client").connect("server:7").await.unwrap();
+            stream.read(&mut [0]).await
+        });
+        for part in [
+            "the main future awaits data from server:7 to client:49152 (simulated)",
+            "awaits data from client:49152 to server:7 (simulated)",
+            "awaits a connection to server:7 (simulated)",
+        ] {
+            assert!(text.contains(part), "{text}");
+        }
+        let text = report(async {
+            let net = network(Options::new());
+            let client = net.host("client");
+            net.partition("client", "server");
+            client.connect("server:7").await
+        });
+        assert!(
+            text.contains("a partition to heal, from client to server"),
+            "{text}"
+        );
     });
-    for part in [
-        "the main future awaits data from server:7 to client:49152 (simulated)",
-        "awaits data from client:49152 to server:7 (simulated)",
-        "awaits a connection to server:7 (simulated)",
-    ] {
-        assert!(text.contains(part), "{text}");
-    }
-    let text = report(async {
-        let net = network(Options::new());
-        let client = net.host("client");
-        net.partition("client", "server");
-        client.connect("server:7").await
-    });
-    assert!(
-        text.contains("a partition to heal, from client to server"),
-        "{text}"
-    );
 }
 
 #[test]
