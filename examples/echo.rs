@@ -1,8 +1,7 @@
 //! An echo server with combinators: every connection is a future in one `for_each_concurrent`.
 //!
 //! Terminal 1: `cargo run --example echo` (or `cargo run --example echo 127.0.0.1:7000`)
-//! Terminal 2: `nc 127.0.0.1 7878`, or `socat - TCP:127.0.0.1:7878`; type a line, and it comes
-//! back.
+//! Terminal 2: `nc 127.0.0.1 7878`, or `cargo run --example talk`; type a line, and it comes back.
 //!
 //! `echo_spawn` is the same server with a task per connection.
 

@@ -4,7 +4,7 @@
 //!
 //! Terminal 1: `cargo run --example host_one_fd` (or `… --example host_one_fd 127.0.0.1:7000`);
 //! press Enter to hear how it goes, Ctrl-D to end
-//! Terminal 2: `nc 127.0.0.1 7878`; type a line, and it comes back.
+//! Terminal 2: `nc 127.0.0.1 7878`, or `cargo run --example talk`; type a line, and it comes back.
 
 mod shared;
 

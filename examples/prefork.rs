@@ -1,7 +1,7 @@
 //! A master that forks three workers, which serve one listener: each says who it is, and echoes.
 //!
 //! Terminal 1: `cargo run --example prefork` (or `… --example prefork 127.0.0.1:7000`)
-//! Terminal 2: `nc 127.0.0.1 7878`; type a line, and it comes back.
+//! Terminal 2: `nc 127.0.0.1 7878`, or `cargo run --example talk`; type a line, and it comes back.
 //! Terminal 3: `kill -HUP PID` of the master replaces the workers: new ones accept, the old ones
 //! stay until their clients have gone, and no connection is refused. `kill PID` ends it all.
 //!

@@ -159,6 +159,7 @@ fn wrong_arguments_end_with_the_usage_and_2() {
         ("http_get", &["a b"]),
         ("http_hand_written", &[]),
         ("http_hand_written", &["localhost", "/"]),
+        ("talk", &["nonsense"]),
     ] {
         let (code, text) = failure(name, args);
         assert_eq!(code, 2, "{name} {args:?}: {text}");
@@ -376,6 +377,41 @@ fn the_hand_written_future_is_polled_again_and_ends_with_the_answer() {
     );
     assert!(steps.matches("poll\n").count() > 1, "{steps}");
     assert!(steps.ends_with("\n0 bytes\n"), "{steps}");
+}
+
+#[test]
+fn talk_sends_its_input_and_prints_what_the_server_answers_after_the_end() {
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = server.local_addr().unwrap().to_string();
+    let peer = thread::spawn(move || {
+        let (mut stream, _) = server.accept().unwrap();
+        stream.set_read_timeout(Some(LIMIT)).unwrap();
+        let mut question = String::new();
+        stream.read_to_string(&mut question).unwrap();
+        stream.write_all(b"answer").unwrap();
+        question
+    });
+    let mut command = example("talk");
+    command
+        .arg(&addr)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped());
+    let mut child = Killed(command.spawn().unwrap());
+    child
+        .0
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(b"question")
+        .unwrap();
+    let mut stdout = child.0.stdout.take().unwrap();
+    let answer = in_time("the answer", move || {
+        let mut answer = String::new();
+        stdout.read_to_string(&mut answer).map(|_| answer)
+    });
+    assert_eq!(answer.unwrap(), "answer");
+    assert_eq!(peer.join().unwrap(), "question");
+    assert!(child.0.wait().unwrap().success());
 }
 
 #[test]
