@@ -1,4 +1,4 @@
-//! A chat: the first line of a client is its name, and each further line goes to everybody.
+//! A chat: the first line of a client is its name, and each further line goes to all others.
 //!
 //! Terminal 1: `cargo run --example chat` (or `cargo run --example chat 127.0.0.1:7000`)
 //! Terminals 2, 3 and more: `nc 127.0.0.1 7878`; type a name, then lines.

@@ -1,5 +1,5 @@
 //! Ends in good order: at Ctrl-C or SIGTERM it finishes the job in hand; SIGHUP starts the count
-//! again. A second Ctrl-C ends it at once, because nobody listens any more.
+//! again. A second Ctrl-C ends it at once, because the program no longer listens for it.
 //!
 //! Terminal 1: `cargo run --example ctrl_c`, then press Ctrl-C
 //! (or `… --example ctrl_c 5` for a job of five seconds; two Ctrl-C then do not wait for its end)

@@ -51,7 +51,7 @@ async fn ask(server: SocketAddr, question: &[u8]) -> Result<String> {
     Err(last)
 }
 
-/// A number that nobody can guess, "recurse", one question: `name`, type A, Internet.
+/// A number that others cannot guess, "recurse", one question: `name`, type A, Internet.
 fn question(name: &str) -> Option<Vec<u8>> {
     let number = RandomState::new().build_hasher().finish() as u16;
     let mut bytes = [&number.to_be_bytes()[..], &[1, 0, 0, 1, 0, 0, 0, 0, 0, 0]].concat();

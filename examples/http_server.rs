@@ -15,7 +15,7 @@ use std::time::Duration;
 fn main() {
     let listener = shared::listen("http_server", "127.0.0.1:8080");
     fahrenheit::run(listener.incoming().for_each(async |stream| match stream {
-        // Clients go away as they like: how a connection ended is nobody's concern.
+        // Clients go away as they like: how a connection ended does not matter.
         Ok(stream) => drop(fahrenheit::spawn(connection(stream))),
         Err(error) => shared::say(&format!("http_server: cannot accept: {error}")),
     }));

@@ -30,7 +30,7 @@ async fn master(listener: &AsyncTcpListener) -> io::Result<()> {
     let (mut workers, mut old, mut ending) = (Vec::new(), Vec::new(), false);
     loop {
         while workers.len() < 3 && !ending {
-            // SAFETY: this process has one thread, so no lock is held that nobody would release.
+            // SAFETY: this process has one thread, so no lock is held by another one.
             match unsafe { fork() }? {
                 ForkResult::Parent { child } => workers.push(child),
                 ForkResult::Child => return worker(listener, signals).await,
@@ -69,7 +69,7 @@ async fn worker(listener: &AsyncTcpListener, mut signals: Signals) -> io::Result
     process::exit(0)
 }
 
-/// Clients go away as they like: how a connection ended is nobody's concern.
+/// Clients go away as they like: how a connection ended does not matter.
 async fn echo(stream: io::Result<AsyncTcpStream>) {
     if let Ok(mut stream) = stream {
         let name = format!("worker {}\n", process::id());

@@ -23,7 +23,7 @@ fn main() {
     drop(spawn(report(Rc::clone(&n_lines))));
     match block_on(number(&n_lines)) {
         Ok(()) => {}
-        // As after `| head -1`: nobody wants the rest.
+        // As after `| head -1`: the rest is not wanted.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
         Err(error) => {
             eprintln!("stdin_lines: {error}");

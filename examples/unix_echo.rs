@@ -43,7 +43,7 @@ async fn serve(path: &str) -> io::Result<()> {
     outcome
 }
 
-/// Binds `path`, also if it is there and nobody listens any more.
+/// Binds `path`, also if it is there and no process listens any more.
 async fn listen(path: &str) -> io::Result<AsyncUnixListener> {
     match AsyncUnixStream::connect(path).await {
         Ok(_) => return Err(ErrorKind::AddrInUse.into()),

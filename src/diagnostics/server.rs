@@ -97,7 +97,7 @@ impl Drop for RemoveOnDrop {
 /// come; the answers say which tasks are.
 ///
 /// # Errors
-/// Those of [`AsyncUnixListener::bind`]: `InvalidInput` for a path that is too long, `NotFound` if
+/// As [`AsyncUnixListener::bind`] has: `InvalidInput` for a path that is too long, `NotFound` if
 /// there is no such folder, `PermissionDenied`; `AddrInUse` if a process listens there, or if the
 /// file is no socket.
 ///

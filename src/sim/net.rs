@@ -85,7 +85,7 @@ struct Inner {
     pairs: BTreeMap<(Rc<str>, Rc<str>), Options>,
     /// The next ephemeral port of each host.
     hosts: BTreeMap<Rc<str>, u16>,
-    /// Those of all listeners, also of some that were dropped.
+    /// The queues of all listeners, also of some that were dropped.
     backlogs: BTreeMap<(Rc<str>, u16), Weak<RefCell<Backlog>>>,
     /// Directions in which nothing arrives.
     separated: BTreeSet<(Rc<str>, Rc<str>)>,

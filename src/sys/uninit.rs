@@ -54,7 +54,7 @@ impl<'a> Uninit<'a> {
     /// Clears the buffer and lets `read` read into it, for a `read` that needs initialised memory.
     ///
     /// # Errors
-    /// Those of `read`; then nothing is filled.
+    /// The error that `read` returns; then nothing is filled.
     pub(crate) fn read_cleared(
         &mut self,
         read: impl FnOnce(&mut [u8]) -> io::Result<usize>,
