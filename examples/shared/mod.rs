@@ -39,7 +39,8 @@ pub(crate) fn listen_on(name: &str, addr: &str) -> Option<AsyncTcpListener> {
     let listener = AsyncTcpListener::bind(addr).unwrap_or_else(cannot);
     let addr = listener.local_addr().unwrap_or(addr);
     let (ip, port) = (addr.ip(), addr.port());
-    // `talk` is for machines without `nc`. A closed stdout is no reason not to serve, and `println!` would panic.
+    // `talk` is for machines without `nc`. A closed stdout is no reason not to serve, and
+    // `println!` would panic.
     let _ = writeln!(
         io::stdout(),
         "{name}: listening on {addr}; try: nc {ip} {port}, or cargo run --example talk {addr}"
