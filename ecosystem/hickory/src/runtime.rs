@@ -19,8 +19,13 @@ type Made<T> = Pin<Box<dyn Send + Future<Output = Result<T>>>>;
 #[derive(Clone, Copy)]
 pub struct Fahrenheit;
 
-/// A UDP socket or a TCP connection.
-pub struct Io<T: 'static>(Local<T>);
+/// A UDP socket.
+pub struct Udp(Local<AsyncUdpSocket>);
+
+/// A TCP connection, as an object: hickory's trait may be implemented for a box of a trait from here,
+/// and a box has the traits for reading and writing of what is in it.
+pub trait Connection: AsyncRead + AsyncWrite + Unpin + Send + Sync {}
+impl Connection for Local<AsyncTcpStream> {}
 
 impl Spawn for Fahrenheit {
     fn spawn_bg(&mut self, future: impl Future<Output = ()> + Send + 'static) {
@@ -39,21 +44,21 @@ impl Time for Fahrenheit {
 impl RuntimeProvider for Fahrenheit {
     type Handle = Fahrenheit;
     type Timer = Fahrenheit;
-    type Udp = Io<AsyncUdpSocket>;
-    type Tcp = Io<AsyncTcpStream>;
+    type Udp = Udp;
+    type Tcp = Box<dyn Connection>;
     fn create_handle(&self) -> Fahrenheit { Fahrenheit }
     fn connect_tcp(
         &self, to: SocketAddr, _: Option<SocketAddr>, limit: Option<Duration>,
     ) -> Made<Self::Tcp> {
         let stream = AsyncTcpStream::connect_timeout(to, limit.unwrap_or(Duration::from_secs(5)));
-        Box::pin(Local::new(async { Ok(Io(Local::new(stream.await?))) }))
+        Box::pin(Local::new(async { Ok(Box::new(Local::new(stream.await?)) as Self::Tcp) }))
     }
     fn bind_udp(&self, local: SocketAddr, _: SocketAddr) -> Made<Self::Udp> {
-        Box::pin(Local::new(async move { Ok(Io(Local::new(AsyncUdpSocket::bind(local)?))) }))
+        Box::pin(Local::new(async move { Ok(Udp(Local::new(AsyncUdpSocket::bind(local)?))) }))
     }
 }
 
-impl DnsUdpSocket for Io<AsyncUdpSocket> {
+impl DnsUdpSocket for Udp {
     type Time = Fahrenheit;
     fn poll_recv_from(&self, cx: &mut Context<'_>, to: &mut [u8]) -> Polled<(usize, SocketAddr)> {
         self.0.poll_recv_from(cx, to)
@@ -63,22 +68,4 @@ impl DnsUdpSocket for Io<AsyncUdpSocket> {
     }
 }
 
-impl DnsTcpStream for Io<AsyncTcpStream> { type Time = Fahrenheit; }
-
-impl AsyncRead for Io<AsyncTcpStream> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, to: &mut [u8]) -> Polled<usize> {
-        self.0.as_pin_mut().poll_read(cx, to)
-    }
-}
-
-impl AsyncWrite for Io<AsyncTcpStream> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, from: &[u8]) -> Polled<usize> {
-        self.0.as_pin_mut().poll_write(cx, from)
-    }
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Polled<()> {
-        self.0.as_pin_mut().poll_flush(cx)
-    }
-    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Polled<()> {
-        self.0.as_pin_mut().poll_close(cx)
-    }
-}
+impl DnsTcpStream for Box<dyn Connection> { type Time = Fahrenheit; }

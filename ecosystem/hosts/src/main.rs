@@ -1,10 +1,14 @@
-//! Other programs' loops as hosts, which wait for one descriptor: `with-hosts calloop|tokio`.
+//! Other programs' loops as hosts, which wait for one descriptor:
+//! `with-hosts poll|glib|calloop|tokio`.
+#![forbid(unsafe_code)]
 
 use calloop::generic::Generic;
 use calloop::{EventLoop, Interest, Mode, PostAction};
 use fahrenheit::prelude::*;
 use fahrenheit::{AsyncTcpListener, AsyncTcpStream, interest_fd, spawn, task::JoinHandle, turn};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::error::Error;
+use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
 use tokio::io::unix::AsyncFd;
 
@@ -12,11 +16,39 @@ fn main() -> Result<(), Box<dyn Error>> {
     let task = spawn(echoes());
     let host = std::env::args().nth(1).unwrap_or_default();
     match host.as_str() {
+        "poll" => with_poll(&task)?,
+        "glib" => with_glib(&task)?,
         "calloop" => with_calloop(&task)?,
         "tokio" => with_tokio(&task)?,
-        _ => return Err("usage: with-hosts calloop|tokio".into()),
+        _ => return Err("usage: with-hosts poll|glib|calloop|tokio".into()),
     }
     println!("{} echoes", fahrenheit::block_on(task)??);
+    Ok(())
+}
+
+/// A loop by hand, in which descriptors of its own would stand beside that of the guest.
+fn with_poll(task: &JoinHandle<impl Sized>) -> Result<(), Box<dyn Error>> {
+    while !task.is_finished() {
+        let guest = interest_fd()?;
+        let mut fds = [PollFd::new(guest.as_fd(), PollFlags::POLLIN)];
+        poll(&mut fds, PollTimeout::NONE)?;
+        turn(Some(Duration::ZERO))?;
+    }
+    Ok(())
+}
+
+/// The loop of GTK and GNOME programs. A GTK program has a source like this one, and no loop.
+fn with_glib(task: &JoinHandle<impl Sized>) -> Result<(), Box<dyn Error>> {
+    let guest = interest_fd()?;
+    glib::unix_fd_add_local(guest.as_raw_fd(), glib::IOCondition::IN, |_, _| {
+        match turn(Some(Duration::ZERO)).and_then(|_| interest_fd()) {
+            Ok(_) => glib::ControlFlow::Continue,
+            Err(_) => glib::ControlFlow::Break,
+        }
+    });
+    while !task.is_finished() {
+        glib::MainContext::default().iteration(true);
+    }
     Ok(())
 }
 
