@@ -179,3 +179,33 @@ fn a_sleep_panics_on_another_thread_and_may_be_dropped_there() {
         timer.sleep(Duration::from_millis(30)).await;
     });
 }
+
+#[test]
+fn a_local_panics_in_the_traits_of_hyper_on_another_thread() {
+    let (a, _b) = AsyncUnixStream::pair().unwrap();
+    let mut local = Local::new(Io::new(a));
+    assert!(local.is_write_vectored());
+    let local = &mut local;
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(move || {
+            let mut cx = Context::from_waker(Waker::noop());
+            let mut calls = 0;
+            let mut panics = |call: &mut dyn FnMut(Pin<&mut Local<Io<AsyncUnixStream>>>)| {
+                calls += 1;
+                let call = std::panic::AssertUnwindSafe(|| call(Pin::new(&mut *local)));
+                assert!(std::panic::catch_unwind(call).is_err(), "call {calls}");
+            };
+            panics(&mut |stream| {
+                let mut bytes = [0];
+                let mut buffer = ReadBuf::new(&mut bytes);
+                let _ = Read::poll_read(stream, &mut cx, buffer.unfilled());
+            });
+            panics(&mut |stream| drop(Write::poll_write(stream, &mut cx, b"x")));
+            panics(&mut |stream| drop(Write::poll_write_vectored(stream, &mut cx, &[])));
+            panics(&mut |stream| drop(Write::poll_flush(stream, &mut cx)));
+            panics(&mut |stream| drop(Write::poll_shutdown(stream, &mut cx)));
+            panics(&mut |stream| assert!(stream.is_write_vectored()));
+        });
+        thread.join().unwrap();
+    });
+}
