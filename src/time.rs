@@ -13,7 +13,7 @@ pub use interval::{Interval, MissedTickBehavior, interval, interval_at};
 
 use crate::event_loop::clock::{self, Moment, Span};
 use crate::event_loop::not_running::warn_if_not_running;
-use crate::event_loop::timers::{Armed, Serial, TimerKey};
+use crate::event_loop::timers::{Armed, TimerKey};
 use crate::event_loop::{context, with};
 use crate::sys::thread_bound::NotSend;
 use pin_project_lite::pin_project;
@@ -131,8 +131,8 @@ pub fn sleep_until(deadline: Instant) -> Sleep {
 pub struct Sleep {
     /// When the future becomes ready.
     deadline: Moment,
-    /// The serial number of the armed timer. `None` before the first poll and after the end.
-    armed: Option<Serial>,
+    /// The armed timer. `None` before the first poll and after the end.
+    armed: Option<TimerKey>,
     // The timer is in the table of this thread's loop.
     _not_send: NotSend,
 }
@@ -186,18 +186,8 @@ impl Sleep {
         self.deadline = Moment::now().saturating_add(duration);
     }
 
-    /// Returns the key of the armed timer.
-    fn key(&self) -> Option<TimerKey> {
-        Some(TimerKey {
-            deadline: self.deadline,
-            serial: self.armed?,
-        })
-    }
-
     fn disarm(&mut self) {
-        let key = self.key();
-        self.armed = None;
-        if let Some(key) = key {
+        if let Some(key) = self.armed.take() {
             let waker = with(|l| l.timers.remove(key));
             // The loop is no longer borrowed: dropping a waker may run foreign code.
             drop(waker);
@@ -215,7 +205,7 @@ impl Sleep {
 
     /// Polls without spending from the budget of the task.
     fn poll_elapsed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let armed = match self.key() {
+        let armed = match self.armed {
             Some(key) => with(|l| l.timers.state(key, cx.waker())),
             None if self.is_elapsed() => Some(Armed::Fired),
             None => {
@@ -223,7 +213,7 @@ impl Sleep {
                 return Poll::Pending;
             }
         };
-        match (armed, self.key()) {
+        match (armed, self.armed) {
             (Some(Armed::SameWaker), _) => Poll::Pending,
             (Some(Armed::OtherWaker), Some(key)) => {
                 let waker = cx.waker().clone();
