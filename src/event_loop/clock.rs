@@ -100,10 +100,17 @@ impl Span {
 
 impl From<Duration> for Span {
     fn from(duration: Duration) -> Span {
-        // Saturating, so that `Duration::MAX` is a span that ends never and not an overflow.
-        let seconds = i64::try_from(duration.as_secs()).unwrap_or(i64::MAX);
-        let nanoseconds = seconds.saturating_mul(1_000_000_000);
-        Span(nanoseconds.saturating_add(duration.subsec_nanos().into()))
+        /// The number of whole seconds that fit, with any number of nanoseconds more.
+        const MAX_SECONDS: u64 = (i64::MAX / 1_000_000_000) as u64 - 1;
+        match duration.as_secs() {
+            // One comparison, because each reading of the clock comes here.
+            seconds @ 0..=MAX_SECONDS => {
+                let nanoseconds = seconds * 1_000_000_000 + u64::from(duration.subsec_nanos());
+                Span(nanoseconds as i64)
+            }
+            // So that `Duration::MAX` is a span that ends never and not an overflow.
+            _ => Span(i64::MAX),
+        }
     }
 }
 
