@@ -29,6 +29,7 @@ pub(crate) mod reactor;
 mod repair;
 pub(crate) mod shuffle;
 pub(crate) mod signallers;
+pub(crate) mod slack;
 pub(crate) mod stuck;
 pub(crate) mod survey;
 pub(crate) mod tasks;
@@ -46,6 +47,7 @@ use pool::Pool;
 use reactor::{Poller, Reactor};
 use signallers::Signallers;
 #[cfg(feature = "signal")]
+use slack::Slack;
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::mem;
@@ -55,9 +57,6 @@ use std::task::Waker;
 use std::time::Duration;
 use tasks::{Tasks, conclude};
 use timers::Timers;
-
-/// Timers that are due within this time after the first one are served by the same wake-up.
-const DEFAULT_TIMER_SLACK: Duration = Duration::from_micros(100);
 
 /// How often [`drop_all_tasks`] looks for tasks that destructors have spawned meanwhile.
 const MAX_DROP_ROUNDS: usize = 100;
@@ -90,7 +89,7 @@ pub(crate) struct EventLoop {
     /// Empty memory for the wakers that a turn calls, while no turn is under way.
     pub(crate) woken: Vec<Waker>,
     /// How much later than its deadline a timer may fire so that one wake-up serves several.
-    pub(crate) timer_slack: Duration,
+    pub(crate) timer_slack: Slack,
     /// Whether a loop that can never wake up again panics instead of logging a warning.
     pub(crate) panic_when_stuck: bool,
     /// Whether it was checked, since `run` or `block_on` was called, that the wake-up pipe is still
@@ -178,7 +177,7 @@ impl EventLoop {
             notes: Notes::default(),
             n_closed: 0,
             woken: Vec::new(),
-            timer_slack: DEFAULT_TIMER_SLACK,
+            timer_slack: Slack::NEW,
             panic_when_stuck: false,
             has_checked_pipe: false,
             has_lost_pipe: false,
@@ -208,10 +207,10 @@ impl EventLoop {
             // goes by the state at the moment of the look. And the clock jumps to a deadline at no
             // cost, so each timer gets its own.
             self.reactor.set_poller(Poller::Select);
-            self.timer_slack = Duration::ZERO;
+            self.timer_slack.choose(Some(Duration::ZERO));
         } else {
             self.set_poller(Poller::default());
-            self.timer_slack = DEFAULT_TIMER_SLACK;
+            self.timer_slack.choose(None);
         }
     }
 

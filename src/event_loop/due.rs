@@ -19,6 +19,7 @@ impl EventLoop {
         }
         if woken.len() > n_before {
             count(|c| add(&c.timers_fired, woken.len() - n_before));
+            self.timer_slack.note_wake_up(now);
         }
     }
 }

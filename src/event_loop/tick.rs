@@ -311,7 +311,7 @@ impl EventLoop {
             // Without reading the clock.
             return None;
         }
-        let timer = self.timers.next_wake_up(self.timer_slack);
+        let timer = self.timers.next_wake_up(self.timer_slack.get());
         let now = Moment::now();
         let deadline = min_option(timer, self.reactor.next_rest(now));
         deadline.map(|deadline| deadline.saturating_duration_since(now))

@@ -61,7 +61,8 @@ impl Builder {
     }
 
     /// Sets how late a timer may fire so that one wake-up of the loop serves several timers, from
-    /// now on, on this thread's loop. The default is 100 µs.
+    /// now on, on this thread's loop. By default it is 100 µs, and grows up to 500 µs while timers
+    /// wake the loop more often than each millisecond.
     ///
     /// A timer is delayed only for another timer that is due within `slack` after it. A lone timer
     /// is not delayed, and no timer ever fires early. With zero, every deadline gets a wake-up of
@@ -268,7 +269,7 @@ impl Builder {
             shuffle::set_seed(Some(seed));
         }
         if let Some(slack) = self.timer_slack.filter(|_| !clock::is_virtual()) {
-            with(|l| l.timer_slack = slack);
+            with(|l| l.timer_slack.choose(Some(slack)));
         }
         if let Some(max) = self.blocking_threads {
             with(|l| l.pool.set_limit(max));
