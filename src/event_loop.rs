@@ -39,7 +39,7 @@ pub(crate) mod tracking;
 mod virtual_time;
 
 use crate::sys::fork;
-use crate::sys::task::{self, Ended, Task};
+use crate::sys::task::{self, Ended, Running, Task};
 use free_fds::FreeFds;
 use inbox::Inbox;
 use notes::Notes;
@@ -293,7 +293,7 @@ pub fn drop_all_tasks() {
             // Neither one that has ended, nor the one that calls this.
             if let Some(mut running) = task.seize() {
                 running.cancel();
-                tick::end_task(running);
+                end_task(running);
                 n_dropped += 1;
             }
         }
@@ -303,4 +303,18 @@ pub fn drop_all_tasks() {
     }
     // A destructor that spawns a task with such a destructor would never come to an end.
     boundary::warning!("tasks are left, as their destructors spawn more of them");
+}
+
+/// Marks a task whose future is gone as finished, and tells whoever waits for that.
+fn end_task(running: Running) {
+    let ended = running.finish();
+    if tracking::is_on() {
+        tracking::task_ended(ended.id);
+    }
+    let mut name = None;
+    // A name is needed for the report of a panic that no handle returns.
+    if ended.is_named && ended.unclaimed.is_some() {
+        name = with(|l| l.tasks.take_name(ended.id)).flatten();
+    }
+    conclude(ended, name);
 }

@@ -1,11 +1,34 @@
-//! Timers that are due: counted, measured and put into an order, as the program wants it.
+//! How long the loop may wait for the next timer, and timers that are due: counted, measured and put
+//! into an order, as the program wants it.
 
 use super::clock::Moment;
 use super::metrics::{add, count};
 use super::{EventLoop, shuffle, tracking};
 use std::task::Waker;
+use std::time::Duration;
 
 impl EventLoop {
+    /// Step 3: returns the maximum time to wait, which is no more than `limit`.
+    pub(super) fn timeout(&mut self, may_block: bool, limit: Option<Duration>) -> Option<Duration> {
+        match may_block {
+            true => min_option(self.time_left(), limit),
+            false => Some(Duration::ZERO),
+        }
+    }
+
+    /// Returns the time until the loop should wake up for a timer, or to watch a descriptor again
+    /// that was left out for a while.
+    pub(super) fn time_left(&mut self) -> Option<Duration> {
+        if self.timers.is_empty() && !self.reactor.has_resting() {
+            // Without reading the clock.
+            return None;
+        }
+        let timer = self.timers.next_wake_up(self.timer_slack.get());
+        let now = Moment::now();
+        let deadline = min_option(timer, self.reactor.next_rest(now));
+        deadline.map(|deadline| deadline.saturating_duration_since(now))
+    }
+
     /// Moves the wakers of all timers that are due at `now` to `woken`.
     pub(super) fn collect_timers(&mut self, now: Moment, woken: &mut Vec<Waker>) {
         let n_before = woken.len();
@@ -40,5 +63,12 @@ fn note_deadlines(deadlines: &[Moment], now: Moment, woken: &mut [Waker]) {
         let (group, others) = rest.split_at_mut(equal.len());
         shuffle::reorder(group, shuffle::below);
         rest = others;
+    }
+}
+
+fn min_option<T: Ord>(a: Option<T>, b: Option<T>) -> Option<T> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
     }
 }

@@ -33,8 +33,7 @@ use super::log_lines::{report_closed_fds, report_failed_wait, trace_ready, trace
 use super::metrics::{add, count, count_wait};
 use super::reactor::ClosedFd;
 use super::repair::{rebuild_after_fork, repair};
-use super::tasks::conclude;
-use super::{EventLoop, shuffle, tracking, virtual_time, with};
+use super::{EventLoop, end_task, shuffle, tracking, virtual_time, with};
 use crate::sys::select::Waited;
 use crate::sys::task::{self, Batch, MainTask, Running};
 use std::mem;
@@ -237,20 +236,6 @@ fn poll_task(mut running: Running) -> usize {
     polled.n_spent
 }
 
-/// Marks a task whose future is gone as finished, and tells whoever waits for that.
-pub(super) fn end_task(running: Running) {
-    let ended = running.finish();
-    if tracking::is_on() {
-        tracking::task_ended(ended.id);
-    }
-    let mut name = None;
-    // A name is needed for the report of a panic that no handle returns.
-    if ended.is_named && ended.unclaimed.is_some() {
-        name = with(|l| l.tasks.take_name(ended.id)).flatten();
-    }
-    conclude(ended, name);
-}
-
 /// Step 2: returns whether `run` or `block_on` has nothing left to wait for.
 fn is_finished(inbox: &Inbox, main: &Main<'_>) -> bool {
     if !main.future.is_done() {
@@ -268,21 +253,13 @@ fn is_finished(inbox: &Inbox, main: &Main<'_>) -> bool {
     finished.unwrap_or(true)
 }
 
-fn min_option<T: Ord>(a: Option<T>, b: Option<T>) -> Option<T> {
-    match (a, b) {
-        (Some(a), Some(b)) => Some(a.min(b)),
-        (a, b) => a.or(b),
-    }
-}
-
 impl EventLoop {
     /// Returns true once after each call of `run` or `block_on`.
     fn is_pipe_unchecked(&mut self) -> bool {
         !mem::replace(&mut self.has_checked_pipe, true)
     }
 
-    /// Steps 3 and 4 in one borrow. Returns `None` without waiting if it has to be checked first
-    /// whether the wake-up pipe is still ours.
+    /// What the function [`wait`] does, in one borrow of the loop.
     fn wait(
         &mut self,
         pipe: RawFd,
@@ -294,27 +271,6 @@ impl EventLoop {
             return None;
         }
         Some(self.reactor.wait(pipe, timeout))
-    }
-
-    /// Step 3: returns the maximum time to wait, which is no more than `limit`.
-    pub(super) fn timeout(&mut self, may_block: bool, limit: Option<Duration>) -> Option<Duration> {
-        match may_block {
-            true => min_option(self.time_left(), limit),
-            false => Some(Duration::ZERO),
-        }
-    }
-
-    /// Returns the time until the loop should wake up for a timer, or to watch a descriptor again
-    /// that was left out for a while.
-    pub(super) fn time_left(&mut self) -> Option<Duration> {
-        if self.timers.is_empty() && !self.reactor.has_resting() {
-            // Without reading the clock.
-            return None;
-        }
-        let timer = self.timers.next_wake_up(self.timer_slack.get());
-        let now = Moment::now();
-        let deadline = min_option(timer, self.reactor.next_rest(now));
-        deadline.map(|deadline| deadline.saturating_duration_since(now))
     }
 
     /// Step 5: takes out who is to be woken, and descriptors that other code has closed. Returns
