@@ -1,5 +1,5 @@
-//! How long the loop may wait for the next timer, and timers that are due: counted, measured and put
-//! into an order, as the program wants it.
+//! How long the loop may wait for the next timer, and timers that are due: counted, measured and
+//! put into an order, as the program wants it.
 
 use super::clock::Moment;
 use super::metrics::{add, count};

@@ -1,7 +1,8 @@
 //! `Local`: used on its own thread and on others, and dropped on others.
 
 #[cfg(all(target_os = "linux", target_arch = "x86_64", target_env = "gnu"))]
-use crate::util::{OnDrop, counted, skip, tcp_pair, text, within};
+use crate::util::skip;
+use crate::util::{OnDrop, counted, tcp_pair, text, within};
 use fahrenheit::{Local, block_on, prelude::*, run, spawn, time::sleep};
 use futures_channel::oneshot;
 use futures_util::io::{AllowStdIo, BufReader, Cursor};
