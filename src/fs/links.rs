@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 /// If `original` does not exist, `link` does, or they are not on one file system (`link(2)`).
 ///
 /// # Cancel safety
-/// That of the [module](super).
+/// The link may be made even if the future is dropped.
 ///
 /// # Examples
 /// ```
@@ -44,7 +44,7 @@ pub async fn hard_link(original: impl AsRef<Path>, link: impl AsRef<Path>) -> io
 /// If `path` does not exist, or is not a symbolic link (`InvalidInput`, from `readlink(2)`).
 ///
 /// # Cancel safety
-/// That of the [module](super).
+/// Nothing is lost if the future is dropped.
 pub async fn read_link(path: impl AsRef<Path>) -> io::Result<PathBuf> {
     let path = path.as_ref().to_owned();
     on_pool(move || std::fs::read_link(path)).await
@@ -56,7 +56,7 @@ pub async fn read_link(path: impl AsRef<Path>) -> io::Result<PathBuf> {
 /// If `path` does not exist, or belongs to another user (`PermissionDenied`, from `chmod(2)`).
 ///
 /// # Cancel safety
-/// That of the [module](super).
+/// The permissions may be set even if the future is dropped.
 pub async fn set_permissions(path: impl AsRef<Path>, permissions: Permissions) -> io::Result<()> {
     let path = path.as_ref().to_owned();
     on_pool(move || std::fs::set_permissions(path, permissions)).await
@@ -70,7 +70,7 @@ pub async fn set_permissions(path: impl AsRef<Path>, permissions: Permissions) -
 /// If `link` exists already, or its parent does not (`symlink(2)`).
 ///
 /// # Cancel safety
-/// That of the [module](super).
+/// The link may be made even if the future is dropped.
 ///
 /// # Examples
 /// ```
@@ -98,7 +98,7 @@ pub async fn symlink(original: impl AsRef<Path>, link: impl AsRef<Path>) -> io::
 /// If that cannot be said, because a directory on the way may not be searched.
 ///
 /// # Cancel safety
-/// That of the [module](super).
+/// Nothing is lost if the future is dropped.
 pub async fn try_exists(path: impl AsRef<Path>) -> io::Result<bool> {
     let path = path.as_ref().to_owned();
     on_pool(move || std::fs::exists(path)).await

@@ -99,7 +99,7 @@ if_atomic_flags! {
     }
 }
 
-/// The same where flags do not come along: they are set straight after.
+/// Creates descriptors where the calls take no flags: the flags are set right afterwards.
 #[allow(dead_code, reason = "hidden where the flags come along")]
 mod plain {
     use super::super::fd::set_flags;

@@ -157,7 +157,7 @@ impl HostQueue {
     }
 
     /// Returns whether all descriptors are still ours: other code may have closed them, and others
-    /// may have their numbers. Those of a parent are not ours in a forked child.
+    /// may have their numbers. A forked child does not own the descriptors of its parent.
     pub(crate) fn is_ours(&self) -> bool {
         let (read, _) = self.pipe();
         // Only a filter that is there can be enabled.

@@ -12,7 +12,7 @@ use std::task::Waker;
 /// What a registered descriptor stands for.
 #[derive(Debug)]
 pub(super) struct Label {
-    /// That of the registration.
+    /// Number of the registration, so that a label of an earlier owner is not shown.
     generation: u64,
     meaning: Meaning,
 }
