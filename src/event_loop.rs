@@ -46,8 +46,8 @@ use notes::Notes;
 use pool::Pool;
 use reactor::{Poller, Reactor};
 use signallers::Signallers;
-#[cfg(feature = "signal")]
 use slack::Slack;
+#[cfg(feature = "signal")]
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::mem;

@@ -190,7 +190,8 @@ fn a_local_panics_in_the_traits_of_hyper_on_another_thread() {
         let thread = scope.spawn(move || {
             let mut cx = Context::from_waker(Waker::noop());
             let mut calls = 0;
-            let mut panics = |call: &mut dyn FnMut(Pin<&mut Local<Io<AsyncUnixStream>>>)| {
+            type Stream = Local<Io<AsyncUnixStream>>;
+            let mut panics = |call: &mut dyn FnMut(Pin<&mut Stream>)| {
                 calls += 1;
                 let call = std::panic::AssertUnwindSafe(|| call(Pin::new(&mut *local)));
                 assert!(std::panic::catch_unwind(call).is_err(), "call {calls}");
