@@ -7,6 +7,8 @@
 //!     --runtimes fahrenheit,tokio,raw-epoll --rounds 9 --out results
 //! cargo run --release --manifest-path benches/Cargo.toml -- --instructions --syscalls --no-ratios
 //! cargo run --release --manifest-path benches/Cargo.toml -- --list
+//! cargo run --release --manifest-path benches/Cargo.toml --features tokio-multi-thread -- \
+//!     --rows 'cores*'
 //! ```
 //!
 //! **What is measured.** CPU time per operation, user and kernel, of the whole process, from the
@@ -17,7 +19,10 @@
 //! **How.** For each measurement this program starts itself again: as the server, pinned to one
 //! core, and as the load generator, pinned to the other, which checks every byte. Runtimes take
 //! turns round by round, each round in another order; a ratio compares neighbours of one round,
-//! and the median of these ratios is what the table shows.
+//! and the median of these ratios is what the table shows. In the rows `cores-`, which compare
+//! servers with one thread and with two, no process is pinned. tokio's multi-thread runtime takes
+//! part in them only if the feature `tokio-multi-thread` is on. It is off by default, because it
+//! makes tokio's current-thread runtime execute up to 6 % more instructions in the other rows.
 //!
 //! **Exact counts.** `--instructions` (needs valgrind) and `--syscalls` (needs strace) count
 //! instead of timing, which also works on a busy machine; see `counts.rs`.
@@ -45,6 +50,7 @@ mod runtimes;
 mod sample;
 mod server;
 mod sys;
+mod threads;
 mod work;
 
 use std::env;
@@ -285,7 +291,12 @@ fn commit() -> String {
 /// The command that makes these figures again.
 fn command() -> String {
     let words: Vec<_> = env::args().skip(1).collect();
-    format!("`cargo run --release -- {}` in benches", words.join(" "))
+    let features = match cfg!(feature = "tokio-multi-thread") {
+        true => " --features tokio-multi-thread",
+        false => "",
+    };
+    let words = words.join(" ");
+    format!("`cargo run --release{features} -- {words}` in benches")
 }
 
 /// The release profile as cargo's environment changed it, which changes instructions by a third.

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use crate::load::{self, Length, Target};
 use crate::raw;
-use crate::rows::{Inside, Kind, Load, Row, find};
+use crate::rows::{Cores, Inside, Kind, Load, Row, find};
 use crate::runtimes::{Blocking, Calloop, CompioPoll, CompioUring, Executor, Fahrenheit, Glommio};
 use crate::runtimes::{MonoioLegacy, MonoioUring, Net, Pool, Smol, Timed, Tokio};
 use crate::sample::Sample;
 use crate::server;
 use crate::sys;
+use crate::threads;
 use crate::work::{self, Amount};
 
 /// The first word of a child's command line.
@@ -49,7 +50,7 @@ const fn full<R: Timed + Blocking + Net>(name: &'static str) -> Contender {
     }
 }
 
-const fn hand_written(
+const fn server_only(
     name: &'static str,
     serve: fn(&'static Row, Load) -> io::Result<()>,
 ) -> Contender {
@@ -91,8 +92,11 @@ pub(crate) const CONTENDERS: &[Contender] = &[
         complete: false,
         environment: None,
     },
-    hand_written("raw-epoll", raw::serve_epoll),
-    hand_written("raw-select", raw::serve_select),
+    server_only("raw-epoll", raw::serve_epoll),
+    server_only("raw-select", raw::serve_select),
+    server_only("fahrenheit-2-threads", threads::serve_fahrenheit),
+    #[cfg(feature = "tokio-multi-thread")]
+    server_only("tokio-2-workers", threads::serve_tokio),
 ];
 
 fn every_work<R: Timed + Blocking>(work: Inside, amount: Amount) -> Option<Sample> {
@@ -111,7 +115,12 @@ impl Contender {
         let selects = ["fahrenheit-select", "raw-select"].contains(&self.name);
         let of_tick = selects || ["fahrenheit", "tokio", "raw-epoll"].contains(&self.name);
         let tick = row.name.starts_with("tick-");
+        let threaded = ["fahrenheit-2-threads", "tokio-2-workers"].contains(&self.name);
+        let one_thread = ["fahrenheit", "tokio"].contains(&self.name);
         match row.kind {
+            // One thread against several.
+            Kind::Outside(_) if row.cores == Cores::All => one_thread || threaded,
+            Kind::Outside(_) if threaded => false,
             // Only the poller counts there.
             Kind::Outside(_) if tick && !of_tick => false,
             // A select over so many takes milliseconds: making the connections takes a minute.
@@ -134,10 +143,11 @@ pub(crate) fn run(words: &[String]) -> Result<(), String> {
     sys::raise_limits();
     // A counted server has a core of its own: how long its load waits does not matter, but a
     // load that is interrupted between `connect` and `send` makes it wait once more.
-    let pinned = sys::pin(match role == REQUESTS || (role == LOAD && !row.one_core) {
-        true => load_core,
-        false => server_core,
-    });
+    let pinned = match (role.as_str(), row.cores) {
+        (_, Cores::All) => Ok(()),
+        (REQUESTS, _) | (LOAD, Cores::Own) => sys::pin(load_core),
+        _ => sys::pin(server_core),
+    };
     if let Err(errno) = pinned {
         eprintln!("{role} is not pinned to a core, so its figures are noisier: {errno}");
     }
@@ -190,4 +200,20 @@ pub(crate) fn contender(name: &str) -> Result<&'static Contender, String> {
 
 fn parse(word: &str) -> Result<u64, String> {
     word.parse().map_err(|_| format!("not a number: {word}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rows::ROWS;
+
+    #[test]
+    fn servers_with_several_threads_take_part_in_the_rows_on_all_cores_only() {
+        let threaded = contender("fahrenheit-2-threads").expect("it is a contender");
+        for row in ROWS {
+            let on_all_cores = row.cores == Cores::All;
+            assert_eq!(threaded.can(row), on_all_cores, "{}", row.name);
+            assert_eq!(row.name.starts_with("cores-"), on_all_cores, "{}", row.name);
+        }
+    }
 }

@@ -167,12 +167,29 @@ impl Results {
         table(text, &self.rows, |row, runtime| {
             row.figure(runtime, "cost").map(short)
         });
+        self.per_second(text);
         text.push_str("\n## Latency or lateness in us, p50 / p99 / p99.9\n\n");
         text.push_str("Each is the median over the rounds.\n\n");
         table(text, &self.rows, |row, runtime| {
             let percentile = |name| row.figure(runtime, name).map(short);
             let (p50, p99) = (percentile("p50")?, percentile("p99")?);
             Some(format!("{p50} / {p99} / {}", percentile("p99.9")?))
+        });
+    }
+
+    /// For the rows on all cores: a server with several threads can answer more requests by using
+    /// more CPU time, which its cost per request does not show.
+    fn per_second(&self, text: &mut String) {
+        let on_all_cores = |row: &RowResults| {
+            rows::find(row.name).is_some_and(|row| row.cores == rows::Cores::All)
+        };
+        if !self.rows.iter().any(on_all_cores) {
+            return;
+        }
+        text.push_str("\n## Operations per second, on all cores\n\nHigher is better.\n\n");
+        table(text, &self.rows, |row, runtime| {
+            let figure = row.figure(runtime, "per_second").map(short);
+            figure.filter(|_| on_all_cores(row))
         });
     }
 
@@ -503,7 +520,7 @@ mod tests {
     #[test]
     fn every_note_belongs_to_a_row() {
         let n_notes = rows::ROWS.iter().filter_map(|row| rows::note(row.name));
-        assert_eq!(n_notes.count(), 6);
+        assert_eq!(n_notes.count(), 8);
     }
 
     #[test]

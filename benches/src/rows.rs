@@ -6,11 +6,21 @@ pub(crate) struct Row {
     /// What one operation is, for the table.
     pub(crate) unit: &'static str,
     pub(crate) kind: Kind,
-    /// Whether the load generator shares the server's core.
+    pub(crate) cores: Cores,
+}
+
+/// Which cores the server and the load generator run on.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Cores {
+    /// Each has a core of its own.
+    Own,
+    /// Both share one core.
     ///
     /// With one request under way at a time the two take turns anyway, and waking another core
     /// costs about 20 us, in which all differences drown.
-    pub(crate) one_core: bool,
+    Shared,
+    /// Neither is pinned. Pinned to one core, a server with several threads could not use them.
+    All,
 }
 
 #[derive(Clone, Copy)]
@@ -62,29 +72,34 @@ pub(crate) const REQUEST: usize = 512;
 
 const fn inside(name: &'static str, unit: &'static str, inside: Inside) -> Row {
     let kind = Kind::Inside(inside);
-    let one_core = true;
+    let cores = Cores::Shared;
     Row {
         name,
         unit,
         kind,
-        one_core,
+        cores,
     }
 }
 
 const fn outside(name: &'static str, unit: &'static str, load: Load) -> Row {
     let kind = Kind::Outside(load);
-    let one_core = false;
+    let cores = Cores::Own;
     Row {
         name,
         unit,
         kind,
-        one_core,
+        cores,
     }
 }
 
 const fn on_one_core(row: Row) -> Row {
-    let one_core = true;
-    Row { one_core, ..row }
+    let cores = Cores::Shared;
+    Row { cores, ..row }
+}
+
+const fn on_all_cores(row: Row) -> Row {
+    let cores = Cores::All;
+    Row { cores, ..row }
 }
 
 const fn echo(name: &'static str, active: usize, idle: usize) -> Row {
@@ -186,6 +201,12 @@ pub(crate) const ROWS: &[Row] = &[
     on_one_core(echo("tick-1000", 1, 1_000)),
     on_one_core(echo("tick-5000", 1, 5_000)),
     on_one_core(echo("tick-10000", 1, 10_000)),
+    on_all_cores(echo("cores-echo", 100, 0)),
+    on_all_cores(outside(
+        "cores-short",
+        "CPU ns per connection, 16 at a time",
+        Load::Short { parallel: 16 },
+    )),
 ];
 
 /// Where the runtimes do not do quite the same in a row, or where its figures are not steady.
@@ -203,6 +224,14 @@ pub(crate) fn note(row: &str) -> Option<&'static str> {
         "bulk-echo" => {
             "has two regimes, of which one costs twice as much as the other. Which of them a round \
              is in is decided by chance, so one ratio says little; see the costs of the rounds"
+        }
+        "cores-echo" | "cores-short" => {
+            "fahrenheit and tokio serve with one thread, the others with two: fahrenheit with a \
+             loop in each and a socket of each on one port (SO_REUSEPORT), tokio with two workers \
+             of its multi-thread runtime and one socket (if built with the feature \
+             `tokio-multi-thread`). No process is pinned, and the load \
+             generator shares the cores and needs much CPU time itself, so on two cores a second \
+             thread cannot double the operations per second: compare the cost, too"
         }
         "connection-memory" => "what an io_uring keeps in the kernel is in no resident set",
         _ => return None,

@@ -16,14 +16,28 @@ pub(crate) fn pattern(n: usize) -> Vec<u8> {
 pub(crate) fn listen() -> io::Result<TcpListener> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     listener.set_nonblocking(true)?;
+    announce(&listener)?;
+    Ok(listener)
+}
+
+/// Tells the parent the port of this listener, and the id of this process.
+pub(crate) fn announce(listener: &TcpListener) -> io::Result<()> {
     let port = listener.local_addr()?.port();
     println!("port {port} pid {}", std::process::id());
-    Ok(listener)
+    Ok(())
 }
 
 /// Serves until the process is ended from outside.
 pub(crate) fn serve<N: Net>(row: &'static Row, load: Load) -> io::Result<()> {
-    let listener = listen()?;
+    serve_on::<N>(listen()?, row, load)
+}
+
+/// Serves the connections of `listener` until the process is ended from outside.
+pub(crate) fn serve_on<N: Net>(
+    listener: TcpListener,
+    row: &'static Row,
+    load: Load,
+) -> io::Result<()> {
     N::block_on(async move {
         let listener = N::listener(listener)?;
         loop {
@@ -36,7 +50,8 @@ pub(crate) fn serve<N: Net>(row: &'static Row, load: Load) -> io::Result<()> {
     })
 }
 
-async fn echo<N: Net>(mut stream: N::Stream, size: usize) {
+/// Sends back what comes, until the client closes its half or the connection fails.
+pub(crate) async fn echo<N: Net>(mut stream: N::Stream, size: usize) {
     let mut buffer = vec![0; size];
     loop {
         let (read, filled) = N::read(&mut stream, buffer).await;
