@@ -100,6 +100,10 @@ const RIGHT: f64 = 680.0;
 const TOP: f64 = 40.0;
 const BOTTOM: f64 = 385.0;
 
+/// Readers may have a dark page.
+const STYLE: &str = "<style>.paper{fill:#fff}text{fill:#222}@media(prefers-color-scheme:dark)\
+    {.paper{fill:#0d1117}text{fill:#ddd}line{stroke:#30363d}}</style>";
+
 struct Plot {
     file: &'static str,
     title: &'static str,
@@ -179,7 +183,8 @@ impl Plot {
         let mut svg = format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" \
              font-family=\"sans-serif\" font-size=\"12\">\n\
-             <rect width=\"{WIDTH}\" height=\"{HEIGHT}\" fill=\"#ffffff\"/>\n"
+             {STYLE}\n\
+             <rect class=\"paper\" width=\"{WIDTH}\" height=\"{HEIGHT}\"/>\n"
         );
         text(
             &mut svg,

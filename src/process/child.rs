@@ -72,9 +72,9 @@ impl AsyncChild {
     /// use std::process::Command;
     ///
     /// fahrenheit::run(async {
-    ///     let mut child = AsyncChild::from_std(Command::new("cat").spawn()?)?;
+    ///     let mut child = AsyncChild::from_std(Command::new("sleep").arg("1000").spawn()?)?;
     ///     println!("started as process {:?}", child.id());
-    ///     assert!(child.try_wait()?.is_none() || child.id().is_none());
+    ///     assert!(child.try_wait()?.is_none(), "it is still running");
     ///     child.kill()?;
     ///     child.wait().await?;
     ///     assert_eq!(child.id(), None);
