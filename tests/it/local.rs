@@ -359,25 +359,36 @@ fn destructors_that_run_at_home_may_use_the_loop() {
     });
 }
 
-/// The newest library in the folder of this test binary.
+/// The libraries in the folder of this test binary, the newest first. There is one for each set of
+/// features that was built.
 #[cfg(all(target_os = "linux", target_arch = "x86_64", target_env = "gnu"))]
-fn library() -> Option<std::path::PathBuf> {
-    let folder = std::env::current_exe().ok()?.parent()?.to_owned();
-    let entries = std::fs::read_dir(folder).ok()?.flatten();
+fn libraries() -> Vec<std::path::PathBuf> {
+    let folder = std::env::current_exe().unwrap();
+    let entries = std::fs::read_dir(folder.parent().unwrap()).into_iter();
     let is_library = |path: &std::path::Path| {
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
         name.starts_with("libfahrenheit-") && name.ends_with(".rlib")
     };
-    let libraries = entries
-        .map(|entry| entry.path())
-        .filter(|path| is_library(path));
-    libraries.max_by_key(|path| path.metadata().and_then(|data| data.modified()).ok())
+    let paths = entries.flatten().flatten().map(|entry| entry.path());
+    let mut libraries: Vec<_> = paths.filter(|path| is_library(path)).collect();
+    libraries.sort_by_key(|path| path.metadata().and_then(|data| data.modified()).ok());
+    libraries.reverse();
+    libraries
 }
 
-/// Has the compiler explain why `type_name` is not `Send`. `None` if there is no compiler here.
+/// Has the compiler explain why `type_name` is not `Send`. `None` if there is no compiler here, or
+/// no library that has the type.
 #[cfg(all(target_os = "linux", target_arch = "x86_64", target_env = "gnu"))]
 fn explanation(type_name: &str) -> Option<String> {
-    let library = library()?;
+    libraries()
+        .iter()
+        .filter_map(|library| explanation_by(library, type_name))
+        .find(|text| !text.contains("cannot find type"))
+}
+
+/// What the compiler says with this library.
+#[cfg(all(target_os = "linux", target_arch = "x86_64", target_env = "gnu"))]
+fn explanation_by(library: &std::path::Path, type_name: &str) -> Option<String> {
     let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR"));
     let name = format!("not_send_{}", std::process::id());
     let source = folder.join(format!("{name}.rs"));
@@ -409,7 +420,9 @@ fn the_compiler_says_that_types_without_send_can_be_sent_inside_a_local() {
         "AsyncUdpSocket",
         #[cfg(feature = "unix")]
         "AsyncUnixStream",
+        #[cfg(feature = "unix")]
         "AsyncUnixSeqpacket",
+        #[cfg(feature = "unix")]
         "AsyncUnixSeqpacketListener",
         "AsyncFd<std::fs::File>",
         "Event",
