@@ -337,14 +337,16 @@ fn become_another_user() {
     }
 }
 
+/// The most that fits into a page of a pipe without filling it.
+const ALMOST_A_PAGE: usize = 4_095;
+
 /// Writes to a standard output that is not read until "ticked" appears on the standard error.
-async fn write_to_a_full_stdout() {
+async fn write_to_a_full_stdout(piece: usize) {
     let mut out = stdout().unwrap();
     let slices = [IoSlice::new(&[]), IoSlice::new(b"<")];
     assert_eq!(out.write_vectored(&slices).await.unwrap(), 1);
     let writer = fahrenheit::spawn(async move {
-        // One byte less than a page, which is the most that fits into a pipe at once.
-        for piece in long_text().chunks(4_095) {
+        for piece in long_text().chunks(piece) {
             out.write_all(piece).await.unwrap();
         }
         out.write_all(b">").await.unwrap();
@@ -414,7 +416,9 @@ fn output_to_a_terminal_of_another_user_does_not_stop_the_loop() {
     let name = test_name!();
     if crate::util::is_alone(name) {
         become_another_user();
-        return go(write_to_a_full_stdout());
+        // A terminal counts each write in units of 256 bytes: those of a page would fill its 64 KiB
+        // exactly, and none would ever meet too little room.
+        return go(write_to_a_full_stdout(3_001));
     }
     let _dog = watchdog();
     let (screen, terminal) = pty();
@@ -427,7 +431,7 @@ fn output_to_a_pipe_of_another_user_does_not_stop_the_loop() {
     let name = test_name!();
     if crate::util::is_alone(name) {
         become_another_user();
-        return go(write_to_a_full_stdout());
+        return go(write_to_a_full_stdout(ALMOST_A_PAGE));
     }
     let _dog = watchdog();
     let (read, write) = pipe();
@@ -439,7 +443,7 @@ fn output_to_a_pipe_of_another_user_does_not_stop_the_loop() {
 fn output_to_an_inherited_socket_does_not_stop_the_loop() {
     let name = test_name!();
     if crate::util::is_alone(name) {
-        return go(write_to_a_full_stdout());
+        return go(write_to_a_full_stdout(ALMOST_A_PAGE));
     }
     let _dog = watchdog();
     let (near, far) = UnixStream::pair().unwrap();
