@@ -30,9 +30,9 @@ pub(super) struct Request {
 /// For whom an answer is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Form {
-    /// Records for programs.
+    /// An answer of records, which a program reads.
     Records,
-    /// Text for people.
+    /// An answer of text, which a person reads.
     Text,
 }
 
@@ -87,7 +87,7 @@ impl fmt::Display for Escaped<'_> {
 struct Records(String);
 
 impl Records {
-    /// Begins a record.
+    /// Begins a record on a line of its own, by the name of its kind.
     fn begin(&mut self, kind: &str) {
         self.0.push('\n');
         self.0.push_str(kind);

@@ -54,7 +54,7 @@ impl Listener {
     /// Waits for the next connection. Who has made it is said by [`SimStream::peer_addr`].
     ///
     /// # Errors
-    /// None so far.
+    /// It never fails; that of a real network may, so code for both has the same type.
     ///
     /// # Cancel safety
     /// No connection is lost by dropping the future.

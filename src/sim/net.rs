@@ -203,7 +203,7 @@ impl Net {
         self.set_separated(&self.known(from), &self.known(to), false);
     }
 
-    /// Ends all partitions.
+    /// Ends all partitions, so that what was held back by them arrives.
     pub fn heal_all(&self) {
         let separated = self.0.borrow().separated.clone();
         for (from, to) in separated {

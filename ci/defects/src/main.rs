@@ -10,6 +10,7 @@ mod patch;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
 use lane::Lane;
 use patch::Patch;
@@ -29,8 +30,11 @@ struct Line {
     text: String,
 }
 
-/// Checks all patches in the lanes, and prints the lines. Returns how many are wrong.
+/// Checks all patches in the lanes, and prints the lines, then the sums of what is called `what`.
+/// Returns how many are wrong.
 fn check_all(
+    what: &str,
+    begin: Instant,
     lanes: &mut [Lane],
     patches: &[Patch],
     check: impl Fn(&mut Lane, &Patch) -> Result<Vec<Line>, String> + Sync,
@@ -43,7 +47,12 @@ fn check_all(
         }
         Ok(())
     })?;
-    Ok(n_wrong.into_inner())
+    let n_wrong = n_wrong.into_inner();
+    let n_controls = patches.iter().filter(|patch| patch.is_control()).count();
+    let n_defects = patches.len() - n_controls;
+    let seconds = begin.elapsed().as_secs();
+    println!("{what}: {n_defects} defects, {n_controls} control, {n_wrong} wrong; {seconds} s");
+    Ok(n_wrong)
 }
 
 /// Checks that all patches apply, which takes a second. Returns how many do not.

@@ -165,14 +165,9 @@ pub(crate) fn run(wanted: &str) -> Result<usize, String> {
     in_lanes(&mut lanes, models, |lane, model| pass(lane, model))?;
     println!("models: with a defect; {} s:", begin.elapsed().as_secs());
 
-    let n_controls = patches.iter().filter(|patch| patch.is_control()).count();
-    let n_defects = patches.len() - n_controls;
-    let n_wrong = crate::check_all(&mut lanes, &patches, |lane, patch| {
+    crate::check_all("models", begin, &mut lanes, &patches, |lane, patch| {
         check(lane, patch, &sources, &names)
-    })?;
-    let seconds = begin.elapsed().as_secs();
-    println!("models: {n_defects} defects, {n_controls} control, {n_wrong} wrong; {seconds} s");
-    Ok(n_wrong)
+    })
 }
 
 #[cfg(test)]

@@ -259,14 +259,9 @@ pub(crate) fn run(wanted: &str) -> Result<usize, String> {
         "defect", "outcome", "s before, s"
     );
 
-    let n_controls = patches.iter().filter(|patch| patch.is_control()).count();
-    let n_defects = patches.len() - n_controls;
-    let n_wrong = crate::check_all(&mut lanes, &patches, |lane, patch| {
+    crate::check_all("mutants", begin, &mut lanes, &patches, |lane, patch| {
         check(lane, patch, &sources, &baselines)
-    })?;
-    let seconds = begin.elapsed().as_secs();
-    println!("mutants: {n_defects} defects, {n_controls} control, {n_wrong} wrong; {seconds} s");
-    Ok(n_wrong)
+    })
 }
 
 #[cfg(test)]
