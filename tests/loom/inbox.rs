@@ -16,27 +16,27 @@ use std::task::Poll;
 
 pub(crate) const MODELS: &[Model] = &[
     (
-        "inbox_b2_two_threads_wake_a_task_each_and_both_are_polled",
+        "inbox_two_threads_wake_a_task_each_and_both_are_polled",
         two_threads,
     ),
     (
-        "inbox_b2_a_thread_wakes_one_task_after_the_other_and_both_are_polled",
+        "inbox_a_thread_wakes_one_task_after_the_other_and_both_are_polled",
         one_after_the_other,
     ),
     (
-        "inbox_b2_a_wake_that_meets_the_end_of_a_sleep_is_heard",
+        "inbox_a_wake_at_the_end_of_a_sleep_is_not_lost",
         sleep_is_cut_short,
     ),
     (
-        "inbox_b2_a_loop_inside_another_is_woken_while_that_one_waits",
+        "inbox_a_loop_inside_another_is_woken_while_the_other_waits",
         inside_another,
     ),
     (
-        "inbox_b4_after_a_failed_write_the_next_wake_rings",
+        "inbox_the_wake_after_a_failed_write_to_the_pipe_writes_again",
         first_ring_fails,
     ),
     (
-        "inbox_b7_wakes_that_meet_the_end_of_the_loop_do_nothing",
+        "inbox_wakes_during_the_end_of_the_loop_do_nothing",
         loop_ends,
     ),
     (

@@ -12,19 +12,19 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 pub(crate) const MODELS: &[Model] = &[
     (
-        "pool_h4_a_job_that_meets_the_end_of_an_idle_thread_runs",
+        "pool_a_job_submitted_while_an_idle_thread_ends_runs",
         idle_thread_ends,
     ),
     (
-        "pool_h4_jobs_that_meet_the_end_of_the_pool_run_and_its_threads_end",
+        "pool_jobs_submitted_before_its_end_run_and_all_threads_end",
         pool_ends,
     ),
     (
-        "pool_h5_names_that_wait_for_their_share_run_beside_work",
+        "pool_name_lookups_beyond_their_share_run_beside_other_jobs",
         names,
     ),
     (
-        "pool_h1_jobs_run_on_the_threads_there_are_if_no_more_can_be_started",
+        "pool_jobs_run_on_existing_threads_if_no_other_can_be_started",
         no_more_threads,
     ),
 ];

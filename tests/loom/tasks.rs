@@ -17,27 +17,21 @@ use std::task::{Context, Poll, Waker};
 
 pub(crate) const MODELS: &[Model] = &[
     (
-        "task_b5_what_was_written_before_a_wake_is_seen_by_a_poll",
+        "task_a_poll_sees_what_was_written_before_its_wake",
         written_before_wake,
     ),
     (
-        "task_b5_wakes_by_value_and_by_reference_meet_polls",
+        "task_wakes_by_value_and_by_reference_during_polls_are_not_lost",
         by_value_and_by_reference,
     ),
+    ("task_an_abort_during_polls_and_wakes_ends_it", abort),
+    ("task_wakes_and_aborts_after_its_end_do_nothing", late),
     (
-        "task_c10_an_abort_that_meets_polls_and_wakes_ends_the_task",
-        abort,
-    ),
-    (
-        "task_c10_late_wakes_and_aborts_of_a_task_that_has_ended_do_nothing",
-        late,
-    ),
-    (
-        "task_b8_the_last_waker_frees_the_memory_on_its_own_thread",
+        "task_the_last_waker_frees_the_memory_on_its_own_thread",
         last_waker,
     ),
     (
-        "task_b7_wakes_and_aborts_that_meet_the_end_of_the_loop_do_nothing",
+        "task_wakes_and_aborts_during_the_end_of_the_loop_do_nothing",
         loop_ends,
     ),
 ];
