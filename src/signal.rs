@@ -64,7 +64,7 @@ impl Signal {
     pub const CONT: Signal = Signal(raw::SIGCONT);
     /// `SIGHUP`: the terminal is gone; daemons read their configuration again.
     pub const HUP: Signal = Signal(raw::SIGHUP);
-    /// `SIGINT`: Ctrl-C.
+    /// `SIGINT`: the user has pressed Ctrl-C.
     pub const INT: Signal = Signal(raw::SIGINT);
     /// `SIGIO`: a descriptor that was set up for it is ready.
     pub const IO: Signal = Signal(raw::SIGIO);
@@ -72,13 +72,13 @@ impl Signal {
     pub const KILL: Signal = Signal(raw::SIGKILL);
     /// `SIGPIPE`: a write to a pipe or socket that has no reader any more.
     pub const PIPE: Signal = Signal(raw::SIGPIPE);
-    /// `SIGQUIT`: Ctrl-\.
+    /// `SIGQUIT`: the user has pressed Ctrl-\.
     pub const QUIT: Signal = Signal(raw::SIGQUIT);
     /// `SIGSTOP`: stops a process. It can be sent, not listened to.
     pub const STOP: Signal = Signal(raw::SIGSTOP);
-    /// `SIGTERM`: please end.
+    /// `SIGTERM`: a request to end.
     pub const TERM: Signal = Signal(raw::SIGTERM);
-    /// `SIGTSTP`: Ctrl-Z.
+    /// `SIGTSTP`: the user has pressed Ctrl-Z.
     pub const TSTP: Signal = Signal(raw::SIGTSTP);
     /// `SIGTTIN`: a read from the terminal in the background.
     pub const TTIN: Signal = Signal(raw::SIGTTIN);

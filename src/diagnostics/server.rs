@@ -97,9 +97,9 @@ impl Drop for RemoveOnDrop {
 /// come; the answers say which tasks are.
 ///
 /// # Errors
-/// As [`AsyncUnixListener::bind`] has: `InvalidInput` for a path that is too long, `NotFound` if
-/// there is no such folder, `PermissionDenied`; `AddrInUse` if a process listens there, or if the
-/// file is no socket.
+/// `InvalidInput` if the path is too long or contains a NUL. Otherwise the error of `bind(2)`:
+/// `NotFound` if the folder does not exist, `PermissionDenied` if no file may be made in it,
+/// `AddrInUse` if a process listens there, or if the file is not a socket.
 ///
 /// # Examples
 /// ```

@@ -73,8 +73,9 @@ impl AsyncTcpStream {
     /// socket to itself; then `local_addr` and `peer_addr` are equal.
     ///
     /// # Errors
-    /// The error of the look-up, or that of the last address tried: `ConnectionRefused`,
-    /// `TimedOut`, `NetworkUnreachable`…
+    /// The error of the look-up, or that of `connect(2)` for the last address tried:
+    /// `ConnectionRefused` if no process listens there, `TimedOut` if no answer comes,
+    /// `NetworkUnreachable` or `HostUnreachable` if there is no way to it.
     ///
     /// # Cancel safety
     /// Dropping the future closes the socket.
@@ -90,8 +91,9 @@ impl AsyncTcpStream {
     /// [`connect`](AsyncTcpStream::connect) for at most `limit`, including the look-up.
     ///
     /// # Errors
-    /// [`TimedOut`](io::ErrorKind::TimedOut) if the limit passes first; otherwise the errors of
-    /// `connect`.
+    /// [`TimedOut`](io::ErrorKind::TimedOut) if the limit passes first. Otherwise the error of the
+    /// look-up, or that of `connect(2)` for the last address tried: `ConnectionRefused` if no
+    /// process listens there, `NetworkUnreachable` or `HostUnreachable` if there is no way to it.
     ///
     /// # Cancel safety
     /// Dropping the future closes the socket.
@@ -174,7 +176,8 @@ impl AsyncTcpStream {
     /// Reads without consuming: the next read returns the same bytes. Returns 0 at the end.
     ///
     /// # Errors
-    /// `ConnectionReset` and the other errors of a read.
+    /// The error of `recv(2)`: `ConnectionReset` if the peer has reset the connection, `TimedOut`
+    /// if it no longer answers. EBADF if other code closed the descriptor.
     ///
     /// # Cancel safety
     /// Nothing is lost by dropping the future.

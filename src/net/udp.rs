@@ -59,8 +59,9 @@ impl AsyncUdpSocket {
     /// this thread, which blocks it.
     ///
     /// # Errors
-    /// The error of the look-up, or that of the last address tried: `AddrInUse`,
-    /// `PermissionDenied`…
+    /// The error of the look-up, or that of `bind(2)` for the last address tried: `AddrInUse` if
+    /// another socket has it, `AddrNotAvailable` if this machine does not have the address,
+    /// `PermissionDenied` for ports below 1,024 without the privilege.
     #[track_caller]
     pub fn bind(addr: impl ToSocketAddrs) -> io::Result<AsyncUdpSocket> {
         let addrs = addr::resolve_now(addr.target()?)?;
@@ -118,7 +119,8 @@ impl AsyncUdpSocket {
     /// [`send`](AsyncUdpSocket::send) for hand-written futures.
     ///
     /// # Errors
-    /// The errors of `send`.
+    /// The error of `send(2)`: `EDESTADDRREQ` or `NotConnected` if the socket has no peer,
+    /// `EMSGSIZE` if the datagram is too long; once, the failure of an earlier datagram.
     pub fn poll_send(&self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let call = |socket: &net::UdpSocket| socket::send(socket, bytes);
         self.socket.poll_write_with(cx, call, |_| false)
@@ -131,7 +133,9 @@ impl AsyncUdpSocket {
     ///
     /// # Errors
     /// The error of the look-up; `EISCONN` on macOS and the BSDs if the socket is connected;
-    /// otherwise the errors of [`send`](AsyncUdpSocket::send).
+    /// `EMSGSIZE` if the datagram is longer than the system sends (at most 65,507 bytes over IPv4);
+    /// once, the failure of an earlier datagram; `ENOBUFS` on macOS and the BSDs if the network is
+    /// slower than the sender.
     ///
     /// # Cancel safety
     /// If the future is dropped before it is ready, nothing has been sent.
@@ -153,7 +157,8 @@ impl AsyncUdpSocket {
     /// [`send_to`](AsyncUdpSocket::send_to) for hand-written futures.
     ///
     /// # Errors
-    /// The errors of `send_to`, except those of the look-up.
+    /// The error of `sendto(2)`: `EISCONN` on macOS and the BSDs if the socket is connected,
+    /// `EMSGSIZE` if the datagram is too long; once, the failure of an earlier datagram.
     pub fn poll_send_to(
         &self,
         cx: &mut Context<'_>,
@@ -178,7 +183,7 @@ impl AsyncUdpSocket {
     /// [`recv`](AsyncUdpSocket::recv) for hand-written futures.
     ///
     /// # Errors
-    /// The errors of `recv`.
+    /// `ConnectionRefused`, once, if an earlier datagram of this socket met a closed port.
     pub fn poll_recv(&self, cx: &mut Context<'_>, bytes: &mut [u8]) -> Poll<io::Result<usize>> {
         self.socket
             .poll_read_with(cx, |socket| socket.recv(bytes), |_| false)
@@ -201,7 +206,7 @@ impl AsyncUdpSocket {
     /// [`recv_from`](AsyncUdpSocket::recv_from) for hand-written futures.
     ///
     /// # Errors
-    /// The errors of `recv_from`.
+    /// `ConnectionRefused`, once, if an earlier datagram of this socket met a closed port.
     ///
     /// # Examples
     /// ```
@@ -277,7 +282,7 @@ impl AsyncUdpSocket {
     /// [`peek_from`](AsyncUdpSocket::peek_from) for hand-written futures.
     ///
     /// # Errors
-    /// The errors of `peek_from`.
+    /// `ConnectionRefused`, once, if an earlier datagram of this socket met a closed port.
     pub fn poll_peek_from(
         &self,
         cx: &mut Context<'_>,

@@ -162,8 +162,9 @@ impl AsyncUnixStream {
     /// [`connect`](AsyncUnixStream::connect).
     ///
     /// # Errors
-    /// `InvalidInput` if `addr` is the address of an unnamed socket; otherwise the errors of
-    /// `connect`.
+    /// `InvalidInput` if `addr` is the address of an unnamed socket; otherwise the error of
+    /// `connect(2)`: `NotFound` if there is no such file, `ConnectionRefused` if no process listens
+    /// at `addr` and, on systems other than Linux, if the listener's backlog is full.
     ///
     /// # Cancel safety
     /// Dropping the future closes the socket.

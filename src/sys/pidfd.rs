@@ -1,4 +1,4 @@
-//! Opening pidfds.
+//! Opens pidfds, descriptors that become readable when a process ends (`pidfd_open(2)`).
 
 use super::Errno;
 use super::create::above_stdio;

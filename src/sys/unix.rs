@@ -12,9 +12,11 @@ pub(crate) enum Unix {
     Linux,
     /// macOS and its relatives.
     Apple,
-    /// FreeBSD and DragonFly.
+    /// FreeBSD and DragonFly BSD, which agree in these rules.
     FreeBsd,
+    /// NetBSD, on any processor.
     NetBsd,
+    /// OpenBSD, on any processor.
     OpenBsd,
     /// illumos, Solaris, AIX, Haiku, the Hurd, Cygwin…: only what POSIX promises is relied on.
     Other,

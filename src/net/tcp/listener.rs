@@ -34,8 +34,9 @@ impl AsyncTcpListener {
     /// thread, which blocks it.
     ///
     /// # Errors
-    /// The error of the look-up, or that of the last address tried: `AddrInUse`,
-    /// `PermissionDenied`…
+    /// The error of the look-up, or that of `bind(2)` for the last address tried: `AddrInUse` if
+    /// another socket listens there, `AddrNotAvailable` if this machine does not have the address,
+    /// `PermissionDenied` for ports below 1,024 without the privilege.
     #[track_caller]
     pub fn bind(addr: impl ToSocketAddrs) -> io::Result<AsyncTcpListener> {
         let mut last_error = addr::no_address();
@@ -83,7 +84,8 @@ impl AsyncTcpListener {
     /// [`accept`](AsyncTcpListener::accept) for hand-written futures.
     ///
     /// # Errors
-    /// The errors of `accept`.
+    /// `EMFILE`, `ENFILE`, `ENOBUFS` or `ENOMEM` of `accept(2)` if descriptors or memory run out:
+    /// once, as [`accept`](AsyncTcpListener::accept) explains.
     pub fn poll_accept(
         &self,
         cx: &mut Context<'_>,

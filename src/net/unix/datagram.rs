@@ -60,7 +60,7 @@ impl AsyncUnixDatagram {
     /// # Errors
     /// `InvalidInput`, and no file is made, if `path` is empty, too long (more than 107 bytes on
     /// Linux, 103 on macOS and the BSDs) or contains a NUL; `AddrInUse` if the file exists;
-    /// `NotFound` if the folder does not; `PermissionDenied`…
+    /// `NotFound` if the folder does not; `PermissionDenied` if no file may be made in it.
     #[track_caller]
     pub fn bind(path: impl AsRef<Path>) -> io::Result<AsyncUnixDatagram> {
         AsyncUnixDatagram::bind_addr(&socket::unix::path_addr(path.as_ref())?)
@@ -70,8 +70,9 @@ impl AsyncUnixDatagram {
     /// [`bind`](AsyncUnixDatagram::bind).
     ///
     /// # Errors
-    /// `InvalidInput` if `addr` is the address of an unnamed socket; otherwise the errors of
-    /// `bind`.
+    /// `InvalidInput` if `addr` is the address of an unnamed socket; otherwise the error of
+    /// `bind(2)`: `AddrInUse` if the name or the file exists, `NotFound` if the folder does not,
+    /// `PermissionDenied` if no file may be made in it.
     #[track_caller]
     pub fn bind_addr(addr: &SocketAddr) -> io::Result<AsyncUnixDatagram> {
         let addr = socket::unix::named(addr)?;
@@ -146,8 +147,9 @@ impl AsyncUnixDatagram {
     /// [`connect`](AsyncUnixDatagram::connect).
     ///
     /// # Errors
-    /// `InvalidInput` if `addr` is the address of an unnamed socket; otherwise the errors of
-    /// `connect`.
+    /// `InvalidInput` if `addr` is the address of an unnamed socket; otherwise the error of
+    /// `connect(2)`: `NotFound` if there is no such file, `ConnectionRefused` if no process has
+    /// it open any more.
     pub fn connect_addr(&self, addr: &SocketAddr) -> io::Result<()> {
         let addr = socket::unix::named(addr)?;
         self.socket.get_ref().connect_addr(addr)
@@ -169,8 +171,9 @@ impl AsyncUnixDatagram {
     ///
     /// # Errors
     /// `InvalidInput` for a path that [`bind`](AsyncUnixDatagram::bind) does not accept either;
-    /// `NotFound`; `EISCONN` on macOS and the BSDs if this socket is connected; otherwise the
-    /// errors of [`send`](AsyncUnixDatagram::send).
+    /// otherwise the error of `sendto(2)`: `NotFound` if there is no such file,
+    /// `ConnectionRefused` if no process has it open any more, `EMSGSIZE` if the datagram is longer
+    /// than the system sends, `EISCONN` on macOS and the BSDs if this socket is connected.
     ///
     /// # Cancel safety
     /// If the future is dropped before it is ready, nothing has been sent.
@@ -183,8 +186,10 @@ impl AsyncUnixDatagram {
     /// returned by [`recv_from`](AsyncUnixDatagram::recv_from). Returns its length.
     ///
     /// # Errors
-    /// `InvalidInput` if `addr` is the address of an unnamed socket; otherwise the errors of
-    /// [`send_to`](AsyncUnixDatagram::send_to).
+    /// `InvalidInput` if `addr` is the address of an unnamed socket; otherwise the error of
+    /// `sendto(2)`: `NotFound` if there is no such file, `ConnectionRefused` if no process has it
+    /// open any more, `EMSGSIZE` if the datagram is longer than the system sends, and `EISCONN` on
+    /// macOS and the BSDs if this socket is connected.
     ///
     /// # Cancel safety
     /// If the future is dropped before it is ready, nothing has been sent.

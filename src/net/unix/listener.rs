@@ -55,7 +55,7 @@ impl AsyncUnixListener {
     /// # Errors
     /// `InvalidInput`, and no file is made, if `path` is empty, too long (more than 107 bytes on
     /// Linux, 103 on macOS and the BSDs) or contains a NUL; `AddrInUse` if the file exists;
-    /// `NotFound` if the folder does not; `PermissionDenied`…
+    /// `NotFound` if the folder does not; `PermissionDenied` if no file may be made in it.
     #[track_caller]
     pub fn bind(path: impl AsRef<Path>) -> io::Result<AsyncUnixListener> {
         AsyncUnixListener::bind_addr(&socket::unix::path_addr(path.as_ref())?)
@@ -65,8 +65,9 @@ impl AsyncUnixListener {
     /// [`bind`](AsyncUnixListener::bind).
     ///
     /// # Errors
-    /// `InvalidInput` if `addr` is the address of an unnamed socket; otherwise the errors of
-    /// `bind`.
+    /// `InvalidInput` if `addr` is the address of an unnamed socket; otherwise the error of
+    /// `bind(2)`: `AddrInUse` if the name or the file exists, `NotFound` if the folder does not,
+    /// `PermissionDenied` if no file may be made in it.
     ///
     /// # Examples
     /// ```
@@ -120,7 +121,8 @@ impl AsyncUnixListener {
     /// [`accept`](AsyncUnixListener::accept) for hand-written futures.
     ///
     /// # Errors
-    /// The errors of `accept`.
+    /// `EMFILE`, `ENFILE`, `ENOBUFS` or `ENOMEM` of `accept(2)` if descriptors or memory run out:
+    /// once, as [`accept`](AsyncUnixListener::accept) explains.
     ///
     /// # Examples
     /// ```

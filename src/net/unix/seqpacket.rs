@@ -102,8 +102,9 @@ impl AsyncUnixSeqpacket {
     /// [`connect`](AsyncUnixSeqpacket::connect).
     ///
     /// # Errors
-    /// `InvalidInput` if `addr` is the address of an unnamed socket; otherwise the errors of
-    /// `connect`.
+    /// `InvalidInput` if `addr` is the address of an unnamed socket; `Unsupported` where the system
+    /// has no such sockets; otherwise the error of `connect(2)`: `NotFound` if there is no such
+    /// file, `ConnectionRefused` if no process listens at `addr`.
     ///
     /// # Cancel safety
     /// Dropping the future closes the socket.
@@ -153,8 +154,9 @@ impl AsyncUnixSeqpacket {
     /// Sends `bytes` as one record, without waiting. Returns their number.
     ///
     /// # Errors
-    /// `WouldBlock` if the peer has no room, on the BSDs also ENOBUFS; otherwise the errors of
-    /// [`send`](AsyncUnixSeqpacket::send).
+    /// `WouldBlock` if the peer has no room, on the BSDs also ENOBUFS. `InvalidInput` if `bytes` is
+    /// empty; EMSGSIZE if the record is longer than the system sends; `BrokenPipe` or
+    /// `ConnectionReset` if the peer is gone.
     ///
     /// # Examples
     /// ```
@@ -206,8 +208,8 @@ impl AsyncUnixSeqpacket {
     /// Receives one record into `bytes`, without waiting.
     ///
     /// # Errors
-    /// `WouldBlock` if no record has arrived; otherwise the errors of
-    /// [`recv`](AsyncUnixSeqpacket::recv).
+    /// `WouldBlock` if no record has arrived; `ConnectionReset` if the peer has closed the
+    /// connection with records of ours unread.
     pub fn try_recv(&self, bytes: &mut [u8]) -> io::Result<Record> {
         self.socket.try_read_with(|socket| receive(socket, bytes))
     }
@@ -332,8 +334,9 @@ impl AsyncUnixSeqpacketListener {
     /// [`bind`](AsyncUnixSeqpacketListener::bind).
     ///
     /// # Errors
-    /// `InvalidInput` if `addr` is the address of an unnamed socket; otherwise the errors of
-    /// `bind`.
+    /// `InvalidInput` if `addr` is the address of an unnamed socket; `Unsupported` where the system
+    /// has no such sockets; otherwise the error of `bind(2)`: `AddrInUse` if the name or the file
+    /// exists, `NotFound` if the folder does not, `PermissionDenied` if no file may be made in it.
     #[track_caller]
     pub fn bind_addr(addr: &SocketAddr) -> io::Result<AsyncUnixSeqpacketListener> {
         AsyncUnixSeqpacketListener::adopt(seqpacket::listen(addr)?)
@@ -351,8 +354,7 @@ impl AsyncUnixSeqpacketListener {
     ///
     /// # Errors
     /// When descriptors or memory run out (`EMFILE`, `ENFILE`, `ENOBUFS`, `ENOMEM`), the error is
-    /// returned **once**; later calls wait and try again, like those of
-    /// [`AsyncTcpListener::accept`](crate::AsyncTcpListener::accept). Other errors mean that the
+    /// returned **once**, and later calls wait until they succeed. Other errors mean that the
     /// listener is unusable.
     ///
     /// # Cancel safety
@@ -366,7 +368,8 @@ impl AsyncUnixSeqpacketListener {
     /// [`accept`](AsyncUnixSeqpacketListener::accept) for hand-written futures.
     ///
     /// # Errors
-    /// The errors of `accept`.
+    /// `EMFILE`, `ENFILE`, `ENOBUFS` or `ENOMEM` of `accept(2)` if descriptors or memory run out:
+    /// once, as [`accept`](AsyncUnixSeqpacketListener::accept) explains.
     pub fn poll_accept(
         &self,
         cx: &mut Context<'_>,
