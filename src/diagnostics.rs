@@ -27,6 +27,9 @@
 //! The wakers that are held elsewhere are in the channel of lines to each client, and the handle by
 //! which a client is cut off.
 //!
+//! Dumps need the feature `dump`, which is on by default; [`metrics`](crate::metrics) are always
+//! there.
+//!
 //! Nothing is kept for a dump while the loop runs: it finds the wakers of each task in the tables
 //! of the loop. A task costs one instruction per poll for the number of its polls. What needs a
 //! clock (ages, the longest poll, busy and idle time, how late timers are) is there after
@@ -44,8 +47,10 @@ mod server;
 #[cfg(feature = "diagnostics")]
 mod socket_file;
 
+#[cfg(feature = "dump")]
 pub use crate::event_loop::dump::{Direction, Dump, TaskDump, TaskState, TaskTimes, WaitsFor};
 pub use crate::event_loop::metrics::Metrics;
+#[cfg(feature = "dump")]
 pub use crate::event_loop::tracking::Tracked;
 #[cfg(feature = "diagnostics")]
 pub use server::{Server, serve};

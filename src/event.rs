@@ -7,7 +7,9 @@
 //! **Invariant.** No signal is lost: each ends a wait that was under way when it was given, or else
 //! the next one.
 
-use crate::event_loop::{self, signallers::Signallers};
+#[cfg(feature = "dump")]
+use crate::event_loop;
+use crate::event_loop::signallers::Signallers;
 use crate::fd::AsyncFd;
 use crate::sys::fork;
 use crate::sys::wake_pipe::WakePipe;
@@ -85,8 +87,10 @@ impl Event {
             signallers: Arc::default(),
             pipe: WakePipe::new()?,
         };
+        #[cfg(feature = "dump")]
         let signallers = Arc::clone(&pipe.signallers);
         let fd = AsyncFd::new(Arc::new(pipe))?;
+        #[cfg(feature = "dump")]
         event_loop::label_event(fd.as_raw_fd(), signallers);
         Ok(Event { fd })
     }

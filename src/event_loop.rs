@@ -13,14 +13,20 @@ pub(crate) mod body;
 pub(crate) mod boundary;
 pub(crate) mod clock;
 pub(crate) mod context;
+#[cfg(feature = "dump")]
 mod deadlock;
 mod due;
+#[cfg(feature = "dump")]
 pub(crate) mod dump;
 pub(crate) mod free_fds;
 pub(crate) mod inbox;
 pub(crate) mod join_error;
 pub(crate) mod log_lines;
 pub(crate) mod metrics;
+#[cfg(not(feature = "dump"))]
+mod no_tracking;
+#[cfg(not(feature = "dump"))]
+mod no_watch;
 pub(crate) mod not_running;
 pub(crate) mod note;
 pub(crate) mod notes;
@@ -30,13 +36,21 @@ mod repair;
 pub(crate) mod shuffle;
 pub(crate) mod signallers;
 pub(crate) mod slack;
+#[cfg(feature = "dump")]
 pub(crate) mod stuck;
+#[cfg(feature = "dump")]
 pub(crate) mod survey;
 pub(crate) mod tasks;
 pub(crate) mod tick;
 pub(crate) mod timers;
+#[cfg(feature = "dump")]
 pub(crate) mod tracking;
 mod virtual_time;
+
+#[cfg(not(feature = "dump"))]
+pub(crate) use no_tracking as tracking;
+#[cfg(not(feature = "dump"))]
+pub(crate) use no_watch as stuck;
 
 use crate::sys::fork;
 use crate::sys::task::{self, Ended, Running, Task};
@@ -45,12 +59,14 @@ use inbox::Inbox;
 use notes::Notes;
 use pool::Pool;
 use reactor::{Poller, Reactor};
+#[cfg(feature = "dump")]
 use signallers::Signallers;
 use slack::Slack;
-#[cfg(feature = "signal")]
+#[cfg(all(feature = "dump", feature = "signal"))]
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::mem;
+#[cfg(feature = "dump")]
 use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::task::Waker;
@@ -91,6 +107,7 @@ pub(crate) struct EventLoop {
     /// How much later than its deadline a timer may fire so that one wake-up serves several.
     pub(crate) timer_slack: Slack,
     /// Whether a loop that can never wake up again panics instead of logging a warning.
+    #[cfg(feature = "dump")]
     pub(crate) panic_when_stuck: bool,
     /// Whether it was checked, since `run` or `block_on` was called, that the wake-up pipe is still
     /// ours.
@@ -137,12 +154,13 @@ pub(crate) fn ends_inside_run() -> bool {
 }
 
 /// Says what a registered descriptor stands for, where the kernel knows only a pipe.
-#[cfg(feature = "signal")]
+#[cfg(all(feature = "dump", feature = "signal"))]
 pub(crate) fn label_fd(fd: RawFd, label: impl Into<Cow<'static, str>>) {
     with(|l| l.reactor.set_label(fd, label));
 }
 
 /// Says that a registered descriptor is that of an event, which these can signal.
+#[cfg(feature = "dump")]
 pub(crate) fn label_event(fd: RawFd, signallers: Arc<Signallers>) {
     with(|l| l.reactor.set_event(fd, signallers));
 }
@@ -178,6 +196,7 @@ impl EventLoop {
             n_closed: 0,
             woken: Vec::new(),
             timer_slack: Slack::NEW,
+            #[cfg(feature = "dump")]
             panic_when_stuck: false,
             has_checked_pipe: false,
             has_lost_pipe: false,
@@ -217,6 +236,7 @@ impl EventLoop {
     /// True if only a wake, by this thread or another, can end the next wait: no timer is armed, no
     /// task waits for a descriptor other than those of events that no notifier can signal, and no
     /// other thread can spawn a task.
+    #[cfg(feature = "dump")]
     pub(crate) fn is_idle(&self) -> bool {
         self.timers.is_empty()
             && self.free_fds.is_empty()

@@ -87,9 +87,12 @@
 //! [`Poller`], which can also keep everything in `select`.
 //!
 //! # Features
-//! `fs`, `process`, `signal`, `udp` and `unix` are on by default: the modules [`fs`], [`process`]
-//! and [`signal`], and the sockets for UDP and of the Unix domain. `process` needs `signal` and
-//! turns it on. A program that needs none of them is smaller with `default-features = false`.
+//! On by default, and left out by `default-features = false`, which makes a small program smaller:
+//! - `fs`, `process` and `signal`: the modules [`fs`], [`process`] and [`signal`]. `process` needs
+//!   `signal` and turns it on.
+//! - `udp` and `unix`: the sockets for UDP and of the Unix domain.
+//! - `dump`: [`dump()`], the report of a [loop that is stuck](Builder::panic_when_stuck), and the
+//!   [times of tasks](Builder::track). They add 100 kB to a minimal TCP server.
 //!
 //! `diagnostics`: `diagnostics::serve`, by which `fahrenheit-top` shows the tasks of a running
 //! program and what they wait for.
@@ -136,12 +139,16 @@ pub mod task;
 pub mod time;
 
 pub use blocking::spawn_blocking;
+#[cfg(feature = "dump")]
 #[doc(inline)]
-pub use diagnostics::{Dump, Metrics};
+pub use diagnostics::Dump;
+#[doc(inline)]
+pub use diagnostics::Metrics;
 pub use event::{Event, Notifier};
 pub use event_loop::drop_all_tasks;
 pub use event_loop::metrics::metrics;
 pub use event_loop::reactor::Poller;
+#[cfg(feature = "dump")]
 pub use event_loop::survey::dump;
 pub use fd::{AsyncFd, RegisterError};
 pub use local::Local;

@@ -31,14 +31,22 @@
 //! listeners that it has a copy of; its parent does not hear that. Signals to a child of `vfork`
 //! have no listener. Processes made by a bare `clone(2)` are not supported.
 
-use crate::event_loop::{boundary, label_fd, survey};
+#[cfg(feature = "dump")]
+mod dump_on;
+
+#[cfg(feature = "dump")]
+pub use dump_on::dump_on;
+
+use crate::event_loop::boundary;
+#[cfg(feature = "dump")]
+use crate::event_loop::label_fd;
 use crate::fd::AsyncFd;
 use crate::sys::signal as raw;
-use crate::task::Builder;
 use futures_util::stream::Stream;
 use std::fmt;
 use std::future::{Future, poll_fn};
-use std::io::{self, Write};
+use std::io;
+#[cfg(feature = "dump")]
 use std::os::fd::AsRawFd;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
@@ -186,11 +194,14 @@ impl Signals {
             wanted.insert(signal.into().0)?;
         }
         let listener = AsyncFd::new(raw::Listener::new(wanted)?)?;
-        let mut label = "signals".to_owned();
-        for signal in wanted {
-            label.push_str(&format!(" {}", Signal(signal)));
+        #[cfg(feature = "dump")]
+        {
+            let mut label = "signals".to_owned();
+            for signal in wanted {
+                label.push_str(&format!(" {}", Signal(signal)));
+            }
+            label_fd(listener.as_raw_fd(), label);
         }
-        label_fd(listener.as_raw_fd(), label);
         Ok(Signals {
             listener,
             batch: raw::Set::default(),
@@ -228,38 +239,6 @@ impl fmt::Debug for Signals {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Signals").finish_non_exhaustive()
     }
-}
-
-/// Writes a [`dump`](crate::dump) of this thread's loop to stderr whenever `signal` comes, for as
-/// long as the thread lives. To look into a program from outside: `kill -USR1 PID`.
-///
-/// A daemon task listens to the signal and writes, so the dump comes when the loop has finished the
-/// poll that is under way. A program that is stuck inside a poll says nothing.
-///
-/// # Errors
-/// If the signal cannot be listened to, for the reasons that [`Signals::new`] gives.
-///
-/// # Examples
-/// ```
-/// use fahrenheit::signal::{self, Signal};
-///
-/// fahrenheit::run(async { signal::dump_on(Signal::USR1) })?;
-/// # Ok::<(), std::io::Error>(())
-/// ```
-#[track_caller]
-pub fn dump_on(signal: Signal) -> io::Result<()> {
-    let signals = Signals::new([signal])?;
-    let name = format!("dump on {signal}");
-    let task = Builder::new().name(name).daemon(true);
-    task.spawn(async move {
-        let mut signals = pin!(signals);
-        while poll_fn(|cx| signals.as_mut().poll_next(cx)).await.is_some() {
-            // A closed stderr is no reason to end: the next signal may find it open again.
-            let _ = io::stderr().write_all(survey::dump().to_string().as_bytes());
-        }
-    })
-    .detach();
-    Ok(())
 }
 
 /// Waits for Ctrl-C (`SIGINT`), listening from the moment of the call.

@@ -105,6 +105,7 @@ pub(crate) mod host_queue;
 
 pub(crate) mod blocking;
 mod create;
+#[cfg(feature = "dump")]
 pub(crate) mod describe;
 #[cfg(feature = "process")]
 pub(crate) mod exit_queue;

@@ -6,6 +6,7 @@
 mod abort_on_drop;
 mod handle;
 mod join_set;
+#[cfg(feature = "dump")]
 mod remote_dump;
 mod shutdown;
 

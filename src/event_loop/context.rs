@@ -118,6 +118,7 @@ pub(crate) fn set_slow_poll(limit: Option<Duration>) {
 }
 
 /// Turns on or off that the times of tasks and of the loop are measured.
+#[cfg(feature = "dump")]
 pub(crate) fn set_tracking(on: bool) {
     tracking::set(on);
     IS_TIMED.set(on || SLOW_POLL.get().is_some());

@@ -21,6 +21,7 @@ impl FreeFds {
         }
     }
 
+    #[cfg(feature = "dump")]
     pub(super) fn is_empty(&self) -> bool {
         self.list.is_empty()
     }
@@ -31,6 +32,7 @@ impl FreeFds {
     }
 
     /// The wakers of all tasks that wait.
+    #[cfg(feature = "dump")]
     pub(super) fn wakers(&self) -> impl Iterator<Item = &Waker> {
         self.entries.wakers(&self.list)
     }

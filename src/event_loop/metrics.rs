@@ -3,6 +3,7 @@
 //! What is counted in each turn is in cells of the thread, not in the loop, so that counting
 //! borrows nothing. What needs a clock is in `tracking`.
 
+#[cfg(feature = "dump")]
 use super::tracking::{self, Tracked};
 use super::with;
 use crate::sys::select::Waited;
@@ -99,6 +100,7 @@ pub struct Metrics {
     /// Gauge: blocking jobs that no thread has begun yet.
     pub blocking_jobs_queued: usize,
     /// What needs a clock; `None` unless [`Builder::track`](crate::Builder::track) was set.
+    #[cfg(feature = "dump")]
     pub tracked: Option<Tracked>,
 }
 
@@ -140,6 +142,9 @@ pub fn metrics() -> Metrics {
         metrics.blocking_threads_busy = pool.n_busy;
         metrics.blocking_jobs_queued = pool.n_queued;
     });
-    metrics.tracked = tracking::tracked();
+    #[cfg(feature = "dump")]
+    {
+        metrics.tracked = tracking::tracked();
+    }
     metrics
 }

@@ -48,6 +48,7 @@ impl Notes {
     }
 
     /// Goes through all notes, with the data pointers of the wakers.
+    #[cfg(feature = "dump")]
     pub(crate) fn iter(&self) -> impl Iterator<Item = (*const (), &Hidden)> {
         self.entries.values().map(|(data, what)| (*data, what))
     }

@@ -43,12 +43,14 @@
 
 mod backoff;
 mod error;
+mod fd_counts;
 mod host;
 mod interests;
 mod kinds;
 mod looks;
 mod order;
 mod source;
+#[cfg(feature = "dump")]
 mod survey;
 mod table;
 mod tenure;
@@ -72,10 +74,12 @@ use backoff::Rest;
 use host::Host;
 use looks::Looks;
 use source::{Belief, MAX_FALSE, MAX_FALSE_EDGES, MAX_FALSE_LOOKS, Source, Tenure};
+#[cfg(feature = "dump")]
 use std::collections::BTreeMap;
 use std::os::fd::RawFd;
 use std::panic::Location;
 use std::task::Waker;
+#[cfg(feature = "dump")]
 use survey::Label;
 use table::Table;
 use tenure::QueueRetry;
@@ -94,6 +98,7 @@ pub(crate) struct Reactor {
     sources: Table,
     /// What descriptors stand for, by number and with the generation of the registration, where
     /// the kernel cannot tell. Only for dumps; nearly always empty.
+    #[cfg(feature = "dump")]
     labels: BTreeMap<RawFd, Label>,
     next_generation: u64,
     poller: Poller,
@@ -137,6 +142,7 @@ impl Reactor {
             waiters: Arena::new(),
             purges: Purges::default(),
             sources: Table::default(),
+            #[cfg(feature = "dump")]
             labels: BTreeMap::new(),
             next_generation: 1,
             poller: Poller::Auto,
@@ -223,6 +229,7 @@ impl Reactor {
             self.resting.retain(|rest| rest.fd != token.fd);
         }
         self.sources.remove(token.fd);
+        #[cfg(feature = "dump")]
         if !self.labels.is_empty() {
             self.labels.remove(&token.fd);
         }

@@ -24,6 +24,7 @@ impl Signallers {
     }
 
     /// Number of notifiers that are left.
+    #[cfg(feature = "dump")]
     pub(crate) fn n_notifiers(&self) -> usize {
         self.n_notifiers.load(Ordering::Acquire)
     }
@@ -34,12 +35,14 @@ impl Signallers {
     }
 
     /// True if other code may know the descriptor to write to.
+    #[cfg(feature = "dump")]
     pub(crate) fn is_lent(&self) -> bool {
         self.is_lent.load(Ordering::Acquire)
     }
 
     /// True if only a task of the event's own thread, which can reach the event itself, could
     /// signal it.
+    #[cfg(feature = "dump")]
     pub(crate) fn are_gone(&self) -> bool {
         self.n_notifiers() == 0 && !self.is_lent()
     }

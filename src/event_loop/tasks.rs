@@ -72,6 +72,7 @@ impl Tasks {
     }
 
     /// Returns the name of a task, if it has one.
+    #[cfg(feature = "dump")]
     pub(crate) fn name(&self, id: u64) -> Option<&str> {
         self.names.get(&id).map(Box::as_ref)
     }

@@ -282,6 +282,7 @@ impl Timers {
     }
 
     /// Goes through all armed timers: when they are due, and whom they wake.
+    #[cfg(feature = "dump")]
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Moment, &Waker)> {
         self.heap.iter().chain(&self.newest).filter_map(|entry| {
             let waker = self.slots[entry.slot as usize].waker.as_ref();

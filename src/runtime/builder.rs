@@ -23,8 +23,10 @@ pub struct Builder {
     poller: Option<Poller>,
     timer_slack: Option<Duration>,
     blocking_threads: Option<usize>,
+    #[cfg(feature = "dump")]
     panic_when_stuck: Option<bool>,
     slow_poll: Option<Duration>,
+    #[cfg(feature = "dump")]
     track: Option<bool>,
     virtual_clock: Option<bool>,
     seed: Option<u64>,
@@ -101,6 +103,7 @@ impl Builder {
     /// another thread. Nor are tasks that wait for events with notifiers, and none at all while a
     /// [`Handle`](crate::task::Handle) exists, by which another thread could spawn a task. Turns by
     /// [`turn`](crate::turn) are not watched.
+    #[cfg(feature = "dump")]
     pub fn panic_when_stuck(mut self, panic: bool) -> Builder {
         self.panic_when_stuck = Some(panic);
         self
@@ -127,6 +130,7 @@ impl Builder {
     ///
     /// Times are as exact as the clock of [`Instant`](std::time::Instant). What the loop does
     /// between two polls counts as part of the second one.
+    #[cfg(feature = "dump")]
     pub fn track(mut self, track: bool) -> Builder {
         self.track = Some(track);
         self
@@ -277,9 +281,11 @@ impl Builder {
         if let Some(limit) = self.slow_poll {
             context::set_slow_poll((limit < Duration::MAX).then_some(limit));
         }
+        #[cfg(feature = "dump")]
         if let Some(track) = self.track {
             context::set_tracking(track);
         }
+        #[cfg(feature = "dump")]
         if let Some(panic) = self.panic_when_stuck {
             with(|l| l.panic_when_stuck = panic);
         }

@@ -3,6 +3,7 @@
 use crate::util::within;
 use fahrenheit::prelude::*;
 use fahrenheit::{AsyncTcpListener, AsyncTcpStream, block_on, spawn, spawn_blocking, time};
+#[cfg(feature = "dump")]
 use std::future::pending;
 use std::pin::pin;
 use std::sync::Arc;
@@ -46,6 +47,7 @@ fn each_wait_is_ended_by_a_wake_or_a_descriptor_or_the_time() {
     });
 }
 
+#[cfg(feature = "dump")]
 #[test]
 fn a_task_is_lost_if_it_waits_and_has_no_waker() {
     within(60, || {
@@ -73,6 +75,7 @@ fn a_task_is_lost_if_it_waits_and_has_no_waker() {
     });
 }
 
+#[cfg(feature = "dump")]
 #[test]
 fn a_job_that_has_ended_is_not_waited_for_any_more() {
     within(60, || {

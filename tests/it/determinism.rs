@@ -151,6 +151,7 @@ fn advance_needs_a_virtual_clock_and_turn_a_real_one() {
     );
 }
 
+#[cfg(feature = "dump")]
 #[test]
 fn a_stuck_loop_with_a_virtual_clock_is_reported_at_once() {
     let run = || {

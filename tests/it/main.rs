@@ -13,6 +13,7 @@ mod blocking_fds;
 mod connect;
 mod copy_errors;
 mod counts;
+#[cfg(feature = "dump")]
 mod deadlock;
 mod delays;
 mod determinism;
@@ -40,9 +41,9 @@ mod listen_queue;
 mod local;
 #[cfg(feature = "macros")]
 mod macros;
-#[cfg(feature = "sim")]
+#[cfg(all(feature = "dump", feature = "sim"))]
 mod network;
-#[cfg(feature = "process")]
+#[cfg(all(feature = "dump", feature = "process"))]
 mod observe;
 mod order;
 mod panics;
@@ -55,6 +56,7 @@ mod ready;
 #[cfg(feature = "unix")]
 mod seqpacket;
 mod shutdown;
+#[cfg(feature = "dump")]
 mod stuck;
 mod tasks;
 mod tcp;

@@ -1,4 +1,5 @@
 //! The example `metrics`, asked by curl as Prometheus would ask it.
+#![cfg(feature = "dump")]
 
 use crate::util::{Killed, example};
 use std::io::{BufRead, BufReader, Read, Write};

@@ -1,6 +1,5 @@
-//! Who waits for what, for dumps and metrics. Nothing here is part of a turn.
+//! Who waits for what, for dumps. Nothing here is part of a turn.
 
-use super::source::Tenure;
 use super::{Direction, Reactor};
 use crate::event_loop::signallers::Signallers;
 #[cfg(feature = "signal")]
@@ -23,13 +22,6 @@ enum Meaning {
     Text(Cow<'static, str>),
     /// The descriptor of an event.
     Event(Arc<Signallers>),
-}
-
-/// Numbers of registered descriptors.
-#[derive(Debug, Default)]
-pub(crate) struct FdCounts {
-    pub(crate) n_young: usize,
-    pub(crate) n_tenured: usize,
 }
 
 impl Reactor {
@@ -113,17 +105,5 @@ impl Reactor {
                 wakers.for_each(|waker| f(fd, direction, waker));
             }
         }
-    }
-
-    /// Counts the registered descriptors.
-    pub(crate) fn n_fds(&self) -> FdCounts {
-        let mut counts = FdCounts::default();
-        for (_, source) in self.sources.iter() {
-            match source.tenure {
-                Tenure::Tenured => counts.n_tenured += 1,
-                Tenure::Young(_) | Tenure::Refused => counts.n_young += 1,
-            }
-        }
-        counts
     }
 }

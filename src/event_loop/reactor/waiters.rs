@@ -228,6 +228,7 @@ impl Arena {
     }
 
     /// Returns the wakers of `list`, in order.
+    #[cfg(feature = "dump")]
     pub(crate) fn wakers(&self, list: &List) -> impl Iterator<Item = &Waker> {
         let entry = |index: u32| self.entries.get(index as usize);
         let entries = std::iter::successors(entry(list.first), move |e| entry(e.next));

@@ -1,8 +1,11 @@
 //! What the thread of a task's loop does with it: poll, finish, join, drop.
 
+#[cfg(feature = "dump")]
+use super::Ordering;
 use super::queue::HERE;
+#[cfg(feature = "dump")]
 use super::state::{QUEUED, REFERENCE};
-use super::{Arc, Body, ErasedBody, Header, Mailbox, Ordering, TaskRef, Unpark, allocate};
+use super::{Arc, Body, ErasedBody, Header, Mailbox, TaskRef, Unpark, allocate};
 use crate::sys::thread_bound::NotSend;
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
@@ -73,6 +76,7 @@ impl Task {
     }
 
     /// Number of polls so far, modulo 2^32.
+    #[cfg(feature = "dump")]
     pub(crate) fn n_polls(&self) -> u32 {
         self.header().n_polls.get()
     }
@@ -83,11 +87,13 @@ impl Task {
     }
 
     /// True while the task is polled, or its future or output is dropped.
+    #[cfg(feature = "dump")]
     pub(crate) fn is_running(&self) -> bool {
         self.header().has(RUNNING)
     }
 
     /// True if `run` does not wait for the task.
+    #[cfg(feature = "dump")]
     pub(crate) fn is_daemon(&self) -> bool {
         self.header().has(DAEMON)
     }
@@ -98,16 +104,19 @@ impl Task {
     }
 
     /// True if no handle will ask for the output.
+    #[cfg(feature = "dump")]
     pub(crate) fn is_detached(&self) -> bool {
         self.header().has(DETACHED)
     }
 
     /// True if the task is in the run queue or in the mailbox, or on the way there.
+    #[cfg(feature = "dump")]
     pub(crate) fn is_queued(&self) -> bool {
         self.header().state.load(Ordering::Relaxed) & QUEUED != 0
     }
 
     /// Number of references: of wakers, of handles, of the list of all tasks.
+    #[cfg(feature = "dump")]
     pub(crate) fn n_references(&self) -> usize {
         self.header().state.load(Ordering::Relaxed) / REFERENCE
     }

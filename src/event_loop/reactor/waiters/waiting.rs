@@ -66,6 +66,7 @@ impl Waiting {
     }
 
     /// The waker of the task that has no entry.
+    #[cfg(feature = "dump")]
     pub(crate) fn first_waker(&self) -> Option<&Waker> {
         self.first.as_ref().map(|first| &first.waker)
     }
