@@ -24,9 +24,9 @@ pub(crate) mod join_error;
 pub(crate) mod log_lines;
 pub(crate) mod metrics;
 #[cfg(not(feature = "dump"))]
-mod no_tracking;
+pub(crate) mod no_tracking;
 #[cfg(not(feature = "dump"))]
-mod no_watch;
+pub(crate) mod no_watch;
 pub(crate) mod not_running;
 pub(crate) mod note;
 pub(crate) mod notes;
