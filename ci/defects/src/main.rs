@@ -57,7 +57,7 @@ fn check_all(
 
 /// Checks that all patches apply, which takes a second. Returns how many do not.
 fn apply_all() -> Result<usize, String> {
-    let sources = patch::sources(&root(), "src")?;
+    let sources = patch::sources(&root(), &["src", "top/src"])?;
     let (mut n_patches, mut n_wrong) = (0, 0);
     for folder in ["ci/mutants.d", "ci/models.d"] {
         for patch in patch::load(&root().join(folder))? {

@@ -150,7 +150,7 @@ fn select(wanted: &str) -> Result<Vec<Patch>, String> {
 pub(crate) fn run(wanted: &str) -> Result<usize, String> {
     let begin = Instant::now();
     let patches = select(wanted)?;
-    let sources = patch::sources(&root(), "src")?;
+    let sources = patch::sources(&root(), &["src"])?;
     let mut lanes = Lane::make_all("models", &["src", "tests/loom"], &[("RUST_BACKTRACE", "0")])?;
     let names = list(&lanes[0])?;
     let group = wanted.split('-').next().unwrap_or_default();

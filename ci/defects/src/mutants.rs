@@ -64,10 +64,14 @@ fn tests_of(patch: &Patch) -> Vec<Test> {
         .collect()
 }
 
-/// The arguments that select the test binary: `--lib` or `--test NAME`.
+/// The arguments that select the test binary: `--lib` or `--test NAME`, with `--features NAMES` or
+/// `--package NAME` before it.
 fn binary(test: &str) -> Vec<&str> {
-    let n_words = if test.starts_with("--lib") { 1 } else { 2 };
-    test.split_whitespace().take(n_words).collect()
+    let words: Vec<_> = test.split_whitespace().collect();
+    let is_end = |word: &&str| ["--lib", "--test"].contains(word);
+    let end = words.iter().position(is_end).unwrap_or(0);
+    let n_words = end + if words[end] == "--lib" { 1 } else { 2 };
+    words.into_iter().take(n_words).collect()
 }
 
 fn needs_examples(test: &str) -> bool {
@@ -85,10 +89,27 @@ fn build(lane: &Lane, tests: &[Test]) -> Result<Ran, String> {
             return Ok(ran);
         }
     }
-    let binaries: BTreeSet<_> = tests.iter().map(|(_, test)| binary(test)).collect();
-    let mut command = vec!["cargo", "test", "--quiet", "--no-run"];
-    command.extend(binaries.into_iter().flatten());
-    lane.run(BUILD_LIMIT, &command, cfg)
+    // Binaries with equal features are built by one command.
+    let mut groups = BTreeMap::<Vec<&str>, BTreeSet<Vec<&str>>>::new();
+    for (_, test) in tests {
+        let words = binary(test);
+        let is_target = |word: &&str| ["--lib", "--test"].contains(word);
+        let (head, target) = words.split_at(words.iter().position(is_target).unwrap_or(0));
+        let targets = groups.entry(head.to_vec()).or_default();
+        targets.insert(target.to_vec());
+    }
+    let mut last = None;
+    for (head, targets) in groups {
+        let mut command = vec!["cargo", "test", "--quiet", "--no-run"];
+        command.extend(head);
+        command.extend(targets.into_iter().flatten());
+        let ran = lane.run(BUILD_LIMIT, &command, cfg)?;
+        if ran.end != End::Success {
+            return Ok(ran);
+        }
+        last = Some(ran);
+    }
+    last.ok_or_else(|| "no test is to be built".to_owned())
 }
 
 fn run_test(lane: &Lane, limit: Duration, (cfg, test): &Test) -> Result<Ran, String> {
@@ -233,7 +254,7 @@ fn select(wanted: &str) -> Result<Vec<Patch>, String> {
 pub(crate) fn run(wanted: &str) -> Result<usize, String> {
     let begin = Instant::now();
     let patches = select(wanted)?;
-    let sources = patch::sources(&root(), "src")?;
+    let sources = patch::sources(&root(), &["src", "top/src"])?;
     let mut lanes = Lane::make_all("mutants", &COPIED, &ENVIRONMENT)?;
     let tests: BTreeSet<Test> = patches.iter().flat_map(tests_of).collect();
 
@@ -328,6 +349,10 @@ mod tests {
     fn a_line_names_its_binary() {
         assert_eq!(binary("--lib sys::"), ["--lib"]);
         assert_eq!(binary("--test it a_ --examples"), ["--test", "it"]);
+        let features = ["--features", "sim", "--test", "it"];
+        assert_eq!(binary("--features sim --test it network::"), features);
+        let package = ["--package", "fahrenheit-top", "--test", "pty"];
+        assert_eq!(binary("--package fahrenheit-top --test pty a"), package);
         assert!(needs_examples("--test it a_ --examples") && !needs_examples("--lib a"));
     }
 }

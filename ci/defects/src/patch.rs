@@ -136,9 +136,10 @@ impl Source {
 }
 
 /// All files of Rust in `folder`, by paths that begin at `root`.
-pub(crate) fn sources(root: &Path, folder: &str) -> Result<Vec<Source>, String> {
+pub(crate) fn sources(root: &Path, folders: &[&str]) -> Result<Vec<Source>, String> {
     let mut found = Vec::new();
-    for path in crate::lane::files_in(&root.join(folder)) {
+    let files = |folder: &&str| crate::lane::files_in(&root.join(folder));
+    for path in folders.iter().flat_map(files) {
         if path.extension().is_some_and(|extension| extension == "rs") {
             let code = fs::read_to_string(&path).map_err(|e| format!("{}: {e}", path.display()))?;
             let relative = path.strip_prefix(root).expect("it is in the root");
