@@ -19,12 +19,21 @@ pub(crate) struct Folder(PathBuf);
 impl Folder {
     pub(crate) fn new() -> Folder {
         static SERIAL: AtomicUsize = AtomicUsize::new(0);
-        let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
-        // Short, for the paths of sockets must be short.
-        let name = format!("fht-{}-{serial}", std::process::id());
-        let path = Path::new("/tmp").join(name);
-        fs::create_dir(&path).unwrap();
-        Folder(path)
+        loop {
+            let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
+            // Short, for the paths of sockets must be short.
+            let name = format!("fht-{}-{serial}", std::process::id());
+            let path = Path::new("/tmp").join(name);
+            match fs::create_dir(&path) {
+                // A process that was killed has left it behind, or one of another namespace has
+                // the number of this process.
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                made => {
+                    made.unwrap();
+                    return Folder(path);
+                }
+            }
+        }
     }
 
     pub(crate) fn at(&self, name: &str) -> PathBuf {
