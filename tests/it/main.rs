@@ -20,6 +20,7 @@ mod determinism;
 #[cfg(feature = "diagnostics")]
 mod diagnostics;
 mod drop_all;
+mod dump_text;
 #[cfg(feature = "unix")]
 mod empty_buffers;
 mod event;
