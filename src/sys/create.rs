@@ -46,6 +46,13 @@ pub(super) fn above_stdio(fd: OwnedFd) -> nix::Result<OwnedFd> {
     fd.try_clone().map_err(error)
 }
 
+/// Owns the descriptor with this number, which a system call has just returned to this crate.
+/// Exchanges a number below 3 for a higher one.
+pub(super) fn own(number: RawFd) -> nix::Result<OwnedFd> {
+    // SAFETY: no other code knows the number yet, so no other code owns the descriptor.
+    above_stdio(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
 /// Exchanges a number below 3 for a higher one, unless there is no other to be had: what a peer has
 /// sent cannot be received again.
 #[cfg(feature = "unix")]
@@ -83,8 +90,7 @@ if_atomic_flags! {
         let addr = std::ptr::from_mut(addr).cast();
         // SAFETY: `addr` is a buffer of ours, and the callers give its size in `len`.
         let fd = Errno::result(unsafe { libc::accept4(listener.as_raw_fd(), addr, len, FLAGS) })?;
-        // SAFETY: the call above made this descriptor, and no one else owns its number.
-        above_stdio(unsafe { OwnedFd::from_raw_fd(fd) })
+        own(fd)
     }
 
     /// The ends of a pipe, to read and to write.
@@ -129,8 +135,7 @@ mod plain {
         let addr = std::ptr::from_mut(addr).cast();
         // SAFETY: `addr` is a buffer of ours, and the callers give its size in `len`.
         let fd = Errno::result(unsafe { libc::accept(listener.as_raw_fd(), addr, len) })?;
-        // SAFETY: the call above made this descriptor, and no one else owns its number.
-        let socket = above_stdio(unsafe { OwnedFd::from_raw_fd(fd) })?;
+        let socket = own(fd)?;
         set_flags(&socket)?;
         Ok(socket)
     }

@@ -19,11 +19,12 @@
 use super::gate::Gate;
 use super::published::Published;
 use super::set::{N_SIGNALS, N_WORDS, Set};
+use crate::sys::fd::lend;
 use crate::sys::wake_pipe::file_of;
 use crate::sys::{Errno, fork, retry};
 use nix::libc::{self, c_int};
 use nix::unistd::getpid;
-use std::os::fd::{BorrowedFd, RawFd};
+use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -227,8 +228,8 @@ impl Node {
 /// Makes a pipe readable that is open as long as a handler is inside of its node. If the pipe is
 /// full, it is readable already; a signal handler can do nothing about other errors.
 fn write_byte(pipe: c_int, file: usize) {
-    // SAFETY: the pipe is closed only after `Node::close` has seen that no handler is inside.
-    let pipe = unsafe { BorrowedFd::borrow_raw(pipe) };
+    // The pipe is closed only after `Node::close` has seen that no handler is inside.
+    let pipe = lend(&pipe, pipe);
     // Other code may have closed the pipe and opened a file that has its number. The byte would
     // damage that file. The flag is set, so the signal is taken when the listener is next polled.
     if file_of(pipe) != Ok(file) {
