@@ -21,9 +21,11 @@
 //! that can no longer be dropped on its own thread is leaked. That happens after a call of `exit`
 //! inside a task.
 
+mod boxed;
 mod local;
 mod mailbox;
 mod queue;
+mod spare;
 mod state;
 
 pub(crate) use local::{Birth, Ended, MainTask, Running, Task};
@@ -34,7 +36,9 @@ pub(crate) use queue::{
 };
 
 use super::sync::{Arc, AtomicUsize, Cell, Ordering};
+use boxed::Boxed;
 use queue::HERE;
+use spare::Block;
 use state::{FINISHED, QUEUED, REFERENCE};
 use std::cell::UnsafeCell;
 use std::marker::PhantomData;
@@ -101,13 +105,11 @@ struct Node {
 enum Kind {
     Task {
         body: fn(NonNull<Node>) -> *mut dyn ErasedBody,
-        allocation: fn(NonNull<Node>) -> *mut dyn Allocated,
+        /// The size of the block of memory that the task is in.
+        n_words: usize,
     },
     Message(fn(NonNull<Node>) -> *mut dyn Letter),
 }
-
-/// A whole allocation, to be freed.
-trait Allocated {}
 
 /// The part of a task that does not depend on the type of its future.
 #[repr(C)]
@@ -206,11 +208,15 @@ impl TaskRef {
         // Nothing is left here in a task that ended in an orderly way. The access makes a model
         // notice if the thread of the loop may still be using the task.
         drop(header.joiner.take());
-        let Kind::Task { allocation, .. } = header.node.kind else {
+        let Kind::Task { n_words, .. } = header.node.kind else {
             unreachable!("a header is part of a task");
         };
-        // SAFETY: this is how the task was allocated, and there was no other reference.
-        drop(unsafe { Box::from_raw(allocation(self.0.cast())) });
+        // SAFETY: there was no other reference to the task, whose header is dropped nowhere else.
+        unsafe { ptr::drop_in_place(self.0.as_ptr()) };
+        let words = ptr::slice_from_raw_parts_mut(self.0.as_ptr().cast(), *n_words);
+        // SAFETY: the memory of each task comes from a box of this type and length.
+        let block: Block = unsafe { Box::from_raw(words) };
+        HERE.with(|here| here.free(block));
     }
 }
 
@@ -262,8 +268,6 @@ static WAKER: RawWakerVTable = {
     )
 };
 
-impl<B> Allocated for Allocation<B> {}
-
 impl<B: Body + 'static> Allocation<B> {
     const KIND: Kind = Kind::Task {
         body: |node| {
@@ -271,12 +275,25 @@ impl<B: Body + 'static> Allocation<B> {
             let at = mem::offset_of!(Allocation<B>, body);
             node.as_ptr().wrapping_byte_add(at).cast::<B>()
         },
-        allocation: |node| node.as_ptr().cast::<Allocation<B>>(),
+        n_words: Self::N_WORDS,
     };
+
+    const N_WORDS: usize = size_of::<Self>().div_ceil(size_of::<u64>());
 }
 
 /// Allocates a task with one reference, and with others and flags that `state` says.
 fn allocate<B: Body + 'static>(body: B, birth: Birth, state: usize, is_listed: bool) -> TaskRef {
+    // A task has the alignment of a word. A body that needs more gets memory of its own.
+    if const { align_of::<B>() > align_of::<u64>() } {
+        place(Boxed::new(body), birth, state, is_listed)
+    } else {
+        place(body, birth, state, is_listed)
+    }
+}
+
+/// Puts a task, whose body has the alignment of a word, into memory.
+fn place<B: Body + 'static>(body: B, birth: Birth, state: usize, is_listed: bool) -> TaskRef {
+    assert!(align_of::<Allocation<B>>() <= align_of::<u64>());
     let header = Header {
         node: Node {
             next: Cell::new(ptr::null_mut()),
@@ -292,7 +309,10 @@ fn allocate<B: Body + 'static>(body: B, birth: Birth, state: usize, is_listed: b
         n_polls: Cell::new(0),
     };
     let body = UnsafeCell::new(ManuallyDrop::new(body));
-    let task = Box::into_raw(Box::new(Allocation { header, body }));
+    let block = HERE.with(|here| here.spare.take(Allocation::<B>::N_WORDS));
+    let task = Box::into_raw(block).cast::<Allocation<B>>();
+    // SAFETY: the block is of this size, and aligned for it, as was asserted.
+    unsafe { task.write(Allocation { header, body }) };
     TaskRef(NonNull::new(task.cast()).expect("a box is not null"))
 }
 

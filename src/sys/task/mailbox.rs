@@ -189,6 +189,7 @@ impl Mailbox {
         let kept = HERE.with(|here| here.kept.replace(ManuallyDrop::new(None)));
         let head = self.head.swap(CLOSED, Ordering::AcqRel);
         Chain(Link(without_mark(head))).arrive(false);
+        HERE.with(|here| here.spare.clear());
         drop(ManuallyDrop::into_inner(kept));
     }
 }

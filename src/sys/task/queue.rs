@@ -4,6 +4,7 @@
 //! atomics. It has no destructor, so that it can be used while other thread-local values of an
 //! ending thread are dropped.
 
+use super::spare::{Block, Spare};
 use super::{Arc, Header, Link, Mailbox, Running, Task, TaskRef};
 use crate::sys::memory;
 use crate::sys::sync::thread_local;
@@ -27,6 +28,8 @@ pub(super) struct Here {
     max_listed: Cell<usize>,
     /// Number of tasks that have not ended and are not daemons: `run` waits for them.
     pub(super) n_awaited: Cell<usize>,
+    /// Memory for further tasks.
+    pub(super) spare: ManuallyDrop<Spare>,
 }
 
 /// If there were this many tasks and seven eighths of them are gone, memory is given back.
@@ -44,6 +47,7 @@ thread_local! {
             n_listed: Cell::new(0),
             max_listed: Cell::new(0),
             n_awaited: Cell::new(0),
+            spare: ManuallyDrop::new(Spare::new()),
         }
     };
 }
@@ -84,7 +88,16 @@ impl Here {
         let n_listed = self.n_listed.get();
         if self.max_listed.get() >= MANY && n_listed <= self.max_listed.get() / 8 {
             self.max_listed.set(n_listed);
+            self.spare.clear();
             memory::give_back();
+        }
+    }
+
+    /// Frees the memory of a task, or keeps it for another one.
+    pub(super) fn free(&self, block: Block) {
+        // A thread without a loop spawns no task, and frees nothing when it ends.
+        if !self.mailbox.get().is_null() {
+            self.spare.put(block);
         }
     }
 
