@@ -5,6 +5,7 @@ use super::reactor::ClosedFd;
 use super::with;
 use crate::sys::select::Waited;
 use crate::sys::task;
+use std::io;
 use std::task::Waker;
 use std::time::Duration;
 
@@ -22,7 +23,11 @@ pub(super) fn report_failed_wait(waited: Waited, closed: &[ClosedFd]) {
             "select: bad descriptor, but all registered descriptors are open: is the wake-up pipe \
              closed?"
         ),
-        Waited::Trouble(errno) => boundary::warning!("select: {errno}; trying again"),
+        Waited::Trouble(errno) => {
+            // As std describes it: the descriptions of nix would be in every program for this.
+            let error = io::Error::from(errno);
+            boundary::warning!("select: {error}; trying again");
+        }
     }
     // The same error is likely in the next turn. Without the pause, the loop would spin.
     std::thread::sleep(PAUSE);

@@ -158,15 +158,23 @@ impl CreateError {
 
 impl fmt::Display for CreateError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.errno() {
-            Some(errno) => write!(
-                f,
-                "cannot create the wake-up pipe: {} ({errno:?}, errno {})",
-                errno.desc().to_lowercase(),
-                errno as i32
-            ),
-            None => f.write_str("cannot use the event loop: this thread is ending"),
-        }
+        // Not from the names and texts of all numbers in nix, which no other code needs: they
+        // would take 20 kB of every program.
+        let what = match self {
+            CreateError::TooManyOpenFiles => "too many open files (EMFILE, errno",
+            CreateError::SystemLimit => "file table overflow (ENFILE, errno",
+            CreateError::NoMemory => "out of memory (ENOMEM, errno",
+            CreateError::Invalid => "invalid argument (EINVAL, errno",
+            CreateError::Other(errno) => {
+                let error = io::Error::from_raw_os_error(*errno);
+                return write!(f, "cannot create the wake-up pipe: {error}");
+            }
+            CreateError::ThreadEnded => {
+                return f.write_str("cannot use the event loop: this thread is ending");
+            }
+        };
+        let errno = self.errno().map_or(0, |errno| errno as i32);
+        write!(f, "cannot create the wake-up pipe: {what} {errno})")
     }
 }
 

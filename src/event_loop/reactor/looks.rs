@@ -386,12 +386,10 @@ impl Reactor {
     /// After EBADF: finds the descriptors in `select` that are no longer open, marks their
     /// registrations dead, and takes their waiters.
     pub(crate) fn find_closed_fds(&mut self) -> Vec<ClosedFd> {
-        // A copy, since ending a registration changes the sets. Each number once, though it may be
-        // in several sets, or it would be reported several times.
+        // A copy, since ending a registration changes the sets.
         let fds = self.young.iter().flat_map(|young| young.fds().iter());
-        let mut fds: Vec<RawFd> = fds.collect();
-        fds.sort_unstable();
-        fds.dedup();
+        let fds: Vec<RawFd> = fds.collect();
+        // A number that is in several sets is reported once: its first report takes it out of all.
         fds.into_iter()
             .filter_map(|fd| self.closed_fd(fd))
             .collect()
@@ -399,7 +397,7 @@ impl Reactor {
 
     /// Ends the registration of `fd` if it is no longer open.
     fn closed_fd(&mut self, fd: RawFd) -> Option<ClosedFd> {
-        if is_open(fd) {
+        if is_open(fd) || self.sources.get(fd)?.is_dead {
             return None;
         }
         let mut waiters = Vec::new();

@@ -1,7 +1,6 @@
 //! Keeps waiters that nothing polls any more from filling memory.
 
 use super::List;
-use std::collections::BTreeMap;
 use std::os::fd::RawFd;
 
 /// A list with fewer entries without an owner than this is never purged.
@@ -20,12 +19,15 @@ const PURGE_TURNS: u32 = 4;
 /// limit falls again.
 #[derive(Debug, Default)]
 pub(crate) struct Purges {
-    /// By descriptor and direction, for lists that have been purged. Nearly always empty.
-    limits: BTreeMap<(RawFd, usize), Limit>,
+    /// For lists that have been purged, in the order of descriptor and direction. Nearly always
+    /// empty, so a map would be 4 kB of code for next to nothing.
+    limits: Vec<Limit>,
 }
 
 #[derive(Debug)]
 struct Limit {
+    fd: RawFd,
+    direction: usize,
     n_loose: u32,
     /// The turn in which the list was purged, or its limit was raised.
     turn: u32,
@@ -40,10 +42,19 @@ impl Purges {
 
     /// [`is_due`](Purges::is_due) for a long list.
     fn is_long_due(&mut self, fd: RawFd, direction: usize, list: &List, turn: u32) -> bool {
-        let limit = self.limits.entry((fd, direction)).or_insert(Limit {
-            n_loose: MIN_PURGE,
-            turn: turn.wrapping_sub(PURGE_TURNS + 1),
+        let key = |limit: &Limit| (limit.fd, limit.direction);
+        let found = self.limits.binary_search_by_key(&(fd, direction), key);
+        let index = found.unwrap_or_else(|index| {
+            let limit = Limit {
+                fd,
+                direction,
+                n_loose: MIN_PURGE,
+                turn: turn.wrapping_sub(PURGE_TURNS + 1),
+            };
+            self.limits.insert(index, limit);
+            index
         });
+        let limit = &mut self.limits[index];
         if list.n_loose < limit.n_loose {
             return false;
         }
@@ -64,7 +75,7 @@ impl Purges {
     /// Forgets a descriptor that is no longer registered.
     pub(crate) fn forget(&mut self, fd: RawFd) {
         if !self.limits.is_empty() {
-            self.limits.retain(|&(limited, _), _| limited != fd);
+            self.limits.retain(|limit| limit.fd != fd);
         }
     }
 }
