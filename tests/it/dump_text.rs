@@ -60,7 +60,6 @@ fn a_task_is_lost_only_if_it_waits_and_nothing_has_its_waker() {
 }
 
 #[test]
-#[cfg(all(feature = "fs", feature = "unix"))]
 fn a_dump_forgets_a_job_once_it_has_ended() {
     let folder = crate::unix::Folder::new();
     let path = folder.at("fifo");

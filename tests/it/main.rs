@@ -20,6 +20,7 @@ mod determinism;
 #[cfg(feature = "diagnostics")]
 mod diagnostics;
 mod drop_all;
+#[cfg(all(feature = "dump", feature = "fs", feature = "unix"))]
 mod dump_text;
 #[cfg(feature = "unix")]
 mod empty_buffers;
