@@ -112,6 +112,8 @@ pub(crate) struct EventLoop {
     /// Whether it was checked, since `run` or `block_on` was called, that the wake-up pipe is still
     /// ours.
     pub(crate) has_checked_pipe: bool,
+    /// Whether a wait has failed since this was last set to `false`.
+    pub(crate) has_wait_failed: bool,
     /// Whether the wake-up pipe is lost and could not be made anew, which was logged.
     has_lost_pipe: bool,
     /// What stands for the main future in the run queue while `run` or `block_on` is running.
@@ -199,6 +201,7 @@ impl EventLoop {
             #[cfg(feature = "dump")]
             panic_when_stuck: false,
             has_checked_pipe: false,
+            has_wait_failed: false,
             has_lost_pipe: false,
             main: None,
             on_run_end: None,

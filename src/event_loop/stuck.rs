@@ -8,8 +8,11 @@
 
 use super::boundary::{self, is_logged};
 use super::dump::{Dump, TaskDump, TaskState, WaitsFor, describe_circle};
-use super::{clock, survey, with};
+use super::reactor::ClosedFd;
+use super::{EventLoop, clock, survey, with};
+use crate::sys::select::Waited;
 use std::fmt::Write as _;
+use std::mem;
 use std::time::Duration;
 
 /// How long the loop is idle before it checks whether it is stuck.
@@ -60,7 +63,12 @@ impl Watch {
         match self.suspicion {
             Suspicion::None | Suspicion::Checked => {}
             Suspicion::Idle if find_stuck().is_some() => {
+                with(|l| l.has_wait_failed = false);
                 self.suspicion = Suspicion::Stuck;
+                return Some(Duration::ZERO);
+            }
+            // A wait that has failed looked at nothing.
+            Suspicion::Stuck if with(|l| mem::take(&mut l.has_wait_failed)) == Some(true) => {
                 return Some(Duration::ZERO);
             }
             Suspicion::Idle => self.suspicion = Suspicion::Checked,
@@ -91,6 +99,17 @@ impl Watch {
         // Nothing is borrowed here, so the panic leaves the loop usable, as one of a task does.
         assert!(!self.panics, "{text}");
         boundary::warning!("{text}");
+    }
+}
+
+impl EventLoop {
+    /// Notes that a wait has failed, and adds the descriptors that explain it to `closed`.
+    #[cold]
+    pub(super) fn note_failed_wait(&mut self, waited: Waited, closed: &mut Vec<ClosedFd>) {
+        self.has_wait_failed = true;
+        if waited == Waited::BadFd {
+            closed.extend(self.reactor.find_closed_fds());
+        }
     }
 }
 

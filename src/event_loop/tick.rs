@@ -281,8 +281,8 @@ impl EventLoop {
         woken: &mut Vec<Waker>,
         closed: &mut Vec<ClosedFd>,
     ) -> bool {
-        if waited == Waited::BadFd {
-            closed.extend(self.reactor.find_closed_fds());
+        if !matches!(waited, Waited::Ready(_)) {
+            self.note_failed_wait(waited, closed);
         }
         if shuffle::is_on() {
             self.reactor.shuffle_ready();

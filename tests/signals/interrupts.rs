@@ -173,6 +173,34 @@ mod injected {
         eintr_on_every_third_write_is_not_noticed WRITE, "EINTR:when=3+3";
     }
 
+    /// Before a loop that seems stuck is reported, it looks once more at the event, and the second
+    /// wait of this process is that look. If it fails, it has to be repeated.
+    #[test]
+    fn eagain_on_the_look_before_a_report_makes_no_loop_seem_stuck() {
+        use fahrenheit::{Event, Local};
+        use std::rc::Rc;
+
+        struct SignalsAtEnd(Rc<Event>);
+
+        impl Drop for SignalsAtEnd {
+            fn drop(&mut self) {
+                self.0.notify().unwrap();
+            }
+        }
+
+        injecting(test_name!(), WAIT, "EAGAIN:when=2+2", 20, || {
+            let event = Rc::new(Event::new().unwrap());
+            let local = Local::new(SignalsAtEnd(Rc::clone(&event)));
+            let thread = std::thread::spawn(move || {
+                std::thread::sleep(std::time::Duration::from_millis(250));
+                drop(local);
+            });
+            let builder = fahrenheit::Builder::new().panic_when_stuck(true);
+            builder.block_on(event.wait()).unwrap().unwrap();
+            thread.join().unwrap();
+        });
+    }
+
     /// Has every accept fail by `errno`, as a sandbox or a network that is down does.
     fn accept_says_always(name: &str, errno: nix::Error) {
         injecting(name, ACCEPT, &format!("{errno:?}"), 100, || {
