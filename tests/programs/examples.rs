@@ -2,29 +2,19 @@
 #![cfg(all(feature = "fs", feature = "process", feature = "udp", feature = "unix"))]
 #![allow(dead_code, reason = "an example is included below as a module")]
 
-use crate::util::{Killed, LIMIT, example};
+use crate::util::{Killed, LIMIT, connect_to, end_of, example, in_time, line_of, port_in};
 use nix::sys::socket::{self, AddressFamily, SockFlag, SockType, SockaddrIn};
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{Shutdown, TcpListener};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{ChildStdout, Command, Output, Stdio};
-use std::sync::mpsc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 #[path = "../../examples/http_hand_written.rs"]
 mod http_hand_written;
-
-/// Calls `job` on a thread, and fails if it takes too long.
-fn in_time<T: Send + 'static>(what: &str, job: impl FnOnce() -> T + Send + 'static) -> T {
-    let (sender, receiver) = mpsc::channel();
-    thread::spawn(move || sender.send(job()));
-    receiver
-        .recv_timeout(LIMIT)
-        .unwrap_or_else(|error| panic!("{what}: {error}"))
-}
 
 /// Runs an example that ends by itself.
 fn ended(name: &str, args: &[&str]) -> Output {
@@ -33,7 +23,6 @@ fn ended(name: &str, args: &[&str]) -> Output {
     let mut child = Killed(command.args(args).spawn().unwrap());
     let mut stdout = child.0.stdout.take().unwrap();
     let mut stderr = child.0.stderr.take().unwrap();
-    let begin = Instant::now();
     let reader = thread::spawn(move || {
         let mut bytes = Vec::new();
         stdout.read_to_end(&mut bytes).map(|_| bytes)
@@ -42,15 +31,8 @@ fn ended(name: &str, args: &[&str]) -> Output {
         let mut bytes = Vec::new();
         stderr.read_to_end(&mut bytes).map(|_| bytes)
     });
-    let status = loop {
-        if let Some(status) = child.0.try_wait().unwrap() {
-            break status;
-        }
-        assert!(begin.elapsed() < LIMIT, "{name} {args:?} does not end");
-        thread::sleep(Duration::from_millis(5));
-    };
     Output {
-        status,
+        status: end_of(&mut child.0),
         stdout: reader.join().unwrap().unwrap(),
         stderr: errors.join().unwrap().unwrap(),
     }
@@ -78,25 +60,8 @@ fn server(name: &str, args: &[&str]) -> (Killed, u16, BufReader<ChildStdout>) {
 
 fn started(command: &mut Command) -> (Killed, u16, BufReader<ChildStdout>) {
     let mut child = Killed(command.stdout(Stdio::piped()).spawn().unwrap());
-    let mut stdout = BufReader::new(child.0.stdout.take().unwrap());
-    let (line, stdout) = in_time("listening", move || {
-        let mut line = String::new();
-        stdout.read_line(&mut line).unwrap();
-        (line, stdout)
-    });
-    let addr = line.split("listening on ").nth(1).unwrap_or_default();
-    let port = addr.split(';').next().unwrap().rsplit(':').next().unwrap();
-    let port = port
-        .parse()
-        .unwrap_or_else(|error| panic!("{error}: {line}"));
-    (child, port, stdout)
-}
-
-fn connect(port: u16) -> TcpStream {
-    let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-    stream.set_read_timeout(Some(LIMIT)).unwrap();
-    stream.set_write_timeout(Some(LIMIT)).unwrap();
-    stream
+    let (line, stdout) = line_of(BufReader::new(child.0.stdout.take().unwrap()));
+    (child, port_in(&line), stdout)
 }
 
 /// An address that refuses connections: bound, so that nobody else takes it, and not listening.
@@ -110,7 +75,7 @@ fn refusing() -> (OwnedFd, String) {
 
 /// Sends `text` and the end, and returns what comes back until the end.
 fn round_trip(port: u16, text: &str) -> String {
-    let mut stream = connect(port);
+    let mut stream = connect_to(port);
     stream.write_all(text.as_bytes()).unwrap();
     stream.shutdown(Shutdown::Write).unwrap();
     let mut back = String::new();
@@ -231,7 +196,7 @@ fn the_echo_servers_send_everything_back() {
         let (_child, port, _stdout) = server(name, &["127.0.0.1:0"]);
         assert_eq!(round_trip(port, "hello\n"), "hello\n", "{name}");
         // Written by a thread of its own: an echo may come back before all is sent.
-        let mut stream = connect(port);
+        let mut stream = connect_to(port);
         let mut writer = stream.try_clone().unwrap();
         let text = long.clone();
         let writer = thread::spawn(move || {
@@ -279,7 +244,7 @@ fn running_out_of_descriptors_does_not_end_a_server() {
         let mut shell = Command::new("sh");
         shell.args(["-c", "ulimit -n 16; exec \"$0\" 127.0.0.1:0"]);
         let (_child, port, _stdout) = started(shell.arg(path).stderr(Stdio::piped()));
-        let crowd: Vec<_> = (0..24).map(|_| connect(port)).collect();
+        let crowd: Vec<_> = (0..24).map(|_| connect_to(port)).collect();
         // The last of them is served once the first are gone.
         let mut crowd = crowd.into_iter();
         let mut last = crowd.next_back().unwrap();
@@ -441,7 +406,7 @@ fn a_proxy_whose_target_refuses_closes_the_connection_and_goes_on() {
     let (mut child, port, _stdout) = started(&mut command);
     for _ in 0..2 {
         let mut bytes = Vec::new();
-        assert_eq!(connect(port).read_to_end(&mut bytes).unwrap(), 0);
+        assert_eq!(connect_to(port).read_to_end(&mut bytes).unwrap(), 0);
     }
     assert!(child.0.try_wait().unwrap().is_none());
 }
@@ -463,7 +428,7 @@ fn lines_until(reader: &mut impl BufRead, last: &str) -> Vec<String> {
 #[test]
 fn the_chat_passes_each_line_on_to_everybody() {
     let (_child, port, _stdout) = server("chat", &["127.0.0.1:0"]);
-    let mut anna = connect(port);
+    let mut anna = connect_to(port);
     let mut hears = BufReader::new(anna.try_clone().unwrap());
     anna.write_all(b"anna\n").unwrap();
     assert_eq!(lines_until(&mut hears, "* anna is here").len(), 1);
@@ -482,11 +447,11 @@ fn the_chat_passes_each_line_on_to_everybody() {
 #[test]
 fn a_chatter_who_does_not_read_is_cut_off_and_holds_nobody_up() {
     let (_child, port, _stdout) = server("chat", &["127.0.0.1:0"]);
-    let mut anna = connect(port);
+    let mut anna = connect_to(port);
     let mut hears = BufReader::new(anna.try_clone().unwrap());
     anna.write_all(b"anna\n").unwrap();
     lines_until(&mut hears, "* anna is here");
-    let mut deaf = connect(port);
+    let mut deaf = connect_to(port);
     deaf.write_all(b"deaf\n").unwrap();
     lines_until(&mut hears, "* deaf is here");
     // More than the system keeps for a connection whose other end does not read.

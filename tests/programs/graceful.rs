@@ -1,76 +1,14 @@
 //! The example `graceful`, told to end in the middle of its work.
 #![cfg(feature = "signal")]
 
-use crate::util::{LIMIT, example};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
-use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use crate::util::Server;
+use nix::sys::signal::Signal;
+use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
-use std::process::{Child, ChildStdout, Stdio};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
-
-/// The server, which is killed at the end of the test, whatever happens.
-struct Server {
-    child: Child,
-    port: u16,
-    stdout: BufReader<ChildStdout>,
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl Server {
-    fn start() -> Server {
-        let mut command = example("graceful");
-        command.arg("127.0.0.1:0").stdout(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        let mut stdout = BufReader::new(child.stdout.take().unwrap());
-        let mut line = String::new();
-        stdout.read_line(&mut line).unwrap();
-        let addr = line
-            .split([' ', ';'])
-            .find(|word| word.contains("127.0.0.1:"));
-        let port = addr.unwrap().rsplit(':').next().unwrap().parse().unwrap();
-        Server {
-            child,
-            port,
-            stdout,
-        }
-    }
-
-    fn signal(&self, signal: Signal) {
-        kill(Pid::from_raw(self.child.id() as i32), signal).unwrap();
-    }
-
-    fn connect(&self) -> TcpStream {
-        let stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
-        stream.set_read_timeout(Some(LIMIT)).unwrap();
-        stream
-    }
-
-    /// Waits for the program, which has to end with success, and returns what it said.
-    fn ends_well(mut self) -> String {
-        let begun = Instant::now();
-        let status = loop {
-            match self.child.try_wait().unwrap() {
-                Some(status) => break status,
-                None => assert!(begun.elapsed() < LIMIT, "the server does not end"),
-            }
-            thread::sleep(Duration::from_millis(5));
-        };
-        let mut text = String::new();
-        self.stdout.read_to_string(&mut text).unwrap();
-        assert!(status.success(), "{status}: {text}");
-        text
-    }
-}
 
 /// Reads one answer, and returns whether the server closes the connection after it.
 fn read_answer(stream: &mut TcpStream) -> bool {
@@ -92,7 +30,7 @@ fn read_answer(stream: &mut TcpStream) -> bool {
 
 #[test]
 fn every_request_is_answered_if_sigterm_comes_in_the_middle_of_them() {
-    let server = Server::start();
+    let server = Server::start("graceful");
     // On each of these, one request follows the other until the server says that it ends.
     let clients: Vec<_> = (0..20)
         .map(|n| {
@@ -123,7 +61,7 @@ fn every_request_is_answered_if_sigterm_comes_in_the_middle_of_them() {
 
 #[test]
 fn connections_that_wait_to_be_accepted_at_sigterm_are_served() {
-    let server = Server::start();
+    let server = Server::start("graceful");
     server.signal(Signal::SIGSTOP);
     // The kernel accepts them; the program cannot have.
     let mut clients: Vec<_> = (0..200).map(|_| server.connect()).collect();

@@ -2,7 +2,7 @@
 //! and mix everything that it can wait for.
 #![cfg(feature = "signal")]
 
-use crate::util::{LIMIT, example};
+use crate::util::{LIMIT, connect_to, end_of, example, in_time, line_of, port_in};
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
@@ -11,7 +11,6 @@ use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdout, ExitStatus, Stdio};
-use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -39,34 +38,18 @@ impl Running {
 
     /// The next line that it says, without its end.
     fn line(&mut self) -> String {
-        let mut stdout = self.stdout.take().unwrap();
-        let (line, stdout) = in_time("a line", move || {
-            let mut line = String::new();
-            stdout.read_line(&mut line).unwrap();
-            (line, stdout)
-        });
+        let (line, stdout) = line_of(self.stdout.take().unwrap());
         self.stdout = Some(stdout);
-        line.trim_end().to_owned()
+        line
     }
 
     /// The port of a server that says "listening on ADDRESS:PORT;" first.
     fn port(&mut self) -> u16 {
-        let line = self.line();
-        let addr = line.split("listening on ").nth(1).unwrap_or_default();
-        let port = addr.split(';').next().unwrap().rsplit(':').next().unwrap();
-        port.parse()
-            .unwrap_or_else(|error| panic!("{error}: {line}"))
+        port_in(&self.line())
     }
 
     fn end(&mut self) -> ExitStatus {
-        let begin = Instant::now();
-        loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return status;
-            }
-            assert!(begin.elapsed() < LIMIT, "it does not end");
-            thread::sleep(Duration::from_millis(2));
-        }
+        end_of(&mut self.child)
     }
 }
 
@@ -77,15 +60,6 @@ impl Drop for Running {
     }
 }
 
-/// Calls `job` on a thread, and fails if it takes too long.
-fn in_time<T: Send + 'static>(what: &str, job: impl FnOnce() -> T + Send + 'static) -> T {
-    let (sender, receiver) = mpsc::channel();
-    thread::spawn(move || sender.send(job()));
-    receiver
-        .recv_timeout(LIMIT)
-        .unwrap_or_else(|error| panic!("{what}: {error}"))
-}
-
 /// A client, with what it was greeted with.
 struct Client {
     stream: BufReader<TcpStream>,
@@ -93,10 +67,7 @@ struct Client {
 }
 
 fn connect(port: u16) -> BufReader<TcpStream> {
-    let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-    stream.set_read_timeout(Some(LIMIT)).unwrap();
-    stream.set_write_timeout(Some(LIMIT)).unwrap();
-    BufReader::new(stream)
+    BufReader::new(connect_to(port))
 }
 
 impl Client {
