@@ -58,6 +58,7 @@ mod ready;
 #[cfg(feature = "unix")]
 mod seqpacket;
 mod shutdown;
+mod state;
 #[cfg(feature = "dump")]
 mod stuck;
 mod tasks;
