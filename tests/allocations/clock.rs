@@ -43,7 +43,7 @@ async fn ping_pong(n: usize) -> u64 {
 }
 
 #[test]
-fn a_look_at_the_clock_is_counted() {
+fn a_read_of_the_clock_is_counted() {
     let before = N_LOOKS.get();
     assert!(Instant::now().elapsed() < Duration::from_secs(60));
     assert_eq!(N_LOOKS.get() - before, 2);

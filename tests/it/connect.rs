@@ -102,7 +102,7 @@ fn if_every_address_refuses_the_error_is_theirs() {
 }
 
 #[test]
-fn the_outcome_of_a_refusal_is_told_once_and_leaves_no_error_behind() {
+fn a_refused_connection_is_reported_once_and_leaves_no_error_behind() {
     let refusing = Refusing::new();
     go(async {
         for _ in 0..20 {

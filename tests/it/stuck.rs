@@ -63,7 +63,7 @@ fn a_task_that_is_left_when_the_main_future_has_ended_is_reported() {
 }
 
 #[test]
-fn who_waits_for_another_thread_is_not_stuck() {
+fn a_task_that_waits_for_another_thread_is_not_stuck() {
     let (send, receive) = futures_channel::oneshot::channel();
     let thread = std::thread::spawn(move || {
         std::thread::sleep(LONG);
@@ -75,14 +75,14 @@ fn who_waits_for_another_thread_is_not_stuck() {
 }
 
 #[test]
-fn who_waits_for_a_blocking_job_is_not_stuck() {
+fn a_task_that_waits_for_a_blocking_job_is_not_stuck() {
     let job = async { fahrenheit::spawn_blocking(|| std::thread::sleep(LONG)).await };
     let answer = Builder::new().panic_when_stuck(true).run(job);
     answer.unwrap().unwrap();
 }
 
 #[test]
-fn who_waits_for_a_descriptor_is_not_stuck() {
+fn a_task_that_waits_for_a_descriptor_is_not_stuck() {
     let (ours, mut theirs) = UnixStream::pair().unwrap();
     let thread = std::thread::spawn(move || {
         std::thread::sleep(LONG);
@@ -95,7 +95,7 @@ fn who_waits_for_a_descriptor_is_not_stuck() {
 }
 
 #[test]
-fn who_waits_for_a_timer_is_not_stuck() {
+fn a_task_that_waits_for_a_timer_is_not_stuck() {
     let waits = Builder::new().panic_when_stuck(true);
     waits.run(fahrenheit::time::sleep(LONG)).unwrap();
 }

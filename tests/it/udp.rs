@@ -82,7 +82,7 @@ fn a_datagram_beyond_the_limit_is_emsgsize_and_the_socket_goes_on() {
 }
 
 #[test]
-fn a_peer_that_is_not_there_is_one_error_and_one_that_comes_is_heard() {
+fn an_unreachable_port_is_reported_once_and_later_datagrams_arrive() {
     run(async || {
         let a = bound();
         let to = UdpSocket::bind("127.0.0.1:0")

@@ -329,7 +329,7 @@ fn waiting_again_after_a_wait_was_given_up_loses_nothing() {
 
 #[cfg(feature = "dump")]
 #[test]
-fn who_waits_for_a_child_is_not_stuck() {
+fn a_task_that_waits_for_a_child_is_not_stuck() {
     let _dog = crate::util::watchdog();
     // Longer than a loop waits before it asks itself.
     let run = fahrenheit::Builder::new().panic_when_stuck(true);

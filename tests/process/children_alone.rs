@@ -410,7 +410,7 @@ fn nothing_is_sent_to_a_number_whose_child_is_reaped() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_look_that_a_signal_cuts_short_is_repeated() {
+fn an_interrupted_wait_for_a_child_is_repeated() {
     let name = test_name!();
     let options = [
         "-e",

@@ -191,7 +191,7 @@ fn has_listed_children() -> bool {
 }
 
 #[test]
-fn without_descriptors_children_are_waited_for_by_looks() {
+fn without_descriptors_the_exit_of_a_child_is_found_by_polling() {
     alone(test_name!(), || {
         let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
         go(async {

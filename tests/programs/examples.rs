@@ -426,7 +426,7 @@ fn lines_until(reader: &mut impl BufRead, last: &str) -> Vec<String> {
 }
 
 #[test]
-fn the_chat_passes_each_line_on_to_everybody() {
+fn the_chat_passes_each_line_on_to_all_clients() {
     let (_child, port, _stdout) = server("chat", &["127.0.0.1:0"]);
     let mut anna = connect_to(port);
     let mut hears = BufReader::new(anna.try_clone().unwrap());
@@ -445,7 +445,7 @@ fn the_chat_passes_each_line_on_to_everybody() {
 }
 
 #[test]
-fn a_chatter_who_does_not_read_is_cut_off_and_holds_nobody_up() {
+fn a_chat_client_that_does_not_read_is_cut_off_and_delays_no_other() {
     let (_child, port, _stdout) = server("chat", &["127.0.0.1:0"]);
     let mut anna = connect_to(port);
     let mut hears = BufReader::new(anna.try_clone().unwrap());
