@@ -62,7 +62,7 @@ fn wait(stdin: BorrowedFd<'_>, next_beat: Instant) -> io::Result<bool> {
     let (read, write) = (poll::PollFlags::POLLIN, poll::PollFlags::POLLOUT);
     let guest = interest();
     let mut all = vec![poll::PollFd::new(stdin, read)];
-    // Nobody here waits for what is exceptional, so `guest.except` is empty.
+    // No task here waits for an exceptional condition, so `guest.except` is empty.
     for (fds, flags) in [(&guest.read, read), (&guest.write, write)] {
         // SAFETY: no task runs, and so none of these is closed, before `poll` has returned.
         let fds = fds.iter().map(|&fd| unsafe { BorrowedFd::borrow_raw(fd) });

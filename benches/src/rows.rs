@@ -55,13 +55,13 @@ pub(crate) enum Load {
         idle: usize,
         size: usize,
     },
-    /// Connect, one request, one reply, close; so many at a time.
+    /// Connect, one request, one reply, close, by this number of clients at a time.
     Short { parallel: usize },
     /// The server sends 64 KiB after 64 KiB.
     Stream,
     /// The server sends back what it is sent, 64 KiB at a time.
     Bulk,
-    /// Resident bytes for each of so many connections that wait for a request.
+    /// Resident bytes for each of this number of connections that wait for a request.
     Memory { idle: usize },
 }
 

@@ -36,7 +36,7 @@ pub(crate) trait Executor: 'static {
         future: impl Future<Output = T> + 'static,
     ) -> impl Future<Output = T> + 'static;
 
-    /// Starts a task that nobody waits for.
+    /// Starts a task that no other task waits for.
     fn detach(future: impl Future<Output = ()> + 'static);
 
     /// Lets the other tasks run.

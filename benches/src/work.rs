@@ -322,7 +322,7 @@ fn begin(left: &Left) {
     }
 }
 
-/// Returns when all of so many tasks have begun to sleep.
+/// Returns when all tasks, of which there are as many as asked for, have begun to sleep.
 async fn sleep_for_ever<E: Timed>(n: usize) {
     let (last, begun) = oneshot::channel();
     let left = Rc::new(RefCell::new((n, Some(last))));

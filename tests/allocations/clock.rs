@@ -22,7 +22,7 @@ extern "C" fn clock_gettime(clock: libc::clockid_t, time: *mut libc::timespec) -
     unsafe { libc::syscall(libc::SYS_clock_gettime, clock, time) as libc::c_int }
 }
 
-/// So many words there and back, each waited for by the loop.
+/// Sends this number of words there and back; the loop waits for each.
 async fn ping_pong(n: usize) -> u64 {
     let (mut near, mut far) = AsyncUnixStream::pair().unwrap();
     let echo = spawn(async move {

@@ -49,7 +49,7 @@ fn timers_that_come_and_go_allocate_nothing() {
     assert_eq!(n, 0);
 }
 
-/// A server on this thread, a client on another, and so many bytes there and back.
+/// A server on this thread, a client on another, and this number of bytes there and back.
 fn round_trips_allocate_nothing(n: usize) {
     let listener = AsyncTcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();

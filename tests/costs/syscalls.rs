@@ -76,8 +76,8 @@ fn serve() {
     passed();
 }
 
-/// Has a traced server echo so many words, one after the other, on each of so many connections, one
-/// after the other.
+/// Has a traced server echo `n_rounds` words, one after the other, on each of `n_clients`
+/// connections, one after the other.
 fn calls_of(name: &str, n_clients: u32, n_rounds: u32) -> Option<BTreeMap<String, i64>> {
     let (mut command, log) = strace(name, &[])?;
     command.env(CONNECTIONS, n_clients.to_string());

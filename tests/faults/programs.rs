@@ -246,7 +246,7 @@ fn pingpong() {
         }
     });
     fahrenheit::run(async {
-        // Somebody who is tenured, so that the loop waits in the queue where there is one.
+        // A descriptor that is tenured, so that the loop waits in the queue where there is one.
         let (mut read, _write) = pipe();
         let idle = fahrenheit::spawn(async move { read.read(&mut [0]).await });
         for n in 0..N_PINGS {

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 /// What `timeout` allows one process.
 const LIMIT_S: &str = "60";
-/// No program here makes so many of the calls that are watched, unless it spins.
+/// More calls than a program here makes of those that are watched, unless it spins.
 const MOST_CALLS: usize = 12_000;
 /// At once. The machine has two cores, and most rows wait for strace.
 const N_WORKERS: usize = 3;

@@ -123,7 +123,7 @@ fn a_name_is_looked_up_and_an_unknown_one_is_an_error() {
     go(async {
         let stream = AsyncTcpStream::connect(("localhost", port)).await.unwrap();
         assert_eq!(stream.peer_addr().unwrap().port(), port);
-        // RFC 2606 reserves this domain: nobody answers for it.
+        // RFC 2606 reserves this domain: no server answers for it.
         let unknown = AsyncTcpStream::connect("no-such-host.invalid:80").await;
         let resolved = fahrenheit::net::lookup_host("no-such-host.invalid:80").await;
         assert!(unknown.is_err() && resolved.is_err());

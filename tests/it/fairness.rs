@@ -1,4 +1,4 @@
-//! Nobody is starved: not descriptors by tasks that are always ready, and not timers by
+//! Nothing is starved: not descriptors by tasks that are always ready, and not timers by
 //! descriptors.
 
 use crate::util::{echo, round_trip, round_trips_in, tcp_pair, within};

@@ -93,7 +93,7 @@ fn dropping_a_descriptor_wakes_every_task_that_waits_for_it() {
 fn unread_data_does_not_spin_the_loop() {
     let (mut fd, mut theirs) = pair();
     go(async {
-        // The data comes while somebody waits for it, so that there is an interest to leave behind.
+        // The data comes while a task waits for it, so that there is an interest to leave behind.
         let reader = fahrenheit::spawn(async move {
             assert_eq!(fd.read(&mut [0]).await.unwrap(), 1);
             fd
@@ -221,7 +221,7 @@ fn a_blocking_descriptor_is_waited_for_and_keeps_its_flags() {
                 }
                 write.write_all(b"late").unwrap();
             });
-        // Had the read blocked the thread, nobody would have written.
+        // Had the read blocked the thread, no task would have written.
         assert_eq!((n, ticks.get()), (4, 20));
     });
     assert_eq!(flags(&read), before);

@@ -171,7 +171,7 @@ async fn dropped_while_it_waits<F: Future>(future: F) {
 #[test]
 fn futures_dropped_while_they_wait_with_hostile_wakers() {
     within(30, || {
-        // Clone and drop: nobody is woken by a timer that is taken back.
+        // Clone and drop: no task is woken by a timer that is taken back.
         twelve_cases(8, || {
             dropped_while_it_waits(sleep(Duration::from_secs(3_600)))
         });

@@ -20,7 +20,7 @@ pub(crate) fn pattern() -> Vec<u8> {
     (0..PERIOD + CHUNK).map(|n| (n % PERIOD) as u8).collect()
 }
 
-/// Writes so many bytes of test data, then closes.
+/// Writes this number of bytes of test data, then closes.
 async fn produce(mut stream: &AsyncTcpStream, n_bytes: usize) {
     let pattern = pattern();
     let mut written = 0;

@@ -136,7 +136,7 @@ fn a_receiver_that_is_gone_is_an_error_and_the_next_one_is_reached() {
     });
 }
 
-/// Sends `n_most` numbers as `send` does, while nobody receives for a while, then receives them.
+/// Sends `n_most` numbers as `send` does, while no task receives for a while, then receives them.
 async fn flood(server: &AsyncUnixDatagram, n_most: u32, send: impl AsyncFn(&[u8])) {
     let n_sent = std::cell::Cell::new(0);
     let sender = async {

@@ -19,7 +19,7 @@ async fn own_waker() -> Waker {
     poll_fn(|cx| Poll::Ready(cx.waker().clone())).await
 }
 
-/// Waits until `flag` is set by somebody who wakes this task as well.
+/// Waits until `flag` is set by code that wakes this task as well.
 async fn until(flag: &AtomicBool) {
     poll_fn(|_| match flag.load(Ordering::SeqCst) {
         true => Poll::Ready(()),
@@ -184,7 +184,7 @@ fn a_million_wakes_while_the_loop_is_stuck_neither_block_nor_get_lost() {
                     thread::spawn(move || (0..250_000).for_each(|_| waker.wake_by_ref()))
                 })
                 .collect();
-            // The loop is stuck here, and nobody reads the pipe.
+            // The loop is stuck here, and no code reads the pipe.
             threads.into_iter().for_each(|t| t.join().unwrap());
             let theirs = Arc::clone(&done);
             thread::spawn(move || {

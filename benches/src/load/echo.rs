@@ -13,7 +13,7 @@ use super::{Clock, PATIENCE, Target, too_slow, wrong};
 use crate::sample::Sample;
 use crate::sys;
 
-/// So many are connected before the first of them is used: less than any backlog.
+/// Number of clients that connect before the first of them is used: less than any backlog.
 const GROUP: usize = 64;
 
 pub(super) fn run(
