@@ -3,7 +3,7 @@
 //! is still under way when the next one begins.
 #![cfg(all(target_os = "linux", feature = "fs"))]
 
-use crate::util::{alone, traced};
+use crate::util::{Dice, alone, traced};
 use fahrenheit::prelude::*;
 use fahrenheit::{Builder, block_on, fs, time::sleep};
 use futures_util::poll;
@@ -213,23 +213,6 @@ fn a_failed_write_is_returned_by_the_next_operation_and_once_each_by_flush_and_c
     assert_eq!(kinds, [FULL, FULL, FULL, None, None]);
     let kinds = kinds_on_a_full_disk(&["close", "close", "flush", "close", "flush"]);
     assert_eq!(kinds, [FULL, FULL, FULL, None, None]);
-}
-
-/// A random number generator that gives the same numbers in every run.
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, n: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % n
-    }
-
-    fn bytes(&mut self, max: u64) -> Vec<u8> {
-        let n = self.below(max);
-        (0..n).map(|_| self.below(256) as u8).collect()
-    }
 }
 
 /// A file of ours, a file of std that goes through the same operations, and how much the position

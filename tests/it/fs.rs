@@ -1,6 +1,6 @@
 //! Files and directories.
 
-use crate::util::{round_trips_in, within};
+use crate::util::{Dice, round_trips_in, within};
 use fahrenheit::prelude::*;
 use fahrenheit::{Builder, fs, run};
 use futures_util::poll;
@@ -131,23 +131,6 @@ fn read_dir_gives_every_entry_once_also_if_it_is_cancelled_between() {
         assert!(n_cancelled > 0);
         assert!(fs::read_dir(scratch.path("absent")).await.is_err());
     });
-}
-
-/// A random number generator for tests that must be the same every time.
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, n: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % n
-    }
-
-    fn bytes(&mut self, most: u64) -> Vec<u8> {
-        let n = self.below(most);
-        (0..n).map(|_| self.below(256) as u8).collect()
-    }
 }
 
 /// Does the same at random to a file of ours and to one of std.

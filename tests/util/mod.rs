@@ -11,6 +11,7 @@
 #[macro_use]
 mod alone;
 mod cost;
+mod dice;
 #[cfg(target_os = "linux")]
 pub(crate) mod kit;
 mod net;
@@ -22,6 +23,7 @@ mod watch;
 
 pub(crate) use alone::*;
 pub(crate) use cost::*;
+pub(crate) use dice::*;
 pub(crate) use net::*;
 pub(crate) use programs::*;
 pub(crate) use wakers::*;
