@@ -113,6 +113,7 @@ pub(crate) struct EventLoop {
     /// ours.
     pub(crate) has_checked_pipe: bool,
     /// Whether a wait has failed since this was last set to `false`.
+    #[cfg(feature = "dump")]
     pub(crate) has_wait_failed: bool,
     /// Whether the wake-up pipe is lost and could not be made anew, which was logged.
     has_lost_pipe: bool,
@@ -201,6 +202,7 @@ impl EventLoop {
             #[cfg(feature = "dump")]
             panic_when_stuck: false,
             has_checked_pipe: false,
+            #[cfg(feature = "dump")]
             has_wait_failed: false,
             has_lost_pipe: false,
             main: None,

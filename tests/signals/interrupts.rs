@@ -175,6 +175,7 @@ mod injected {
 
     /// Before a loop that seems stuck is reported, it looks once more at the event, and the second
     /// wait of this process is that look. If it fails, it has to be repeated.
+    #[cfg(feature = "dump")]
     #[test]
     fn eagain_on_the_look_before_a_report_makes_no_loop_seem_stuck() {
         use fahrenheit::{Event, Local};
