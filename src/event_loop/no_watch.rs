@@ -5,7 +5,7 @@ use super::reactor::ClosedFd;
 use crate::sys::select::Waited;
 use std::time::Duration;
 
-/// Watches nothing.
+/// Stands for the watch of the feature `dump`, and watches nothing.
 pub(crate) struct Watch;
 
 impl Watch {
