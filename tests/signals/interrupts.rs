@@ -39,8 +39,8 @@ impl log::Log for Complaints {
     fn flush(&self) {}
 }
 
-/// Runs `body` on a thread that gets a signal about every 700 us, and does so again until there were
-/// a hundred signals: a busy machine delivers fewer of them.
+/// Runs `body` on a thread that gets a signal about every 700 us, and does so again until there
+/// were a hundred signals: a busy machine delivers fewer of them.
 fn under_fire(mut body: impl FnMut() + Send + 'static) {
     let action = SigAction::new(
         SigHandler::Handler(count),
