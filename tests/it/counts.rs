@@ -12,6 +12,9 @@ use std::time::Duration;
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
+/// So long that it is not over before its first poll on a slow machine: that would arm no timer.
+const PAUSE: Duration = Duration::from_millis(50);
+
 #[test]
 fn each_wait_is_ended_by_a_wake_or_a_descriptor_or_the_time() {
     within(60, || {
@@ -19,13 +22,13 @@ fn each_wait_is_ended_by_a_wake_or_a_descriptor_or_the_time() {
             let listener = AsyncTcpListener::bind("127.0.0.1:0").unwrap();
             let addr = listener.local_addr().unwrap();
             let accepted = spawn(async move { listener.accept().await.unwrap().0 });
-            time::sleep(Duration::from_millis(1)).await;
+            time::sleep(PAUSE).await;
             assert_eq!(fahrenheit::metrics().descriptors_young, 1);
             let mut client = AsyncTcpStream::connect(addr).await.unwrap();
             let mut accepted = accepted.await.unwrap();
             for _ in 0..3 {
                 let write = spawn(async move {
-                    time::sleep(Duration::from_millis(1)).await;
+                    time::sleep(PAUSE).await;
                     client.write_all(b"x").await.unwrap();
                     client
                 });
