@@ -183,8 +183,39 @@ fn a_descriptor_closed_behind_the_loop_concerns_its_owner_only() {
     });
 }
 
-/// As above, of a descriptor that the kernel's queue watches, if there is one: the queue forgets it
-/// without a word.
+/// It is in several sets of `select`, and stands for itself in each.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_closed_descriptor_that_was_waited_for_in_all_ways_is_reported_once() {
+    alone(test_name!(), || {
+        record(LevelFilter::Warn);
+        go(async {
+            let (victim, _peer) = pair();
+            let full = [0; 4_096];
+            while (&mut victim.get_ref()).write(&full).is_ok() {}
+            let close = async {
+                // The others wait by then.
+                fahrenheit::time::sleep(std::time::Duration::from_millis(50)).await;
+                nix::unistd::close(victim.as_raw_fd()).unwrap();
+            };
+            let (read, written, urgent, ()) = futures_util::join!(
+                victim.readable(),
+                victim.writable(),
+                victim.exceptional(),
+                close
+            );
+            for ended in [read, written, urgent] {
+                let errno = ended.unwrap_err().raw_os_error();
+                assert_eq!(errno, Some(nix::libc::EBADF));
+            }
+            std::mem::forget(victim.into_inner());
+        });
+        let lines = lines(log::Level::Warn);
+        assert_eq!(lines.len(), 1, "{lines:?}");
+    });
+}
+
+/// The queue of the kernel, if there is one, forgets such a descriptor without a word.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_tenured_descriptor_closed_behind_the_loop_is_found_as_well() {

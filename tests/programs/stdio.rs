@@ -338,7 +338,7 @@ fn become_another_user() {
 }
 
 /// The most that fits into a page of a pipe without filling it.
-const ALMOST_A_PAGE: usize = 4_095;
+const PAGE_LESS_ONE_BYTE: usize = 4_095;
 
 /// Writes to a standard output that is not read until "ticked" appears on the standard error.
 async fn write_to_a_full_stdout(piece: usize) {
@@ -431,7 +431,7 @@ fn output_to_a_pipe_of_another_user_does_not_stop_the_loop() {
     let name = test_name!();
     if crate::util::is_alone(name) {
         become_another_user();
-        return go(write_to_a_full_stdout(ALMOST_A_PAGE));
+        return go(write_to_a_full_stdout(PAGE_LESS_ONE_BYTE));
     }
     let _dog = watchdog();
     let (read, write) = pipe();
@@ -443,7 +443,7 @@ fn output_to_a_pipe_of_another_user_does_not_stop_the_loop() {
 fn output_to_an_inherited_socket_does_not_stop_the_loop() {
     let name = test_name!();
     if crate::util::is_alone(name) {
-        return go(write_to_a_full_stdout(ALMOST_A_PAGE));
+        return go(write_to_a_full_stdout(PAGE_LESS_ONE_BYTE));
     }
     let _dog = watchdog();
     let (near, far) = UnixStream::pair().unwrap();

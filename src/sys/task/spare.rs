@@ -46,7 +46,7 @@ impl Spare {
         }
     }
 
-    /// Frees all blocks.
+    /// Frees all blocks that are kept, whatever their size.
     pub(super) fn clear(&self) {
         for blocks in &self.0 {
             drop(mem::take(&mut *blocks.borrow_mut()));
